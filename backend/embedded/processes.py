@@ -1,0 +1,156 @@
+"""Processes remembered across restarts: by pid and creation time, never by name.
+
+A pid alone says nothing after a crash, because the kernel hands it out again. Every record here
+carries the creation time too, so that nothing of anybody else's is ever signalled.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+
+#: A process started within this many seconds of the recorded time, with the recorded pid, is the
+#: recorded one. The kernel derives creation times from the boot time, which moves a little when
+#: the clock is corrected.
+CREATE_TIME_TOLERANCE_SECONDS = 2.0
+
+#: Names, in the environment of everything a supervisor starts, the run it belongs to.
+RUN_ID_VARIABLE = "LOGGIA_RUN_ID"
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """One process that was started and has to be found again.
+
+    `create_time` is in seconds since the epoch, as psutil gives it. `run_id` is the supervisor run
+    that started it ("" when a worker wrote the record, as for engines).
+    """
+
+    pid: int
+    create_time: float
+    run_id: str = ""
+
+    @classmethod
+    def of(cls, pid: int, run_id: str = "") -> "ProcessRecord":
+        """The record of a running process. Raises psutil.NoSuchProcess if it has gone already."""
+        return cls(pid, psutil.Process(pid).create_time(), run_id)
+
+    @classmethod
+    def read(cls, path: Path) -> "ProcessRecord | None":
+        """The record in a file, or None for a file that is missing, torn or not a record."""
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the record so that a reader sees the whole of it or nothing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        staged.write_bytes(msgspec.json.encode(self))
+        staged.replace(path)
+
+    def process(self) -> psutil.Process | None:
+        """The recorded process if it still runs, else None."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.create_time) < CREATE_TIME_TOLERANCE_SECONDS
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
+
+
+def group_members(record: ProcessRecord) -> list[psutil.Process]:
+    """What still runs of the recorded process and of the process group it led.
+
+    A member is believed only if its environment names the recorded run, because a process group's
+    number is handed out again as a pid's is.
+    """
+    found = []
+    leader = record.process()
+    if leader is not None:
+        found.append(leader)
+    if not record.run_id:
+        return found
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != record.pid
+                and os.getpgid(process.pid) == record.pid
+                and process.environ().get(RUN_ID_VARIABLE) == record.run_id
+            ):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def stop_processes(
+    processes: Iterable[psutil.Process],
+    *,
+    seconds: float,
+    first: signal.Signals = signal.SIGTERM,
+) -> None:
+    """Ask processes to stop, and kill what is left after `seconds`. Returns when all are gone."""
+    waiting = list(processes)
+    for process in waiting:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(first)
+    _, alive = psutil.wait_procs(waiting, timeout=seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=2)
+
+
+def stop_groups(records: Iterable[ProcessRecord], *, seconds: float) -> list[ProcessRecord]:
+    """Stop recorded leaders together with their whole process groups; returns those that ran.
+
+    The group is signalled only while its recorded leader lives: that proves the group is ours.
+    """
+    running = [record for record in records if record.process() is not None]
+    for record in running:
+        _signal_group(record, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(r.process() is not None for r in running):
+        time.sleep(0.05)
+    for record in running:
+        _signal_group(record, signal.SIGKILL)
+    return running
+
+
+def _signal_group(record: ProcessRecord, number: signal.Signals) -> None:
+    if record.process() is None:
+        return
+    with contextlib.suppress(OSError):
+        if os.getpgid(record.pid) == record.pid:
+            os.killpg(record.pid, number)
+        else:
+            os.kill(record.pid, number)
+
+
+def death_signal(number: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs before exec so that the kernel signals it when its parent dies.
+
+    None where the kernel has no such service (anything but Linux); there the next start's clean-up
+    does the work alone. The C library is looked up here, in the parent, because a forked child may
+    not import anything safely.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+
+    def before_exec() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+    return before_exec

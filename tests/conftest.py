@@ -1,0 +1,67 @@
+"""Fixtures every area uses. All parts are real; each test has its own database and broker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rig.platform import RunningPlatform
+from tests.rig.servers import BrokerServer, PostgresServer
+
+if TYPE_CHECKING:
+    from backend.infra.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The one PostgreSQL of this run. Tests that crash it make a PostgresServer of their own."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The DSN of a fresh database with the schema in place."""
+    dsn = postgres_server.database()
+    yield dsn
+    postgres_server.drop(dsn)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerServer]:
+    """A fresh, empty broker, which the test may kill, pause and restart."""
+    server = BrokerServer(tmp_path / "broker.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, postgres: str, broker: BrokerServer) -> "Settings":
+    """Settings that point at the test's own database, broker and folder, and read no .env file."""
+    from backend.infra.settings import Settings
+
+    return Settings(
+        _env_file=None,
+        data_dir=tmp_path / "data",
+        postgres_dsn=postgres,
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+    )
+
+
+@pytest.fixture(scope="module")
+def platform_up() -> Iterator[RunningPlatform]:
+    """The whole platform under `loggia up`, shared by the tests of a module."""
+    platform = RunningPlatform()
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.remove()
