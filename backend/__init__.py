@@ -1,0 +1,1 @@
+"""Loggia's command side, public contracts, infrastructure and HTTP surfaces."""

@@ -1,0 +1,1 @@
+"""Use cases: load an aggregate, let it decide, save its events in one transaction."""

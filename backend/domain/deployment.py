@@ -1,0 +1,359 @@
+"""The Deployment aggregate: a model's serving, as a sequence of revisions.
+
+The revision asked for last is desired; what the deploy worker reports is observed. Traffic moves
+to a revision only when all its replicas answer, so the endpoint never goes dark.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid5
+
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.errors import Invalid, NotAllowed, NotFound
+from backend.domain.events import Aggregate, event_header
+
+JSON = dict[str, Any]
+
+
+class DeploymentState(StrEnum):
+    """What the deployment is doing."""
+
+    DEPLOYING = "deploying"
+    DEPLOYED = "deployed"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Deployment(Aggregate):
+    """One model's deployment; its id follows from the model's id."""
+
+    TOPIC = "Deployment"
+
+    class Event(Aggregate.Event):
+        deployment_id: UUID
+        model_id: UUID
+
+    class Created(Aggregate.Created):
+        TOPIC = "TermsAccepted"
+        deployment_id: UUID
+        model_id: UUID
+        terms_version: str
+        terms_sha256: str
+
+    class TermsAccepted(Event):
+        TOPIC = "TermsAcceptedAgain"
+        terms_version: str
+        terms_sha256: str
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.terms_version = self.terms_version
+
+    class Requested(Event):
+        TOPIC = "DeploymentRequested"
+        revision: int
+        trigger: str
+        model_version: str
+        configuration: JSON
+        reason: str
+        restored_revision: int | None
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.state = DeploymentState.DEPLOYING
+            aggregate.desired_revision = self.revision
+            aggregate.revisions[self.revision] = self.configuration
+
+    class ReplicaStarted(Event):
+        TOPIC = "ReplicaStarted"
+        revision: int
+        replica_id: UUID
+        server: str
+        engine: str
+        engine_version: str
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.replicas[str(self.replica_id)] = "started"
+
+    class ReplicaReady(Event):
+        TOPIC = "ReplicaReady"
+        revision: int
+        replica_id: UUID
+        endpoint: str
+        startup_seconds: float
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.replicas[str(self.replica_id)] = self.endpoint
+
+    class ReplicaLost(Event):
+        TOPIC = "ReplicaLost"
+        revision: int
+        replica_id: UUID
+        reason: str
+        exit_code: int | None
+        log_tail: list[str]
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.replicas.pop(str(self.replica_id), None)
+
+    class RevisionDeployed(Event):
+        TOPIC = "RevisionDeployed"
+        revision: int
+        replaced_revision: int | None
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.serving_revision = self.revision
+            if aggregate.desired_revision == self.revision:
+                aggregate.state = DeploymentState.DEPLOYED
+
+    class RevisionFailed(Event):
+        TOPIC = "RevisionFailed"
+        revision: int
+        reason: str
+        remedy: str
+        log_tail: list[str]
+        serving_revision: int | None
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.failed_revisions.append(self.revision)
+            if aggregate.desired_revision == self.revision:
+                aggregate.state = DeploymentState.FAILED
+            if aggregate.serving_revision == self.revision:
+                aggregate.serving_revision = None
+
+    class RevisionRetired(Event):
+        TOPIC = "RevisionRetired"
+        revision: int
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.retired_revisions.append(self.revision)
+
+    class StopRequested(Event):
+        TOPIC = "DeploymentStopRequested"
+        reason: str
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.state = DeploymentState.STOPPING
+
+    class Stopped(Event):
+        TOPIC = "DeploymentStopped"
+
+        def apply(self, aggregate: Deployment) -> None:
+            aggregate.state = DeploymentState.STOPPED
+            aggregate.serving_revision = None
+            aggregate.replicas = {}
+
+    def __init__(self, *, model_id: UUID, terms_version: str) -> None:
+        self.model_id = model_id
+        self.terms_version = terms_version
+        self.state = DeploymentState.STOPPED
+        self.desired_revision = 0
+        self.serving_revision: int | None = None
+        self.revisions: dict[int, JSON] = {}
+        self.replicas: dict[str, str] = {}
+        self.failed_revisions: list[int] = []
+        self.retired_revisions: list[int] = []
+
+    @staticmethod
+    def create_id(model_id: UUID) -> UUID:
+        """The deployment of a model: there is one."""
+        return uuid5(model_id, "deployment")
+
+    @classmethod
+    def begin(cls, *, model_id: UUID, terms_version: str, terms_sha256: str) -> Deployment:
+        """The first deployment of a model, for which the terms have been accepted."""
+        deployment_id = cls.create_id(model_id)
+        return cls._create(
+            cls.Created,
+            id=deployment_id,
+            deployment_id=deployment_id,
+            model_id=model_id,
+            terms_version=terms_version,
+            terms_sha256=terms_sha256,
+            **event_header(),
+        )
+
+    def accept_terms(self, *, terms_version: str, terms_sha256: str) -> None:
+        """Records who accepted which text for the next revision."""
+        self._record(self.TermsAccepted, terms_version=terms_version, terms_sha256=terms_sha256)
+
+    def request(
+        self, *, configuration: DeployConfiguration, model_version: str, reason: str
+    ) -> None:
+        """Asks for a new revision with this configuration."""
+        self._request(
+            trigger="redeploy" if self.revisions else "deploy",
+            configuration=configuration.to_dict(),
+            model_version=model_version,
+            reason=reason,
+        )
+
+    def roll_back(self, *, revision: int, model_version: str, reason: str) -> None:
+        """Asks for a new revision that restores an earlier one. Raises `NotFound`, `Invalid`."""
+        if revision not in self.revisions:
+            raise NotFound(
+                f"Revision {revision} does not exist.",
+                remedy=f"Choose one from 1 to {max(self.revisions, default=0)}.",
+                field="revision",
+            )
+        if not reason.strip():
+            raise Invalid(
+                "A rollback needs a reason.", remedy="Say why, in a few words.", field="reason"
+            )
+        self._request(
+            trigger="rollback",
+            configuration=self.revisions[revision],
+            model_version=model_version,
+            reason=reason,
+            restored_revision=revision,
+        )
+
+    def start(self, *, model_version: str) -> None:
+        """Serves again what was desired when the deployment was stopped."""
+        if self.state not in {DeploymentState.STOPPED, DeploymentState.FAILED}:
+            raise NotAllowed(
+                f"The deployment is {self.state.value}.", remedy="Stop it before starting it."
+            )
+        self._request(
+            trigger="start",
+            configuration=self.revisions[self.desired_revision],
+            model_version=model_version,
+            reason="",
+            restored_revision=self.desired_revision,
+        )
+
+    def stop(self, *, reason: str) -> None:
+        """Asks for the end of serving; running requests are finished first."""
+        if self.state is DeploymentState.STOPPING:
+            return
+        if self.state is DeploymentState.STOPPED:
+            raise NotAllowed("The deployment is stopped.", remedy="Start it or redeploy it.")
+        self._record(self.StopRequested, reason=reason)
+
+    def record_replica_started(
+        self, *, revision: int, replica_id: UUID, server: str, engine: str, engine_version: str
+    ) -> None:
+        """An engine process has been started for the revision."""
+        self._record(
+            self.ReplicaStarted,
+            revision=revision,
+            replica_id=replica_id,
+            server=server,
+            engine=engine,
+            engine_version=engine_version,
+        )
+
+    def record_replica_ready(
+        self, *, revision: int, replica_id: UUID, endpoint: str, startup_seconds: float
+    ) -> None:
+        """The replica has generated a token at this endpoint."""
+        if self.replicas.get(str(replica_id)) == endpoint:
+            return
+        self._record(
+            self.ReplicaReady,
+            revision=revision,
+            replica_id=replica_id,
+            endpoint=endpoint,
+            startup_seconds=startup_seconds,
+        )
+
+    def record_replica_lost(
+        self,
+        *,
+        revision: int,
+        replica_id: UUID,
+        reason: str,
+        exit_code: int | None,
+        log_tail: list[str],
+    ) -> None:
+        """The replica has gone without being asked to."""
+        if str(replica_id) not in self.replicas:
+            return
+        self._record(
+            self.ReplicaLost,
+            revision=revision,
+            replica_id=replica_id,
+            reason=reason,
+            exit_code=exit_code,
+            log_tail=log_tail,
+        )
+
+    def record_revision_deployed(self, *, revision: int) -> None:
+        """All replicas of the revision answer: traffic goes there from now on."""
+        if self.serving_revision == revision:
+            return
+        if self.state in {DeploymentState.STOPPING, DeploymentState.STOPPED}:
+            raise NotAllowed(
+                f"The deployment is {self.state.value}; revision {revision} is not wanted.",
+                remedy="Stop the revision's replicas.",
+            )
+        if revision != self.desired_revision:
+            raise NotAllowed(
+                f"Revision {revision} has been superseded by {self.desired_revision}.",
+                remedy="Stop the revision's replicas.",
+            )
+        self._record(
+            self.RevisionDeployed, revision=revision, replaced_revision=self.serving_revision
+        )
+
+    def record_revision_failed(
+        self, *, revision: int, reason: str, remedy: str, log_tail: list[str]
+    ) -> None:
+        """The revision will not serve. Whatever served before goes on."""
+        if revision in self.failed_revisions:
+            return
+        serving = self.serving_revision if self.serving_revision != revision else None
+        self._record(
+            self.RevisionFailed,
+            revision=revision,
+            reason=reason,
+            remedy=remedy,
+            log_tail=log_tail,
+            serving_revision=serving,
+        )
+
+    def record_revision_retired(self, *, revision: int) -> None:
+        """A replaced revision has been drained and its replicas have ended."""
+        if revision not in self.retired_revisions:
+            self._record(self.RevisionRetired, revision=revision)
+
+    def record_stopped(self) -> None:
+        """No replica runs any more, as asked."""
+        if self.state is DeploymentState.STOPPING:
+            self._record(self.Stopped)
+
+    @property
+    def state_for_caller(self) -> dict[str, Any]:
+        return {
+            **super().state_for_caller,
+            "state": self.state.value,
+            "desiredRevision": self.desired_revision,
+            "servingRevision": self.serving_revision,
+        }
+
+    def _request(
+        self,
+        *,
+        trigger: str,
+        configuration: JSON,
+        model_version: str,
+        reason: str,
+        restored_revision: int | None = None,
+    ) -> None:
+        if self.state is DeploymentState.STOPPING:
+            raise NotAllowed(
+                "The deployment is being stopped.", remedy="Wait until it is stopped, then deploy."
+            )
+        self._record(
+            self.Requested,
+            revision=max(self.revisions, default=0) + 1,
+            trigger=trigger,
+            model_version=model_version,
+            configuration=configuration,
+            reason=reason,
+            restored_revision=restored_revision,
+        )
+
+    def _record(self, event_class: type[Any], **facts: Any) -> None:
+        self.record(event_class, deployment_id=self.id, model_id=self.model_id, **facts)

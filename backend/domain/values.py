@@ -1,0 +1,117 @@
+"""Rules for names, labels and links."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from backend.domain.errors import Invalid
+
+MAX_NAME_LENGTH = 64
+MAX_LABELS = 5
+MAX_LABEL_LENGTH = 64
+MAX_LINKS = 3
+MAX_DESCRIPTION_LENGTH = 2000
+FIRST_VERSION = "0.0.1"
+ARCHIVE_SUFFIXES = (".zip",)
+
+# Letters and digits of ASCII, Chinese characters, hyphen and underscore.
+_NAME = re.compile(r"[A-Za-z0-9_\-\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+
+
+def model_name(text: str) -> str:
+    """The name, normalised to NFC. Raises `Invalid` where it breaks the naming rule."""
+    name = unicodedata.normalize("NFC", text)
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise Invalid(
+            f"The model name has {len(name)} characters; allowed are 1 to {MAX_NAME_LENGTH}.",
+            remedy="Rename the file so that its name without the extension is shorter."
+            if name
+            else "Give the file a name before its extension.",
+            field="name",
+        )
+    if not _NAME.fullmatch(name):
+        wrong = sorted({c for c in name if not _NAME.fullmatch(c)})
+        shown = ", ".join("a space" if c == " " else f"'{c}'" for c in wrong)
+        raise Invalid(
+            f"The model name '{name}' contains {shown}.",
+            remedy="Use letters, Chinese characters, digits, hyphens and underscores only; "
+            "the name comes from the file name.",
+            field="name",
+        )
+    return name
+
+
+def name_key(name: str) -> str:
+    """What must be unique: names that differ in case only are the same name."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def name_from_file(file_name: str) -> str:
+    """The model name that an uploaded archive gives. Raises `Invalid`."""
+    base = file_name.replace("\\", "/").rsplit("/", 1)[-1]
+    for suffix in ARCHIVE_SUFFIXES:
+        if base.lower().endswith(suffix):
+            # Dots are common in version numbers (Qwen1.5) but no part of a model name.
+            return model_name(base[: -len(suffix)].replace(".", "_"))
+    raise Invalid(
+        f"'{base}' is not an archive that Loggia imports.",
+        remedy=f"Upload a file ending in {', '.join(ARCHIVE_SUFFIXES)}.",
+        field="fileName",
+    )
+
+
+def description(text: str) -> str:
+    """The description. Raises `Invalid` where it is too long."""
+    if len(text) > MAX_DESCRIPTION_LENGTH:
+        raise Invalid(
+            f"The description has {len(text)} characters; allowed are {MAX_DESCRIPTION_LENGTH}.",
+            remedy="Shorten the description.",
+            field="description",
+        )
+    return text
+
+
+def labels(values: Sequence[str]) -> list[str]:
+    """Labels without blanks around them and without repetition. Raises `Invalid`."""
+    cleaned = list(dict.fromkeys(value.strip() for value in values))
+    if len(cleaned) > MAX_LABELS:
+        raise Invalid(
+            f"{len(cleaned)} labels were given; a model has at most {MAX_LABELS}.",
+            remedy=f"Remove {len(cleaned) - MAX_LABELS} of them.",
+            field="labels",
+        )
+    for label in cleaned:
+        if not 1 <= len(label) <= MAX_LABEL_LENGTH or not label.isprintable():
+            raise Invalid(
+                f"The label '{label[:80]}' is empty, too long or not printable.",
+                remedy=f"Use 1 to {MAX_LABEL_LENGTH} printable characters.",
+                field="labels",
+            )
+    return cleaned
+
+
+def documentation_links(values: Sequence[str]) -> list[str]:
+    """Absolute http(s) addresses. Raises `Invalid`."""
+    links = [value.strip() for value in values]
+    if len(links) > MAX_LINKS:
+        raise Invalid(
+            f"{len(links)} documentation links were given; a model has at most {MAX_LINKS}.",
+            remedy=f"Remove {len(links) - MAX_LINKS} of them.",
+            field="documentationLinks",
+        )
+    for link in links:
+        try:
+            parts = urlsplit(link)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable or len(link) > 2000:
+            raise Invalid(
+                f"'{link[:120]}' is not a web address.",
+                remedy="Give a complete address that begins with https:// or http://.",
+                field="documentationLinks",
+            )
+    return links

@@ -1,0 +1,1 @@
+"""PostgreSQL, Kafka, object storage, jobs and settings: wiring without business rules."""

@@ -1,0 +1,130 @@
+"""Connections to PostgreSQL, advisory locks, and the schema's migrations."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool
+
+from backend.infra.settings import Settings
+
+Pool = ConnectionPool[psycopg.Connection[DictRow]]
+
+# A statement that runs longer than this is a fault, not patience.
+STATEMENT_TIMEOUT_MS = 30_000
+_MIGRATION_LOCK = "migrations"
+
+
+def connect(dsn: str, *, autocommit: bool = True, **options: Any) -> psycopg.Connection[DictRow]:
+    """A connection of its own, for LISTEN and for advisory locks."""
+    return psycopg.connect(
+        dsn, autocommit=autocommit, row_factory=dict_row, connect_timeout=10, **options
+    )
+
+
+def open_pool(settings: Settings, *, size: int = 8) -> Pool:
+    """A pool of autocommit connections; `with connection.transaction():` begins a transaction."""
+    return ConnectionPool(
+        settings.dsn,
+        min_size=1,
+        max_size=size,
+        timeout=10,
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "connect_timeout": 10,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+        },
+        check=ConnectionPool.check_connection,
+        open=True,
+    )
+
+
+def lock_number(name: str) -> int:
+    """The advisory lock's number of a name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+def try_lock(connection: psycopg.Connection[DictRow], name: str) -> bool:
+    """Takes the named lock for as long as the connection lives, or says that another has it."""
+    row = connection.execute(
+        "SELECT pg_try_advisory_lock(%s) AS taken", (lock_number(name),)
+    ).fetchone()
+    return bool(row and row["taken"])
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Brings the schema `loggia` up to date; returns the names of the migrations applied.
+
+    Safe to run from several processes at once: one works, the others wait.
+    """
+    applied: list[str] = []
+    with connect(settings.dsn) as connection, _locked(connection, _MIGRATION_LOCK):
+        connection.execute("CREATE SCHEMA IF NOT EXISTS loggia")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS loggia.migrations ("
+            "name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        known = {row["name"] for row in connection.execute("SELECT name FROM loggia.migrations")}
+        for name, sql in migrations():
+            if name in known:
+                continue
+            with connection.transaction():
+                # The text comes from this package's own files.
+                connection.execute(cast("LiteralString", sql))
+                connection.execute("INSERT INTO loggia.migrations (name) VALUES (%s)", (name,))
+            applied.append(name)
+    return applied
+
+
+def pending_migrations(settings: Settings) -> list[str]:
+    """The names of the migrations that have not been applied."""
+    with connect(settings.dsn) as connection:
+        present = connection.execute(
+            "SELECT to_regclass('loggia.migrations') IS NOT NULL AS present"
+        ).fetchone()
+        if not present or not present["present"]:
+            return [name for name, _ in migrations()]
+        known = {row["name"] for row in connection.execute("SELECT name FROM loggia.migrations")}
+    return [name for name, _ in migrations() if name not in known]
+
+
+def wait_for_schema(settings: Settings, *, seconds: float) -> None:
+    """Blocks until PostgreSQL answers and the schema is up to date. Raises `TimeoutError`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            missing = pending_migrations(settings)
+            problem = f"migrations are missing: {', '.join(missing)}; run 'loggia migrate'"
+            if not missing:
+                return
+        except psycopg.OperationalError as error:
+            problem = str(error).strip()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"PostgreSQL is not ready: {problem}")
+        time.sleep(0.1)
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Every migration's name and text, in order."""
+    folder = resources.files("backend") / "migrations"
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda f: f.name
+    )
+    return [(file.name.removesuffix(".sql"), file.read_text()) for file in files]
+
+
+@contextmanager
+def _locked(connection: psycopg.Connection[DictRow], name: str) -> Iterator[None]:
+    connection.execute("SELECT pg_advisory_lock(%s)", (lock_number(name),))
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (lock_number(name),))

@@ -1,0 +1,148 @@
+"""Every setting of Loggia: environment variables `LOGGIA_*`, or the file `.env`, checked once."""
+
+from __future__ import annotations
+
+import secrets
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+class Settings(BaseSettings):
+    """The settings; each field's description stands in the table of `docs/operating.md`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOGGIA_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(Path(".loggia"), description="Where embedded parts keep their data.")
+    cache_dir: Path = Field(
+        Path("~/.cache/loggia"), description="Where engine environments are kept."
+    )
+    host: str = Field("127.0.0.1", description="Address that the API and the gateway listen on.")
+    port: int = Field(8080, description="Port of the API and the SPA.")
+    gateway_port: int = Field(8081, description="Port of the gateway.")
+    gateway_url: str | None = Field(
+        None, description="Address of the gateway as consumers see it; else host and port."
+    )
+    gateway_workers: int = Field(1, ge=1, le=64, description="Processes of the gateway.")
+    secure_cookies: bool = Field(
+        False, description="Set where the API is reached through https: cookies get `Secure`."
+    )
+
+    postgres_dsn: SecretStr | None = Field(
+        None, description="PostgreSQL connection string; unset: an embedded server."
+    )
+    postgres_port: int = Field(5480, description="Port of the embedded PostgreSQL.")
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="Kafka brokers, host:port separated by commas; unset: embedded."
+    )
+    kafka_port: int = Field(9480, description="Port of the embedded broker.")
+    kafka_partitions: int = Field(
+        4, ge=1, le=256, description="Partitions of the events topic; fixed at its birth."
+    )
+    kafka_replication: int = Field(1, ge=1, description="Replicas of each topic.")
+
+    object_store_url: str | None = Field(
+        None, description="Where files are kept: s3://bucket/prefix or file:///path; unset: local."
+    )
+    object_store_endpoint: str | None = Field(
+        None, description="Endpoint of an S3-compatible store other than Amazon's."
+    )
+
+    secret_key_file: Path | None = Field(
+        None, description="File with the key that signs tokens; unset: made in the data directory."
+    )
+    session_hours: int = Field(12, ge=1, description="Hours until a person must sign in again.")
+
+    upload_limit_bytes: int = Field(
+        100 * GIB, description="Largest archive that one upload may have."
+    )
+    upload_quota_bytes: int = Field(
+        500 * GIB, description="Bytes that unfinished and unimported uploads may take together."
+    )
+    upload_expiry_hours: int = Field(
+        72, ge=1, description="Hours after which an unfinished upload is removed."
+    )
+    import_max_entries: int = Field(10_000, description="Most files in one archive.")
+    import_max_bytes: int = Field(1024 * GIB, description="Most bytes that an archive may unpack to.")
+    import_max_ratio: int = Field(
+        200, description="Largest ratio of unpacked to packed size of one file in an archive."
+    )
+    import_max_depth: int = Field(16, description="Deepest folder in an archive.")
+    job_lease_seconds: int = Field(
+        30, ge=2, description="Seconds after which a silent worker's job is taken over."
+    )
+
+    engine_pip_arguments: str = Field(
+        "", description="Extra arguments for pip when an engine's environment is made."
+    )
+    engine_start_seconds: int = Field(
+        600, ge=10, description="Seconds that an engine may take until it answers."
+    )
+    engine_drain_seconds: int = Field(
+        60, ge=0, description="Seconds that running requests get before an engine is stopped."
+    )
+
+    @cached_property
+    def data(self) -> Path:
+        """The data directory, absolute."""
+        return self.data_dir.expanduser().resolve()
+
+    @cached_property
+    def cache(self) -> Path:
+        """The cache directory, absolute."""
+        return self.cache_dir.expanduser().resolve()
+
+    @property
+    def dsn(self) -> str:
+        """The PostgreSQL connection string in force."""
+        if self.postgres_dsn is not None:
+            return self.postgres_dsn.get_secret_value()
+        password = (self.data / "postgres.password").read_text().strip()
+        return (
+            f"postgresql://loggia:{password}@127.0.0.1:{self.postgres_port}/loggia"
+            "?connect_timeout=10"
+        )
+
+    @property
+    def bootstrap_servers(self) -> list[str]:
+        """The Kafka brokers in force."""
+        return (self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}").split(",")
+
+    @property
+    def public_gateway_url(self) -> str:
+        """The gateway's address as consumers see it."""
+        return (self.gateway_url or f"http://{self.host}:{self.gateway_port}").rstrip("/")
+
+    @property
+    def object_store(self) -> str:
+        """The object store's address in force."""
+        return self.object_store_url or (self.data / "objects").as_uri()
+
+    @cached_property
+    def secret_key(self) -> bytes:
+        """The key that signs and seals; made at the first start where no file is named."""
+        path = self.secret_key_file or self.data / "secret.key"
+        if not path.exists() and self.secret_key_file is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_suffix(f".{secrets.token_hex(4)}")
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_hex(32))
+            try:
+                path.hardlink_to(fresh)
+            except FileExistsError:
+                pass  # another process was first; its key counts
+            finally:
+                fresh.unlink()
+        return bytes.fromhex(path.read_text().strip())
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises `pydantic.ValidationError`."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""Queries over the tables that the projections keep."""

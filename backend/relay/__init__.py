@@ -1,0 +1,1 @@
+"""Carries events from the event store to Kafka, in order and without holes."""
