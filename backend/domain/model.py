@@ -246,7 +246,7 @@ class Model(Aggregate):
         self, *, description: str, labels: list[str], documentation_links: list[str]
     ) -> None:
         """Changes what people read about the model. A running deployment is not touched."""
-        self._require_existing()
+        self.require_existing()
         facts = {
             "description": values.description(description),
             "labels": values.labels(labels),
@@ -264,7 +264,7 @@ class Model(Aggregate):
 
     def withdraw(self) -> None:
         """Hides the model from the marketplace; nothing else changes."""
-        self._require_existing()
+        self.require_existing()
         if self.publication != "published":
             if self.publication == "withdrawn":
                 return
@@ -275,7 +275,7 @@ class Model(Aggregate):
 
     def delete(self, *, ever_deployed: bool) -> None:
         """Removes the model from the gallery; its history stays."""
-        self._require_existing()
+        self.require_existing()
         if ever_deployed:
             raise NotAllowed(
                 f"'{self.name}' has been deployed, so it cannot be deleted.",
@@ -299,14 +299,15 @@ class Model(Aggregate):
     def _record(self, event_class: type[Any], **facts: Any) -> None:
         self.record(event_class, model_id=self.id, version=self.model_version, **facts)
 
-    def _require_existing(self) -> None:
+    def require_existing(self) -> None:
+        """Raises `NotAllowed` where the model has been deleted."""
         if self.state is ModelState.DELETED:
             raise NotAllowed(
                 f"'{self.name}' has been deleted.", remedy="Import the model again under its name."
             )
 
     def _require(self, state: ModelState, verb: str) -> None:
-        self._require_existing()
+        self.require_existing()
         if self.state is not state:
             raise NotAllowed(
                 f"Cannot {verb} '{self.name}' while it is {_WORDS[self.state]}.",
@@ -314,7 +315,7 @@ class Model(Aggregate):
             )
 
     def _require_underway(self, verb: str) -> None:
-        self._require_existing()
+        self.require_existing()
         if self.state not in {ModelState.IMPORTING, ModelState.VALIDATING}:
             raise NotAllowed(
                 f"Cannot {verb} '{self.name}': it is {_WORDS[self.state]}.",

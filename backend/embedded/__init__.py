@@ -1,1 +1,1 @@
-"""Everything `loggia up` brings along: PostgreSQL, a Kafka-protocol broker, and their supervisor."""
+"""What `loggia up` brings along: PostgreSQL, a Kafka-protocol broker, their supervisor."""

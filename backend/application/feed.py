@@ -1,0 +1,95 @@
+"""The tail of the event store, in the order of positions.
+
+Unlike the topic, it is there while Kafka is down, and it has the private facts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from eventsourcing.persistence import InterfaceError, OperationalError, PersistenceError
+from psycopg.sql import SQL, Identifier
+
+from backend.application.store import TABLE, EventStore
+from backend.application.translate import private_facts, publish, topics_of
+from backend.contracts.codec import PublicEvent
+from backend.infra.logging import get_logger
+from backend.infra.postgres import connect
+
+_POLL_SECONDS = 1.0
+_PAGE = 500
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event with its private facts, such as the digest of an API key."""
+
+    public: PublicEvent
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class EventFeed:
+    """Reads the event store from any position, and waits for what comes."""
+
+    def __init__(self, store: EventStore, dsn: str) -> None:
+        self._store = store
+        self._dsn = dsn
+
+    def last_position(self) -> int:
+        """The position of the newest event; 0 where there is none."""
+        return self._store.recorder.max_notification_id() or 0
+
+    def read(
+        self, after: int, limit: int, types: Sequence[str] | None = None
+    ) -> list[PublicEvent]:
+        """The next events behind a position, of these types or of all."""
+        return [stored.public for stored in self.read_private(after, limit, types)]
+
+    def read_private(
+        self, after: int, limit: int, types: Sequence[str] | None = None
+    ) -> list[StoredEvent]:
+        """The same, with the facts that never leave the store."""
+        notifications = self._store.recorder.select_notifications(
+            start=after,
+            limit=limit,
+            topics=topics_of(list(types)) if types is not None else (),
+            inclusive_of_start=False,
+        )
+        events = []
+        for notification in notifications:
+            event = self._store.mapper.to_domain_event(notification)
+            events.append(StoredEvent(publish(event, notification.id), private_facts(event)))
+        return events
+
+    def follow(
+        self, after: int, stop: threading.Event, types: Sequence[str] | None = None
+    ) -> Iterator[list[StoredEvent]]:
+        """Batches of events behind a position, for ever; an empty batch says 'up to date'.
+
+        Survives a restart of PostgreSQL. Ends when `stop` is set.
+        """
+        while not stop.is_set():
+            try:
+                with connect(self._dsn) as listener:
+                    listener.execute(SQL("LISTEN {}").format(Identifier(TABLE)))
+                    while not stop.is_set():
+                        batch = self.read_private(after, _PAGE, types)
+                        if batch:
+                            after = batch[-1].public.position
+                        yield batch
+                        if len(batch) < _PAGE:
+                            for _ in listener.notifies(timeout=_POLL_SECONDS, stop_after=1):
+                                pass
+            except (
+                psycopg.OperationalError,
+                OperationalError,
+                InterfaceError,
+                PersistenceError,
+            ) as error:
+                _log.warning("event store unreachable, trying again", error=str(error))
+                stop.wait(_POLL_SECONDS)
