@@ -1,0 +1,14 @@
+/**
+ * Cache keys. The live stream refreshes by them: everything about one model starts with `model, id`,
+ * so that a new event of that model reaches whatever shows it.
+ */
+export const keys = {
+  session: ['session'] as const,
+  models: ['models'] as const,
+  model: (modelId: string, ...rest: unknown[]) => ['model', modelId, ...rest] as const,
+  marketplace: ['marketplace'] as const,
+  events: ['events'] as const,
+  users: ['users'] as const,
+  tokens: ['tokens'] as const,
+  deployOptions: (modelId: string) => ['deploy-options', modelId] as const,
+};

@@ -1,0 +1,103 @@
+import { useSyncExternalStore } from 'react';
+import type { Telemetry, TelemetryKind } from './api/types';
+
+/** The latest progress of one piece of work, with the speed and the time it still needs. */
+export interface Progress extends Telemetry {
+  /** Units a second, smoothed; null until two measurements of one step have come. */
+  rate: number | null;
+  /** Seconds left at that rate; null when it cannot be known. */
+  remaining: number | null;
+  /** Milliseconds of the browser's clock. */
+  at: number;
+}
+
+const LOG_LINES = 500;
+/** Weight of the newest measurement in the smoothed rate. */
+const SMOOTHING = 0.3;
+/** Measurements closer than this (ms) are too noisy to derive a rate from. */
+const MIN_INTERVAL_MS = 200;
+
+const EMPTY_LOG: readonly string[] = [];
+
+interface Entry {
+  progress: Progress;
+  /** The measurement from which the next rate is derived. */
+  mark: { done: number; at: number };
+}
+
+/** Progress by model and kind. Small and outside of React, because bytes change many times a second. */
+export class TelemetryStore {
+  readonly #entries = new Map<string, Map<TelemetryKind, Entry>>();
+  readonly #latest = new Map<string, Progress>();
+  readonly #logs = new Map<string, readonly string[]>();
+  readonly #listeners = new Set<() => void>();
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  record(telemetry: Telemetry, now: number = Date.now()): void {
+    if (telemetry.kind === 'log') {
+      const lines = this.#logs.get(telemetry.modelId) ?? EMPTY_LOG;
+      this.#logs.set(telemetry.modelId, [...lines, telemetry.message ?? ''].slice(-LOG_LINES));
+    } else {
+      this.#recordProgress(telemetry, now);
+    }
+    this.#notify();
+  }
+
+  #recordProgress(telemetry: Telemetry, now: number): void {
+    const kinds = this.#entries.get(telemetry.modelId) ?? new Map<TelemetryKind, Entry>();
+    const previous = kinds.get(telemetry.kind);
+    const continues =
+      previous?.progress.step === telemetry.step && telemetry.done >= previous.progress.done;
+    let rate = continues ? previous.progress.rate : null;
+    let mark = continues ? previous.mark : { done: telemetry.done, at: now };
+    if (continues && now - mark.at >= MIN_INTERVAL_MS) {
+      const measured = ((telemetry.done - mark.done) / (now - mark.at)) * 1000;
+      rate = rate === null ? measured : rate + SMOOTHING * (measured - rate);
+      mark = { done: telemetry.done, at: now };
+    }
+    const remaining =
+      rate !== null && rate > 0 && telemetry.total !== null && telemetry.unit === 'bytes'
+        ? (telemetry.total - telemetry.done) / rate
+        : null;
+    const progress: Progress = { ...telemetry, rate, remaining, at: now };
+    kinds.set(telemetry.kind, { progress, mark });
+    this.#entries.set(telemetry.modelId, kinds);
+    this.#latest.set(telemetry.modelId, progress);
+  }
+
+  /** Progress of a kind, or the most recently reported one of any kind. */
+  get(modelId: string, kind?: TelemetryKind): Progress | undefined {
+    if (kind === undefined) return this.#latest.get(modelId);
+    return this.#entries.get(modelId)?.get(kind)?.progress;
+  }
+
+  log(modelId: string): readonly string[] {
+    return this.#logs.get(modelId) ?? EMPTY_LOG;
+  }
+
+  /** Forgets a model's progress once its outcome is known; the log stays readable. */
+  finish(modelId: string): void {
+    this.#entries.delete(modelId);
+    this.#latest.delete(modelId);
+    this.#notify();
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+export const telemetryStore = new TelemetryStore();
+
+export function useTelemetry(modelId: string, kind?: TelemetryKind): Progress | undefined {
+  return useSyncExternalStore(telemetryStore.subscribe, () => telemetryStore.get(modelId, kind));
+}
+
+/** Log lines that came while this page was open, oldest first. */
+export function useTelemetryLog(modelId: string): readonly string[] {
+  return useSyncExternalStore(telemetryStore.subscribe, () => telemetryStore.log(modelId));
+}
