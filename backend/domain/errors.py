@@ -51,12 +51,6 @@ class Conflict(DomainError):
         self.current = current
 
 
-class LeaseLost(DomainError):
-    """The worker no longer holds the claim under which it wants to write."""
-
-    code = "lease-lost"
-
-
 class IdempotencyKeyReused(DomainError):
     """The key came back with another request than the first time."""
 
