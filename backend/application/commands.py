@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +21,8 @@ from backend.application.store import EventStore, InTransaction
 from backend.domain.errors import Conflict, IdempotencyKeyReused
 from backend.domain.events import Aggregate, Cause, caused_by
 
-_ATTEMPTS = 20
+_ATTEMPTS = 50
+_MAX_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ class CommandRunner:
         faster and the caller named no expected version. Raises `Conflict`,
         `IdempotencyKeyReused`, `StoreUnavailable`, and what `decide` raises.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, _MAX_PAUSE_SECONDS))
             earlier = self._earlier(context)
             if earlier is not None:
                 return earlier

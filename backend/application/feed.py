@@ -44,9 +44,7 @@ class EventFeed:
         """The position of the newest event; 0 where there is none."""
         return self._store.recorder.max_notification_id() or 0
 
-    def read(
-        self, after: int, limit: int, types: Sequence[str] | None = None
-    ) -> list[PublicEvent]:
+    def read(self, after: int, limit: int, types: Sequence[str] | None = None) -> list[PublicEvent]:
         """The next events behind a position, of these types or of all."""
         return [stored.public for stored in self.read_private(after, limit, types)]
 

@@ -49,7 +49,8 @@ class Recorder(PostgresApplicationRecorder):
         self.insert_events_statement = SQL(
             "INSERT INTO {schema}.{table} AS t "
             "(originator_id, originator_version, topic, state, notification_id) "
-            "SELECT e.originator_id, e.originator_version, e.topic, e.state, last.id + e.ordinality "
+            "SELECT e.originator_id, e.originator_version, e.topic, e.state, "
+            "last.id + e.ordinality "
             "FROM unnest(%s::{schema}.{type}[]) WITH ORDINALITY AS e, "
             "(SELECT COALESCE(MAX(notification_id), 0) AS id FROM {schema}.{table}) AS last "
             "RETURNING notification_id"
@@ -62,10 +63,10 @@ class Recorder(PostgresApplicationRecorder):
     def _insert_events(
         self,
         curs: Cursor[DictRow],
-        stored_events: Sequence[StoredEvent],
+        _: Sequence[StoredEvent],
         *,
         within: Sequence[InTransaction] = (),
-        **_: Any,
+        **__: Any,
     ) -> None:
         for statement in within:
             statement(curs)
@@ -112,7 +113,7 @@ class EventStore(Application[UUID]):
     def find(self, aggregate_class: type[A], aggregate_id: UUID) -> A | None:
         """The aggregate as it is now, or None."""
         try:
-            aggregate = self.repository.get(aggregate_id)
+            aggregate: object = self.repository.get(aggregate_id)
         except AggregateNotFoundError:
             return None
         return aggregate if isinstance(aggregate, aggregate_class) else None
@@ -128,8 +129,6 @@ class EventStore(Application[UUID]):
         """
         try:
             recordings = self.save(*aggregates, within=within)
-            if not recordings and within:
-                self.recorder.insert_events([], within=within)
         except OperationalError as error:
             raise StoreUnavailable(str(error)) from error
         return recordings[-1].notification.id if recordings else None

@@ -43,9 +43,7 @@ class Users:
 
         def decide() -> Decision:
             user = User.register(username=username, role=role(role_name))
-            return Decision(
-                [user], [_insert_credentials(user, hashed)], {"username": username}
-            )
+            return Decision([user], [_insert_credentials(user, hashed)], {"username": username})
 
         return self._runner.run(context, decide)
 
@@ -96,9 +94,7 @@ class Users:
 
         return self._runner.run(context, decide)
 
-    def create_access_token(
-        self, context: CommandContext, user_id: UUID, *, name: str
-    ) -> Accepted:
+    def create_access_token(self, context: CommandContext, user_id: UUID, *, name: str) -> Accepted:
         """A token for the API and the CLI; the answer's `secret` is shown once."""
 
         def decide() -> Decision:

@@ -1,1 +1,1 @@
-"""The public event contract: protobuf messages, CloudEvents headers, and the border to private events."""
+"""The public event contract: protobuf messages and CloudEvents headers."""

@@ -89,7 +89,9 @@ def encode(event: PublicEvent) -> tuple[bytes, Headers]:
     return event.message.SerializeToString(deterministic=True), headers
 
 
-def decode(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> PublicEvent:
+def decode(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> PublicEvent:
     """The event in a record. Raises `MalformedEvent`."""
     try:
         fields = dict(headers)

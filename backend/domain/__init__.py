@@ -1,1 +1,1 @@
-"""Aggregates, their events and the rules they keep. Knows nothing but the event-sourcing library."""
+"""Aggregates, their events and the rules they keep. Stands on the event-sourcing library alone."""

@@ -135,7 +135,7 @@ class DeployConfiguration:
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
         """Reads and checks the document. Raises `Invalid`, which names the field."""
-        configuration = _build(cls, document, "")
+        configuration: Self = _build(cls, document, "")
         configuration.check()
         return configuration
 

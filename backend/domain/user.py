@@ -117,9 +117,7 @@ class User(Aggregate):
                 remedy="Say where the token is used, so that you can revoke the right one later.",
                 field="name",
             )
-        self.record(
-            self.AccessTokenCreated, user_id=self.id, token_id=token_id, name=name.strip()
-        )
+        self.record(self.AccessTokenCreated, user_id=self.id, token_id=token_id, name=name.strip())
 
     def revoke_access_token(self, token_id: UUID) -> None:
         """Ends a token. Raises `NotFound`."""

@@ -93,7 +93,9 @@ class Jobs:
     def heartbeat(self, claim: Claim) -> bool:
         """Extends the lease; says whether the job should be cancelled. Raises `LeaseLost`."""
         row = self._update(
-            claim, "lease_until = now() + make_interval(secs => %(lease)s)", lease=self._lease_seconds
+            claim,
+            "lease_until = now() + make_interval(secs => %(lease)s)",
+            lease=self._lease_seconds,
         )
         return bool(row["cancel_requested"])
 

@@ -88,7 +88,7 @@ def producer(settings: Settings, *, client_id: str, linger_ms: int = 0) -> Kafka
 
 
 def consumer(settings: Settings, *, client_id: str) -> KafkaConsumer:
-    """A consumer without a group: who reads keeps its own progress and assigns partitions itself."""
+    """A consumer without a group: its user keeps the progress and assigns the partitions."""
     return KafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id=client_id,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -78,7 +78,7 @@ def migrate(settings: Settings) -> list[str]:
                 continue
             with connection.transaction():
                 # The text comes from this package's own files.
-                connection.execute(cast("LiteralString", sql))
+                connection.execute(sql.encode())
                 connection.execute("INSERT INTO loggia.migrations (name) VALUES (%s)", (name,))
             applied.append(name)
     return applied

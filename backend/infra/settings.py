@@ -70,7 +70,9 @@ class Settings(BaseSettings):
         72, ge=1, description="Hours after which an unfinished upload is removed."
     )
     import_max_entries: int = Field(10_000, description="Most files in one archive.")
-    import_max_bytes: int = Field(1024 * GIB, description="Most bytes that an archive may unpack to.")
+    import_max_bytes: int = Field(
+        1024 * GIB, description="Most bytes that an archive may unpack to."
+    )
     import_max_ratio: int = Field(
         200, description="Largest ratio of unpacked to packed size of one file in an archive."
     )
