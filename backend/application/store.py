@@ -63,10 +63,10 @@ class Recorder(PostgresApplicationRecorder):
     def _insert_events(
         self,
         curs: Cursor[DictRow],
-        _: Sequence[StoredEvent],
+        stored_events: Sequence[StoredEvent],  # noqa: ARG002 (the library passes it by name)
         *,
         within: Sequence[InTransaction] = (),
-        **__: Any,
+        **_: Any,
     ) -> None:
         for statement in within:
             statement(curs)
