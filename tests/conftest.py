@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from backend.infra.settings import Settings
 from tests.rig.platform import RunningPlatform
 from tests.rig.servers import BrokerServer, PostgresServer
-
-if TYPE_CHECKING:
-    from backend.infra.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +41,8 @@ def broker(tmp_path: Path) -> Iterator[BrokerServer]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, postgres: str, broker: BrokerServer) -> "Settings":
+def settings(tmp_path: Path, postgres: str, broker: BrokerServer) -> Settings:
     """Settings that point at the test's own database, broker and folder, and read no .env file."""
-    from backend.infra.settings import Settings
-
     return Settings(
         _env_file=None,
         data_dir=tmp_path / "data",

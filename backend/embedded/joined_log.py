@@ -90,7 +90,7 @@ class JoinedLog:
         )
 
     def _keep(self, line: str) -> None:
-        self._file.emit(logging.makeLogRecord({"msg": line.replace("%", "%%")}))
+        self._file.emit(logging.makeLogRecord({"msg": line}))
 
     def _print(self, text: str) -> None:
         if self._stream is None:

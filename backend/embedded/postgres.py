@@ -143,7 +143,7 @@ class EmbeddedPostgres:
         return arguments
 
     def is_ready(self) -> bool:
-        """Whether the server takes connections and knows the Loggia database."""
+        """Whether the server takes connections."""
         import psycopg
 
         try:
@@ -151,18 +151,6 @@ class EmbeddedPostgres:
                 return True
         except psycopg.OperationalError:
             return False
-
-    def ensure_database(self) -> None:
-        """Make the `loggia` database in a running cluster that has none yet."""
-        import psycopg
-
-        maintenance = self.dsn.removesuffix(DATABASE) + "postgres"
-        with psycopg.connect(maintenance, autocommit=True, connect_timeout=5) as connection:
-            known = connection.execute(
-                "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
-            ).fetchone()
-            if known is None:
-                connection.execute(f"CREATE DATABASE {DATABASE}")
 
     def _create(self) -> None:
         """initdb beside the final place, then one rename: a killed start leaves no half cluster."""
@@ -205,7 +193,7 @@ class EmbeddedPostgres:
         return clusters / uuid.uuid4().hex
 
     def _initdb(self, directory: Path, password_file: Path) -> None:
-        result = subprocess.run(
+        self._run(
             [
                 str(self._binaries / "initdb"),
                 f"--pgdata={directory}",
@@ -217,7 +205,18 @@ class EmbeddedPostgres:
                 "--builtin-locale=C.UTF-8",
                 "--locale=C",
                 "--no-instructions",
-            ],
+            ]
+        )
+        self._run(
+            [str(self._binaries / "postgres"), "--single", "-D", str(directory), "postgres"],
+            f"CREATE DATABASE {DATABASE}\n",
+        )
+
+    def _run(self, command: list[str], statement: str = "") -> None:
+        """Run one of PostgreSQL's programs on the cluster that is being made."""
+        result = subprocess.run(
+            command,
+            input=statement,
             cwd="/",
             capture_output=True,
             text=True,
@@ -228,7 +227,6 @@ class EmbeddedPostgres:
             extra_groups=[] if self.account else None,
         )
         if result.returncode != 0:
-            shutil.rmtree(directory, ignore_errors=True)
             raise EmbeddedError(
                 f"PostgreSQL could not make its cluster: {result.stderr.strip()[-800:]}",
                 "check free space and the permissions of LOGGIA_DATA_DIR; `loggia doctor` helps",

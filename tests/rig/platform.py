@@ -22,12 +22,18 @@ class RunningPlatform:
     """A supervisor with all its children. `start()` returns when the platform says it is ready.
 
     `administrator` and `password` sign in; the password is None after a start on old data.
-    Extra environment variables go in `environment`.
+    Extra environment variables go in `environment`; `module` is what to run instead of the real
+    command.
     """
 
     administrator = "admin"
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str] | None = None,
+        module: tuple[str, ...] = ("backend.cli", "up"),
+    ) -> None:
+        self._module = module
         self.data_dir = Path(tempfile.mkdtemp(prefix="loggia-platform-"))
         self.data_dir.chmod(0o755)
         api, gateway, postgres, kafka = free_ports(4)
@@ -58,7 +64,7 @@ class RunningPlatform:
         """Start it without waiting."""
         self._lines = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "backend.cli", "up"],
+            [sys.executable, "-m", *self._module],
             cwd=REPOSITORY,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -72,7 +78,10 @@ class RunningPlatform:
     def start(self, *, seconds: float = 90) -> None:
         """Start it and wait until it is ready. Raises AssertionError with its log otherwise."""
         self.launch()
-        eventually(self._started, "the platform is ready", seconds=seconds)
+        try:
+            eventually(self._started, "the platform is ready", seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.output}") from None
         shown = PASSWORD_LINE.search(self.output)
         if shown:
             self.password = shown.group(1)

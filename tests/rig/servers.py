@@ -13,6 +13,8 @@ import psycopg
 from backend.embedded.broker import EmbeddedBroker
 from backend.embedded.postgres import EmbeddedPostgres
 from backend.embedded.processes import death_signal
+from backend.infra.postgres import migrate
+from backend.infra.settings import Settings
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 
@@ -78,10 +80,8 @@ class PostgresServer:
     def database(self) -> str:
         """The DSN of a new database with the schema in place."""
         if self._template is None:
-            from backend.infra.postgres import migrate
-
             dsn = self.empty_database()
-            migrate(dsn)
+            migrate(Settings(_env_file=None, postgres_dsn=dsn))
             self._template = dsn.rpartition("/")[2]
         return self._create(f"TEMPLATE {self._template}")
 

@@ -1,0 +1,1 @@
+"""The command `loggia`: the platform's roles, its care, and a client of its HTTP API."""
