@@ -1,0 +1,1 @@
+"""Long-running work: each worker claims jobs and reports results as commands."""
