@@ -1,0 +1,88 @@
+export type EventTone = 'neutral' | 'active' | 'good' | 'bad';
+
+interface EventWords {
+  text: string;
+  tone: EventTone;
+}
+
+type Data = Record<string, unknown>;
+
+const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> = {
+  ModelImportRequested: { tone: 'active', text: (data) => `Import of ${word(data['fileName']) ?? 'the model'} requested` },
+  ModelArchiveReceived: { tone: 'neutral', text: () => 'Upload complete' },
+  ModelFilesStored: { tone: 'neutral', text: (data) => `${word(data['fileCount']) ?? 'All'} files stored` },
+  ModelValidated: { tone: 'good', text: () => 'Validated: ready to deploy' },
+  ModelImportFailed: { tone: 'bad', text: (data) => `Import failed: ${word(data['reason']) ?? 'no reason was given'}` },
+  ModelImportRetried: { tone: 'active', text: () => 'Import retried' },
+  ModelImportCancelled: { tone: 'neutral', text: () => 'Import cancelled' },
+  ModelConfigurationEdited: { tone: 'neutral', text: () => 'Description, labels or links edited' },
+  ModelPublished: { tone: 'good', text: () => 'Published to the marketplace' },
+  ModelWithdrawn: { tone: 'neutral', text: () => 'Withdrawn from the marketplace' },
+  ModelDeleted: { tone: 'bad', text: () => 'Deleted' },
+  TermsAccepted: { tone: 'neutral', text: (data) => `Terms accepted (version ${word(data['termsVersion']) ?? 'unknown'})` },
+  DeploymentRequested: {
+    tone: 'active',
+    text: (data) => `${TRIGGERS[word(data['trigger']) ?? ''] ?? 'Deployment'} requested: revision ${revision(data)}`,
+  },
+  ReplicaStarted: { tone: 'active', text: (data) => `Engine started for revision ${revision(data)}` },
+  ReplicaReady: { tone: 'good', text: (data) => `Replica of revision ${revision(data)} answers` },
+  ReplicaLost: { tone: 'bad', text: (data) => `Replica of revision ${revision(data)} lost: ${word(data['reason']) ?? 'unknown'}` },
+  RevisionDeployed: { tone: 'good', text: (data) => `Revision ${revision(data)} serves` },
+  RevisionFailed: { tone: 'bad', text: (data) => `Revision ${revision(data)} failed: ${word(data['reason']) ?? 'unknown'}` },
+  RevisionRetired: { tone: 'neutral', text: (data) => `Revision ${revision(data)} retired` },
+  DeploymentStopRequested: { tone: 'active', text: () => 'Stop requested' },
+  DeploymentStopped: { tone: 'neutral', text: () => 'Deployment stopped' },
+  ApiKeyCreated: { tone: 'neutral', text: (data) => `API key "${word(data['name']) ?? ''}" created` },
+  ApiKeyRevoked: { tone: 'neutral', text: () => 'API key revoked' },
+};
+
+const TRIGGERS: Record<string, string> = {
+  deploy: 'Deployment',
+  redeploy: 'Redeployment',
+  rollback: 'Rollback',
+  start: 'Start',
+};
+
+/** Every type of event about a model, for filters. */
+export const MODEL_EVENT_TYPES = Object.keys(WORDS);
+
+/** An event as a sentence. A type that this version does not know is spelled out from its name. */
+export function eventWords(type: string, data: Data): EventWords {
+  const known = WORDS[type];
+  return known ? { text: known.text(camelKeys(data)), tone: known.tone } : { text: spellOut(type), tone: 'neutral' };
+}
+
+/** `user:admin` → "admin"; `worker:import` → "Import worker"; `system` → "System". */
+export function actorText(actor: string): string {
+  const [kind, name = ''] = actor.split(/:(.*)/);
+  if (kind === 'user') return name;
+  if (kind === 'worker') return `${capital(name)} worker`;
+  return capital(actor);
+}
+
+/** `RevisionDeployed` → "Revision deployed". */
+export function spellOut(type: string): string {
+  return capital(type.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase());
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** The event contract names fields in snake case, the API in camel case; sentences are the same for both. */
+function camelKeys(data: Data): Data {
+  return Object.fromEntries(
+    Object.entries(data).map(([name, value]) => [
+      name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+      value,
+    ]),
+  );
+}
+
+function word(value: unknown): string | null {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
+}
+
+function revision(data: Data): string {
+  return word(data['revision']) ?? '?';
+}
