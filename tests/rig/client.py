@@ -1,0 +1,129 @@
+"""The HTTP API as an administrator's script uses it."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from tests.rig.platform import RunningPlatform
+
+JSON = dict[str, Any]
+
+
+class Administrator:
+    """Signed in with the first password; sends commands as the SPA does."""
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=30)
+        answer = self.http.post("/api/session", json={"username": username, "password": password})
+        assert answer.status_code in {200, 201}, answer.text
+        self.position = 0
+
+    @classmethod
+    def of(cls, platform: RunningPlatform) -> Administrator:
+        assert platform.password is not None
+        return cls(platform.url, platform.administrator, platform.password)
+
+    def headers(self, **more: str) -> dict[str, str]:
+        return {
+            "X-CSRF-Token": self.http.cookies["loggia_csrf"],
+            "Idempotency-Key": str(uuid4()),
+            **more,
+        }
+
+    def command(self, method: str, path: str, body: JSON | None = None) -> JSON:
+        answer = self.http.request(method, path, json=body, headers=self.headers())
+        assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
+        accepted: JSON = answer.json()
+        self.position = max(self.position, accepted.get("position", 0))
+        return accepted
+
+    def get(self, path: str, **query: Any) -> JSON:
+        answer = self.http.get(path, params={"atLeast": self.position, **query})
+        assert answer.status_code == 200, f"GET {path}: {answer.status_code} {answer.text}"
+        found: JSON = answer.json()
+        return found
+
+    def token(self, name: str = "journey") -> str:
+        return str(self.command("POST", "/api/tokens", {"name": name})["token"])
+
+    def begin_upload(self, file_name: str, size: int) -> str:
+        metadata = f"filename {base64.b64encode(file_name.encode()).decode()}"
+        answer = self.http.post(
+            "/api/uploads",
+            headers=self.headers(
+                **{
+                    "Tus-Resumable": "1.0.0",
+                    "Upload-Length": str(size),
+                    "Upload-Metadata": metadata,
+                }
+            ),
+        )
+        assert answer.status_code == 201, answer.text
+        return answer.headers["Location"].rsplit("/", 1)[-1]
+
+    def send(self, upload_id: str, offset: int, data: bytes) -> httpx.Response:
+        return self.http.patch(
+            f"/api/uploads/{upload_id}",
+            content=data,
+            headers=self.headers(
+                **{
+                    "Tus-Resumable": "1.0.0",
+                    "Upload-Offset": str(offset),
+                    "Content-Type": "application/offset+octet-stream",
+                }
+            ),
+        )
+
+    def import_archive(self, file_name: str, archive: bytes) -> str:
+        """Uploads and requests the import; returns the model's id without waiting for it."""
+        upload_id = self.begin_upload(file_name, len(archive))
+        model_id = str(
+            self.command(
+                "POST", "/api/imports", {"source": "upload", "kind": "base", "uploadId": upload_id}
+            )["id"]
+        )
+        answer = self.send(upload_id, 0, archive)
+        assert answer.status_code == 204, answer.text
+        return model_id
+
+    def model(self, model_id: str) -> JSON:
+        return self.get(f"/api/models/{model_id}")
+
+    def wait_for_model(self, model_id: str, *states: str, seconds: float = 60) -> JSON:
+        return self._wait(lambda: self.model(model_id), states, seconds)
+
+    def wait_for_deployment(self, model_id: str, *states: str, seconds: float = 240) -> JSON:
+        return self._wait(
+            lambda: self.get(f"/api/models/{model_id}/deployment"), states, seconds
+        )
+
+    @staticmethod
+    def _wait(look: Callable[[], JSON], states: tuple[str, ...], seconds: float) -> JSON:
+        deadline = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found["state"] in states:
+                return found
+            assert time.monotonic() < deadline, f"still {found['state']}: {found}"
+            time.sleep(0.2)
+
+    def deploy(self, model_id: str, configuration: JSON, reason: str = "") -> JSON:
+        terms = self.get("/api/deploy/options", modelId=model_id)["terms"]
+        return self.command(
+            "PUT",
+            f"/api/models/{model_id}/deployment",
+            {
+                "configuration": configuration,
+                "terms": {"version": terms["version"], "accepted": True},
+                "reason": reason,
+            },
+        )
+
+    def events(self, **query: Any) -> list[JSON]:
+        return list(self.get("/api/events", limit=200, **query)["items"])
