@@ -118,10 +118,12 @@ class RunningChild:
             )
             hurried.cancel()
             if not ended.done():
-                self._log.say(
-                    f"{self.child.name} did not stop within {self.child.stop_seconds:g} s: killed",
-                    level="warning",
+                why = (
+                    "was killed at once"
+                    if hurry.is_set()
+                    else f"did not stop within {self.child.stop_seconds:g} s: killed"
                 )
+                self._log.say(f"{self.child.name} {why}", level="warning")
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, signal.SIGKILL)
             await ended
@@ -217,7 +219,8 @@ class RunningChild:
 
 def python_role(*arguments: str) -> tuple[str, ...]:
     """The command line that runs a role in this interpreter."""
-    return (sys.executable, "-m", "backend.cli", *arguments)
+    # -P: a folder named `backend` where the command was given is not ours.
+    return (sys.executable, "-P", "-m", "backend.cli", *arguments)
 
 
 def _ending(status: int) -> str:

@@ -31,6 +31,8 @@ from backend.infra.settings import Settings
 FRONT, FOLLOWERS, FOUNDATION = 0, 1, 2
 _START_SECONDS = 120
 _PROBE_SECONDS = 2.0
+#: A signal to a whole process group arrives twice when `make` passes its own copy on.
+_ECHO_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Supervisor:
         self._failed: asyncio.Future[EmbeddedError] | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._asked_to_stop_at = 0.0
 
     async def run(self) -> int:
         """Run until a signal asks for the end or a part cannot be started; the exit status."""
@@ -218,12 +221,13 @@ class Supervisor:
             self._log.show(line)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if self._stop.is_set():
-            if number != signal.SIGHUP:
-                self._hurry.set()
-            return
-        self._log.say("stopping; once more stops at once")
-        self._stop.set()
+        now = time.monotonic()
+        if not self._stop.is_set():
+            self._log.say("stopping; once more stops at once")
+            self._stop.set()
+            self._asked_to_stop_at = now
+        elif number != signal.SIGHUP and now - self._asked_to_stop_at > _ECHO_SECONDS:
+            self._hurry.set()
 
     async def _shut_down(self) -> None:
         started = time.monotonic()

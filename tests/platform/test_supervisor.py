@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import psycopg
@@ -86,9 +87,12 @@ def test_a_second_signal_ends_the_patience(platform: Launch) -> None:
     running.start()
     family = family_of(running)
     assert running.process is not None
-    running.process.send_signal(signal.SIGINT)
-    eventually(lambda: "stopping" in running.output, "the first signal is heard")
-    assert running.stop(signal.SIGINT) == 0
+    for _ in range(2):
+        running.process.send_signal(signal.SIGINT)
+        eventually(lambda: "stopping" in running.output, "the first signal is heard")
+        time.sleep(0.8)
+    assert running.wait() == 0
+    assert "stubborn was killed at once" in running.output
     assert gone(family)
 
 
@@ -282,7 +286,7 @@ def test_the_log_goes_on_when_nobody_reads_it_any_more(platform: Launch) -> None
     assert running.process is not None
     assert running.process.stdout is not None
     # Closes the reading end of the pipe, as a pager or a terminal that goes away.
-    with open(os.devnull) as nothing:
+    with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), running.process.stdout.fileno())
     log = running.data_dir / "logs" / "loggia.log"
     for restarts in (1, 2):
