@@ -39,7 +39,8 @@ const signIn = createRoute({
 const shell = createRoute({
   getParentRoute: () => root,
   id: 'shell',
-  validateSearch: texts('import'),
+  validateSearch: (search: Record<string, unknown>): { import?: 'base' | 'adapter' } =>
+    search['import'] === 'base' || search['import'] === 'adapter' ? { import: search['import'] } : {},
   beforeLoad: async ({ context, location }) => {
     try {
       const session = await context.queryClient.query({ ...sessionQuery, staleTime: 'static' });

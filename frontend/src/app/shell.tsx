@@ -1,4 +1,138 @@
-import { Outlet } from '@tanstack/react-router';
+import { AppShell, Burger, UnstyledButton } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
+import {
+  IconBuildingStore,
+  IconHistory,
+  IconLayoutGrid,
+  IconSettings,
+  type Icon,
+} from '@tabler/icons-react';
+import { useQueryClient } from '@tanstack/react-query';
+import { getRouteApi, Link, Outlet } from '@tanstack/react-router';
+import { useEffect } from 'react';
+import { Logo } from '@/components/logo';
+import { ImportDialog } from '@/features/imports/import-dialog';
+import { UploadDock } from '@/features/imports/upload-dock';
+import { NotificationBell } from '@/features/notifications/notification-bell';
+import { useOutcomeNotifications } from '@/features/notifications/outcomes';
+import { UserMenu } from '@/features/session/user-menu';
+import { liveStream } from '@/lib/live';
+import { ConnectionIndicator } from './connection-indicator';
+import { SchemeToggle } from './scheme-toggle';
+import classes from './shell.module.css';
+
+const route = getRouteApi('/shell');
+
+interface Place {
+  to: '/' | '/marketplace' | '/events' | '/settings';
+  name: string;
+  icon: Icon;
+}
+
+const PLACES: Place[] = [
+  { to: '/', name: 'Gallery', icon: IconLayoutGrid },
+  { to: '/marketplace', name: 'Marketplace', icon: IconBuildingStore },
+  { to: '/events', name: 'Events', icon: IconHistory },
+  { to: '/settings', name: 'Settings', icon: IconSettings },
+];
+
+/** What every page of a signed-in person stands in. */
 export function Shell() {
-  return <Outlet />;
+  const queryClient = useQueryClient();
+  const { user } = route.useRouteContext();
+  const search = route.useSearch();
+  const navigate = route.useNavigate();
+  const [menuOpen, menu] = useDisclosure(false);
+
+  useEffect(() => liveStream.start(queryClient), [queryClient]);
+  useOutcomeNotifications();
+
+  return (
+    <AppShell
+      header={{ height: 60 }}
+      navbar={{ width: 260, breakpoint: 'sm', collapsed: { desktop: true, mobile: !menuOpen } }}
+      padding={0}
+      classNames={{ header: classes.header, navbar: classes.drawer, main: classes.main }}
+    >
+      <UnstyledButton component="a" href="#content" className={classes.skip}>
+        Skip to the content
+      </UnstyledButton>
+
+      <AppShell.Header>
+        <div className={classes.bar}>
+          <Burger
+            opened={menuOpen}
+            onClick={menu.toggle}
+            hiddenFrom="sm"
+            size="sm"
+            color="currentColor"
+            aria-label={menuOpen ? 'Close the menu' : 'Open the menu'}
+          />
+          <Link to="/" className={classes.brand} aria-label="Loggia, to the gallery">
+            <Logo />
+            <span>Loggia</span>
+          </Link>
+          <nav className={classes.arches} aria-label="Main">
+            {PLACES.map((place) => (
+              <PlaceLink key={place.to} place={place} className={classes.arch} />
+            ))}
+          </nav>
+          <div className={classes.tools}>
+            <ConnectionIndicator />
+            <NotificationBell />
+            <SchemeToggle />
+            <UserMenu user={user} />
+          </div>
+        </div>
+      </AppShell.Header>
+
+      <AppShell.Navbar>
+        <nav className={classes.places} aria-label="Main">
+          {PLACES.map((place) => (
+            <PlaceLink key={place.to} place={place} className={classes.place} onClick={menu.close} />
+          ))}
+        </nav>
+      </AppShell.Navbar>
+
+      <AppShell.Main id="content" tabIndex={-1}>
+        <div className={classes.page}>
+          <Outlet />
+        </div>
+      </AppShell.Main>
+
+      <ImportDialog
+        opened={search.import !== undefined}
+        kind={search.import ?? 'base'}
+        onClose={() =>
+          void navigate({
+            to: '.',
+            search: (current) => ({ ...current, import: undefined }),
+            replace: true,
+            resetScroll: false,
+          })
+        }
+      />
+      <UploadDock />
+    </AppShell>
+  );
+}
+
+interface PlaceLinkProps {
+  place: Place;
+  className: string | undefined;
+  onClick?: () => void;
+}
+
+function PlaceLink({ place, className, onClick }: PlaceLinkProps) {
+  return (
+    <Link
+      to={place.to}
+      className={className}
+      {...(onClick && { onClick })}
+      activeOptions={{ exact: place.to === '/', includeSearch: false }}
+    >
+      <place.icon size={18} stroke={1.8} aria-hidden />
+      {place.name}
+    </Link>
+  );
 }

@@ -45,6 +45,7 @@ export function ProgressLine({ progress, label, compact = false, paused = false 
 
 function amount(done: number, total: number | null, unit: Progress['unit']): string {
   if (unit === 'percent') return '';
+  if (unit === 'seconds') return total === null ? formatDuration(done) : `${formatDuration(done)} of ${formatDuration(total)}`;
   if (unit === 'steps') return total === null ? `Step ${done}` : `Step ${done} of ${total}`;
   return total === null ? formatBytes(done) : `${formatBytes(done)} of ${formatBytes(total)}`;
 }

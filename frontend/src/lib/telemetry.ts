@@ -30,6 +30,8 @@ export class TelemetryStore {
   readonly #entries = new Map<string, Map<TelemetryKind, Entry>>();
   readonly #latest = new Map<string, Progress>();
   readonly #logs = new Map<string, readonly string[]>();
+  /** Models whose upload this page itself sends: it knows their progress earlier and finer than the server. */
+  readonly #measuredHere = new Set<string>();
   readonly #listeners = new Set<() => void>();
 
   subscribe = (listener: () => void): (() => void) => {
@@ -37,7 +39,19 @@ export class TelemetryStore {
     return () => this.#listeners.delete(listener);
   };
 
+  /** Takes a reading that came from the server. */
   record(telemetry: Telemetry, now: number = Date.now()): void {
+    if (telemetry.kind === 'upload' && this.#measuredHere.has(telemetry.modelId)) return;
+    this.#take(telemetry, now);
+  }
+
+  /** Takes a reading of an upload that this page sends. */
+  recordUpload(modelId: string, done: number, total: number, now: number = Date.now()): void {
+    this.#measuredHere.add(modelId);
+    this.#take({ modelId, kind: 'upload', step: 'upload', done, total, unit: 'bytes', message: null }, now);
+  }
+
+  #take(telemetry: Telemetry, now: number): void {
     if (telemetry.kind === 'log') {
       const lines = this.#logs.get(telemetry.modelId) ?? EMPTY_LOG;
       this.#logs.set(telemetry.modelId, [...lines, telemetry.message ?? ''].slice(-LOG_LINES));
@@ -83,6 +97,7 @@ export class TelemetryStore {
   finish(modelId: string): void {
     this.#entries.delete(modelId);
     this.#latest.delete(modelId);
+    this.#measuredHere.delete(modelId);
     this.#notify();
   }
 

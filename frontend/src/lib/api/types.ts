@@ -306,7 +306,7 @@ export interface Telemetry {
   step: string;
   done: number;
   total: number | null;
-  unit: 'bytes' | 'steps' | 'percent';
+  unit: 'bytes' | 'steps' | 'percent' | 'seconds';
   message: string | null;
 }
 

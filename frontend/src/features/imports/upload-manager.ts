@@ -1,0 +1,352 @@
+import { useSyncExternalStore } from 'react';
+import { DetailedError, Upload } from 'tus-js-client';
+import { ApiProblem, csrfToken, request } from '@/lib/api/client';
+import type { Accepted } from '@/lib/api/types';
+import { rememberPosition } from '@/lib/freshness';
+import { newId } from '@/lib/new-id';
+import { telemetryStore } from '@/lib/telemetry';
+import { ChecksumHttpStack } from './checksum-http-stack';
+import { differenceOf, dropRecord, keepRecord, loadRecords, uploadIdOf, type UploadRecord } from './upload-records';
+
+export type UploadStatus =
+  /** Asking the server for a place to send to. */
+  | 'starting'
+  | 'uploading'
+  | 'paused'
+  /** Known from before a reload: the person must choose the same file again. */
+  | 'needs_file'
+  /** All bytes have arrived; the server goes on by itself. */
+  | 'complete'
+  | 'failed';
+
+export interface UploadItem {
+  /** Stable while this page lives. */
+  key: string;
+  modelId: string | null;
+  fileName: string;
+  size: number;
+  /** Bytes that have safely arrived, as far as this page knows. */
+  done: number;
+  status: UploadStatus;
+  problem: ApiProblem | null;
+}
+
+interface Running {
+  item: UploadItem;
+  record: UploadRecord | null;
+  upload: Upload | null;
+  file: File | null;
+  importKey: string;
+}
+
+const CHUNK_BYTES = 16 * 1024 * 1024;
+const RETRY_DELAYS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+/** The tus status for a piece whose checksum did not match: worth sending again. */
+const CHECKSUM_MISMATCH = 460;
+
+/** Sends model archives, several at a time, and remembers enough to go on after a reload. */
+export class UploadManager {
+  #running: Running[] = [];
+  #items: readonly UploadItem[] = [];
+  readonly #listeners = new Set<() => void>();
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  get items(): readonly UploadItem[] {
+    return this.#items;
+  }
+
+  /** Begins an upload and, as soon as it has a place, the import of the model. Returns its key. */
+  start(file: File): string {
+    const running: Running = {
+      item: {
+        key: newId(),
+        modelId: null,
+        fileName: file.name,
+        size: file.size,
+        done: 0,
+        status: 'starting',
+        problem: null,
+      },
+      record: null,
+      upload: null,
+      file,
+      importKey: newId(),
+    };
+    this.#running = [...this.#running, running];
+    this.#send(running, file);
+    return running.item.key;
+  }
+
+  /** Brings back uploads that a reload interrupted, with what the server has of them. */
+  async restore(): Promise<void> {
+    const known = new Set(this.#running.map(({ record }) => record?.uploadId));
+    const records = loadRecords().filter(({ uploadId }) => !known.has(uploadId));
+    await Promise.all(records.map((record) => this.#restoreOne(record)));
+  }
+
+  /** Goes on with a paused or failed upload whose file this page still has. */
+  resume(key: string): void {
+    const running = this.#find(key);
+    if (running?.file == null) return;
+    this.#send(running, running.file);
+  }
+
+  /** Goes on after a reload. Throws ApiProblem when it is not the same file. */
+  resumeWith(key: string, file: File): void {
+    const running = this.#find(key);
+    if (running?.record == null) return;
+    const difference = differenceOf(running.record, file);
+    if (difference !== null) {
+      throw new ApiProblem({
+        status: 0,
+        detail: difference,
+        remedy: `Choose “${running.record.fileName}” as it was, or cancel this upload and import the new file.`,
+      });
+    }
+    running.file = file;
+    this.#send(running, file);
+  }
+
+  pause(key: string): void {
+    const running = this.#find(key);
+    if (running === undefined) return;
+    void running.upload?.abort();
+    this.#update(running, { status: 'paused' });
+  }
+
+  /** Ends the upload and the import, and removes what has arrived. */
+  async cancel(key: string): Promise<void> {
+    const running = this.#find(key);
+    if (running === undefined) return;
+    await running.upload?.abort();
+    const { record } = running;
+    if (record?.modelId != null) {
+      try {
+        const answer = await request<Accepted>('POST', `/api/models/${record.modelId}/import/cancel`, {
+          headers: { 'Idempotency-Key': newId() },
+        });
+        rememberPosition(record.modelId, answer.position);
+      } catch (error) {
+        const problem = ApiProblem.from(error);
+        // Refused (already over, or deleted): there is nothing left to cancel, only the bytes to remove.
+        if (problem.transient) {
+          this.#update(running, { status: 'failed', problem });
+          return;
+        }
+      }
+    }
+    if (record !== null) await terminate(record.url);
+    this.#forget(running);
+  }
+
+  /** Takes a finished or failed entry out of the list. */
+  dismiss(key: string): void {
+    const running = this.#find(key);
+    if (running !== undefined) this.#forget(running);
+  }
+
+  #send(running: Running, file: File): void {
+    const { record } = running;
+    const upload = new Upload(file, {
+      endpoint: '/api/uploads',
+      ...(record !== null && { uploadUrl: record.url }),
+      chunkSize: CHUNK_BYTES,
+      retryDelays: RETRY_DELAYS_MS,
+      metadata: { filename: file.name, filetype: file.type || 'application/zip' },
+      storeFingerprintForResuming: false,
+      httpStack: new ChecksumHttpStack(),
+      onBeforeRequest: (outgoing) => outgoing.setHeader('X-CSRF-Token', csrfToken()),
+      onShouldRetry: (error) => shouldRetry(error),
+      onUploadUrlAvailable: () => void this.#placed(running, file),
+      onProgress: (done) => this.#progressed(running, done),
+      onSuccess: () => this.#completed(running),
+      onError: (error) => void this.#failed(running, error),
+    });
+    running.upload = upload;
+    this.#update(running, { status: record === null ? 'starting' : 'uploading', problem: null });
+    upload.start();
+  }
+
+  /** The upload has an address: keep it, and ask for the import so that the model shows in the gallery. */
+  async #placed(running: Running, file: File): Promise<void> {
+    const url = running.upload?.url;
+    if (url == null) return;
+    running.record ??= {
+      url,
+      uploadId: uploadIdOf(url),
+      importKey: running.importKey,
+      modelId: null,
+      fileName: file.name,
+      size: file.size,
+      lastModified: file.lastModified,
+    };
+    keepRecord(running.record);
+    this.#update(running, { status: 'uploading' });
+    if (running.record.modelId === null) await this.#requestImport(running, running.record);
+  }
+
+  async #requestImport(running: Running, record: UploadRecord): Promise<void> {
+    try {
+      const answer = await request<Accepted>('POST', '/api/imports', {
+        body: { source: 'upload', kind: 'base', uploadId: record.uploadId },
+        headers: { 'Idempotency-Key': record.importKey },
+      });
+      rememberPosition(answer.id, answer.position);
+      record.modelId = answer.id;
+      keepRecord(record);
+      this.#update(running, { modelId: answer.id });
+      if (running.item.status === 'complete') dropRecord(record.uploadId);
+    } catch (error) {
+      const problem = ApiProblem.from(error);
+      await running.upload?.abort();
+      if (!problem.transient) {
+        // The model is refused (its name is taken, for instance): its bytes are of no use.
+        await terminate(record.url);
+        dropRecord(record.uploadId);
+        running.record = null;
+        running.file = null;
+      }
+      this.#update(running, { status: 'failed', problem });
+    }
+  }
+
+  #progressed(running: Running, done: number): void {
+    if (running.item.status !== 'uploading' && running.item.status !== 'starting') return;
+    this.#update(running, { done });
+    const { modelId } = running.item;
+    if (modelId !== null) telemetryStore.recordUpload(modelId, done, running.item.size);
+  }
+
+  #completed(running: Running): void {
+    if (running.record?.modelId != null) dropRecord(running.record.uploadId);
+    if (running.item.modelId !== null) telemetryStore.finish(running.item.modelId);
+    this.#update(running, { status: 'complete', done: running.item.size });
+  }
+
+  async #failed(running: Running, error: Error): Promise<void> {
+    const problem = await problemOf(error);
+    const gone = problem.status === 404 || problem.status === 410;
+    if (gone && running.record !== null) {
+      dropRecord(running.record.uploadId);
+      running.record = null;
+      running.file = null;
+    }
+    this.#update(running, { status: 'failed', problem: gone ? expired(running.item.fileName) : problem });
+  }
+
+  async #restoreOne(record: UploadRecord): Promise<void> {
+    let answer: Response;
+    try {
+      answer = await fetch(record.url, {
+        method: 'HEAD',
+        headers: { 'Tus-Resumable': '1.0.0' },
+        signal: AbortSignal.timeout(15_000),
+      });
+    } catch {
+      // Unreachable now: offer it again after the next reload.
+      return;
+    }
+    const done = Number.parseInt(answer.headers.get('Upload-Offset') ?? '', 10);
+    if (!answer.ok || done === record.size) {
+      if (answer.ok && record.modelId === null) await this.#importLate(record);
+      else if (answer.ok || [403, 404, 410].includes(answer.status)) dropRecord(record.uploadId);
+      return;
+    }
+    if (this.#running.some((running) => running.record?.uploadId === record.uploadId)) return;
+    this.#running = [
+      ...this.#running,
+      {
+        item: {
+          key: newId(),
+          modelId: record.modelId,
+          fileName: record.fileName,
+          size: record.size,
+          done: Number.isNaN(done) ? 0 : done,
+          status: 'needs_file',
+          problem: null,
+        },
+        record,
+        upload: null,
+        file: null,
+        importKey: record.importKey,
+      },
+    ];
+    this.#publish();
+  }
+
+  /** All bytes had arrived, but the page was left before it could ask for the import. */
+  async #importLate(record: UploadRecord): Promise<void> {
+    try {
+      const answer = await request<Accepted>('POST', '/api/imports', {
+        body: { source: 'upload', kind: 'base', uploadId: record.uploadId },
+        headers: { 'Idempotency-Key': record.importKey },
+      });
+      rememberPosition(answer.id, answer.position);
+      dropRecord(record.uploadId);
+    } catch (error) {
+      if (!ApiProblem.from(error).transient) dropRecord(record.uploadId);
+    }
+  }
+
+  #find(key: string): Running | undefined {
+    return this.#running.find(({ item }) => item.key === key);
+  }
+
+  #forget(running: Running): void {
+    if (running.record !== null && running.item.status !== 'complete') dropRecord(running.record.uploadId);
+    if (running.item.modelId !== null) telemetryStore.finish(running.item.modelId);
+    this.#running = this.#running.filter((other) => other !== running);
+    this.#publish();
+  }
+
+  #update(running: Running, change: Partial<UploadItem>): void {
+    running.item = { ...running.item, ...change };
+    this.#publish();
+  }
+
+  #publish(): void {
+    this.#items = this.#running.map(({ item }) => item);
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function shouldRetry(error: DetailedError | Error): boolean {
+  const status = 'originalResponse' in error ? (error.originalResponse?.getStatus() ?? 0) : 0;
+  return status === 0 || status >= 500 || status === 409 || status === 423 || status === CHECKSUM_MISMATCH;
+}
+
+async function problemOf(error: Error): Promise<ApiProblem> {
+  const response = error instanceof DetailedError ? error.originalResponse : null;
+  if (response === null) return ApiProblem.unreachable();
+  return ApiProblem.fromResponse(new Response(response.getBody(), { status: response.getStatus() }));
+}
+
+function expired(fileName: string): ApiProblem {
+  return new ApiProblem({
+    status: 410,
+    detail: `The server no longer has the upload of “${fileName}”.`,
+    remedy: 'Delete the model that waits for it, then import the file again.',
+  });
+}
+
+async function terminate(url: string): Promise<void> {
+  try {
+    await fetch(url, {
+      method: 'DELETE',
+      headers: { 'Tus-Resumable': '1.0.0', 'X-CSRF-Token': csrfToken() },
+      signal: AbortSignal.timeout(15_000),
+    });
+  } catch {
+    // Left behind, it expires by itself.
+  }
+}
+
+export const uploadManager = new UploadManager();
+
+export function useUploads(): readonly UploadItem[] {
+  return useSyncExternalStore(uploadManager.subscribe, () => uploadManager.items);
+}
