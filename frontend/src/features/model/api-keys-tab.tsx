@@ -1,0 +1,134 @@
+import { Button, Skeleton, Table } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { IconPlus } from '@tabler/icons-react';
+import { useState } from 'react';
+import { ConfirmButton } from '@/components/confirm-button';
+import { EmptyState } from '@/components/empty-state';
+import { Panel } from '@/components/panel';
+import { ProblemAlert } from '@/components/problem-alert';
+import { RelativeTime } from '@/components/relative-time';
+import type { ApiKeyItem, ModelDetail } from '@/lib/api/types';
+import { useCommand } from '@/lib/commands';
+import { formatNumber } from '@/lib/format';
+import { modelQuery } from '@/lib/queries';
+import { ApiKeyDialog } from './api-key-dialog';
+import classes from './api-keys-tab.module.css';
+
+/** Who may call the model. */
+export function ApiKeysTab({ model }: { model: ModelDetail }) {
+  const [creating, setCreating] = useState(false);
+  const keys = useQuery(modelQuery<{ items: ApiKeyItem[] }>(model.id, 'api-keys'));
+  const create = (
+    <Button size="xs" leftSection={<IconPlus size={16} aria-hidden />} onClick={() => setCreating(true)}>
+      Create API key
+    </Button>
+  );
+
+  return (
+    <>
+      <Panel
+        title="API keys"
+        description="Each key opens this model and no other. Revoking one takes effect within two seconds."
+        actions={create}
+        flush={!keys.error}
+      >
+        {keys.error ? (
+          <ProblemAlert problem={keys.error} onRetry={() => void keys.refetch()} />
+        ) : keys.isPending ? (
+          <div className={classes.loading}>
+            <Skeleton height={24} mb={16} />
+            <Skeleton height={32} mb={12} />
+            <Skeleton height={32} />
+          </div>
+        ) : keys.data.items.length === 0 ? (
+          <EmptyState title="No key yet" action={<Button onClick={() => setCreating(true)}>Create the first key</Button>}>
+            An application needs a key to call the endpoint of {model.name}.
+          </EmptyState>
+        ) : (
+          <Table.ScrollContainer minWidth={680} type="native">
+            <Table className={classes.table} verticalSpacing={10} horizontalSpacing={20}>
+              <Table.Thead>
+                <Table.Tr>
+                  <Table.Th>Name</Table.Th>
+                  <Table.Th>Begins with</Table.Th>
+                  <Table.Th>State</Table.Th>
+                  <Table.Th>Created</Table.Th>
+                  <Table.Th>Limit</Table.Th>
+                  <Table.Th aria-label="Actions" />
+                </Table.Tr>
+              </Table.Thead>
+              <Table.Tbody>
+                {keys.data.items.map((key) => (
+                  <Key key={key.id} modelId={model.id} apiKey={key} />
+                ))}
+              </Table.Tbody>
+            </Table>
+          </Table.ScrollContainer>
+        )}
+      </Panel>
+      <ApiKeyDialog model={model} opened={creating} onClose={() => setCreating(false)} />
+    </>
+  );
+}
+
+function Key({ modelId, apiKey }: { modelId: string; apiKey: ApiKeyItem }) {
+  const revoke = useCommand({
+    modelId,
+    request: () => ({ method: 'DELETE', path: `/api/models/${modelId}/api-keys/${apiKey.id}` }),
+    accepted: `Key "${apiKey.name}" revoked`,
+  });
+  return (
+    <Table.Tr data-ended={hasEnded(apiKey)}>
+      <Table.Td className={classes.name}>{apiKey.name}</Table.Td>
+      <Table.Td>
+        <code>{apiKey.prefix}…</code>
+      </Table.Td>
+      <Table.Td>
+        <KeyState apiKey={apiKey} />
+      </Table.Td>
+      <Table.Td>
+        <RelativeTime time={apiKey.createdAt} />
+      </Table.Td>
+      <Table.Td>{apiKey.requestsPerMinute === null ? 'None' : `${formatNumber(apiKey.requestsPerMinute)} / min`}</Table.Td>
+      <Table.Td className={classes.action}>
+        {apiKey.revokedAt === null && (
+          <ConfirmButton
+            variant="subtle"
+            color="red"
+            size="xs"
+            loading={revoke.isPending}
+            confirmation={{
+              title: `Revoke the key "${apiKey.name}"?`,
+              message: 'Whatever uses it is refused within two seconds. A revoked key cannot be brought back.',
+              confirmLabel: 'Revoke key',
+              danger: true,
+              onConfirm: () => revoke.mutate(),
+            }}
+          >
+            Revoke
+          </ConfirmButton>
+        )}
+      </Table.Td>
+    </Table.Tr>
+  );
+}
+
+function KeyState({ apiKey }: { apiKey: ApiKeyItem }) {
+  if (apiKey.revokedAt !== null) {
+    return (
+      <>
+        Revoked <RelativeTime time={apiKey.revokedAt} />
+      </>
+    );
+  }
+  if (apiKey.expiresAt === null) return <>Active</>;
+  return (
+    <>
+      {hasEnded(apiKey) ? 'Expired' : 'Active, expires'} <RelativeTime time={apiKey.expiresAt} />
+    </>
+  );
+}
+
+function hasEnded(apiKey: ApiKeyItem): boolean {
+  return apiKey.revokedAt !== null || (apiKey.expiresAt !== null && Date.parse(apiKey.expiresAt) <= Date.now());
+}

@@ -1,0 +1,204 @@
+import { ActionIcon, Alert, Button, Group, TagsInput, Textarea, TextInput, Tooltip } from '@mantine/core';
+import { IconPlus, IconTrash } from '@tabler/icons-react';
+import { useState } from 'react';
+import { ActionButton } from '@/components/action-button';
+import { Panel } from '@/components/panel';
+import { ProblemAlert } from '@/components/problem-alert';
+import type { ModelDetail } from '@/lib/api/types';
+import { refusal } from '@/lib/actions';
+import { useCommand } from '@/lib/commands';
+import {
+  cleanDetails,
+  detailsErrors,
+  detailsOf,
+  MAX_DESCRIPTION_LENGTH,
+  MAX_LABELS,
+  MAX_LINKS,
+  sameDetails,
+  type Details,
+} from './details';
+import classes from './details-form.module.css';
+
+/**
+ * Description, labels and links. Changes by others show at once while nothing is being edited;
+ * during an edit the person decides which of the two stays.
+ */
+export function DetailsForm({ model }: { model: ModelDetail }) {
+  const saved = detailsOf(model);
+  const [baseline, setBaseline] = useState(saved);
+  const [draft, setDraft] = useState(saved);
+  /** The aggregate version that the last save made: the model as shown may lag behind it for a moment. */
+  const [savedVersion, setSavedVersion] = useState(0);
+  const dirty = !sameDetails(draft, baseline);
+
+  const save = useCommand<Details>({
+    modelId: model.id,
+    request: (details) => ({
+      method: 'PATCH',
+      path: `/api/models/${model.id}`,
+      body: details,
+      ifMatch: Math.max(model.version, savedVersion),
+    }),
+    accepted: 'Saved',
+    problems: 'inline',
+    onAccepted: (answer, details) => {
+      setSavedVersion(answer.version);
+      setBaseline(details);
+      setDraft(details);
+    },
+  });
+
+  const changedElsewhere = !save.isPending && model.version >= savedVersion && !sameDetails(saved, baseline);
+  if (changedElsewhere && (!dirty || sameDetails(saved, draft))) {
+    setBaseline(saved);
+    setDraft(saved);
+  }
+
+  const errors = detailsErrors(draft);
+  const serverErrors = save.error?.fieldErrors ?? {};
+  const editRefusal = refusal(model.actions, 'edit');
+  const change = (part: Partial<Details>) => {
+    save.reset();
+    setDraft({ ...draft, ...part });
+  };
+
+  return (
+    <Panel title="Details" description="Shown in the gallery and on the marketplace. Editing never disturbs a running deployment.">
+      <form
+        className={classes.form}
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (Object.keys(errors).length === 0 && dirty) save.mutate(cleanDetails(draft));
+        }}
+      >
+        <Textarea
+          label="Description"
+          description={`${draft.description.length} of ${MAX_DESCRIPTION_LENGTH} characters`}
+          autosize
+          minRows={3}
+          maxRows={12}
+          value={draft.description}
+          error={errors['description'] ?? serverErrors['description']}
+          onChange={(event) => change({ description: event.currentTarget.value })}
+        />
+        <TagsInput
+          label="Labels"
+          description={`Up to ${MAX_LABELS}. Type one and press Enter.`}
+          {...(draft.labels.length < MAX_LABELS && { placeholder: 'Add a label' })}
+          maxTags={MAX_LABELS}
+          value={draft.labels}
+          error={errors['labels'] ?? serverErrors['labels']}
+          onChange={(labels) => change({ labels })}
+        />
+        <Links
+          links={draft.documentationLinks}
+          errors={errors}
+          serverError={serverErrors['documentationLinks']}
+          onChange={(documentationLinks) => change({ documentationLinks })}
+        />
+        {changedElsewhere && dirty && (
+          <Alert color="ochre" title="Someone else has changed these details meanwhile">
+            <Group gap="sm" mt={4}>
+              <Button
+                size="xs"
+                variant="default"
+                onClick={() => {
+                  setBaseline(saved);
+                  setDraft(saved);
+                }}
+              >
+                Take their version
+              </Button>
+              <Button size="xs" variant="default" onClick={() => setBaseline(saved)}>
+                Keep mine
+              </Button>
+            </Group>
+          </Alert>
+        )}
+        {save.error?.errors.length === 0 && <ProblemAlert problem={save.error} />}
+        <Group gap="sm">
+          <ActionButton
+            type="submit"
+            loading={save.isPending}
+            disabledReason={editRefusal ?? saveRefusal(dirty, changedElsewhere, errors)}
+          >
+            Save
+          </ActionButton>
+          {dirty && (
+            <Button
+              variant="subtle"
+              color="gray"
+              onClick={() => {
+                save.reset();
+                setDraft(baseline);
+              }}
+            >
+              Discard changes
+            </Button>
+          )}
+        </Group>
+      </form>
+    </Panel>
+  );
+}
+
+interface LinksProps {
+  links: string[];
+  errors: Record<string, string>;
+  serverError: string | undefined;
+  onChange: (links: string[]) => void;
+}
+
+function Links({ links, errors, serverError, onChange }: LinksProps) {
+  return (
+    <fieldset className={classes.links}>
+      <legend className={classes.legend}>Documentation links</legend>
+      <p className={classes.hint}>Up to {MAX_LINKS} web addresses.</p>
+      {links.map((link, index) => (
+        <div key={index} className={classes.link}>
+          <TextInput
+            type="url"
+            aria-label={`Documentation link ${index + 1}`}
+            placeholder="https://"
+            value={link}
+            error={errors[`documentationLinks.${index}`]}
+            onChange={(event) => onChange(links.with(index, event.currentTarget.value))}
+          />
+          <Tooltip label="Remove link">
+            <ActionIcon
+              variant="subtle"
+              color="gray"
+              size={36}
+              aria-label={`Remove documentation link ${index + 1}`}
+              onClick={() => onChange(links.toSpliced(index, 1))}
+            >
+              <IconTrash size={16} aria-hidden />
+            </ActionIcon>
+          </Tooltip>
+        </div>
+      ))}
+      {serverError !== undefined && (
+        <p className={classes.error} role="alert">
+          {serverError}
+        </p>
+      )}
+      {links.length < MAX_LINKS && (
+        <Button
+          variant="default"
+          size="xs"
+          leftSection={<IconPlus size={15} aria-hidden />}
+          onClick={() => onChange([...links, ''])}
+        >
+          Add a link
+        </Button>
+      )}
+    </fieldset>
+  );
+}
+
+function saveRefusal(dirty: boolean, changedElsewhere: boolean, errors: Record<string, string>): string | null {
+  if (!dirty) return 'Nothing has been changed.';
+  if (changedElsewhere) return 'First decide which version stays.';
+  return Object.values(errors)[0] ?? null;
+}

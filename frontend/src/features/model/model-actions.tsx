@@ -1,0 +1,125 @@
+import { ActionIcon, Menu } from '@mantine/core';
+import {
+  IconBuildingStore,
+  IconDots,
+  IconMessageCircle,
+  IconPlayerStop,
+  IconRocket,
+  IconTrash,
+  IconX,
+} from '@tabler/icons-react';
+import { useNavigate } from '@tanstack/react-router';
+import { ActionButton } from '@/components/action-button';
+import { ActionMenuItem } from '@/components/action-menu-item';
+import { confirm } from '@/components/confirm-button';
+import { LinkButton } from '@/components/link-button';
+import type { Deployment, ModelDetail } from '@/lib/api/types';
+import { refusal } from '@/lib/actions';
+import { useModelCommands } from './model-commands';
+
+interface ModelActionsProps {
+  model: ModelDetail;
+  deployment: Deployment | null;
+}
+
+/** What can be done with the model; what cannot be done now says why. */
+export function ModelActions({ model, deployment }: ModelActionsProps) {
+  const commands = useModelCommands(model, deployment);
+  const navigate = useNavigate();
+  const deployed = model.deploymentState !== null;
+  const deployRefusal = refusal(model.actions, deployed ? 'redeploy' : 'deploy');
+  const published = model.publication === 'published';
+  const visibility = published ? 'withdraw' : 'publish';
+  const serving = deployment?.servingRevision != null;
+
+  return (
+    <>
+      {serving && (
+        <LinkButton
+          to="/models/$modelId/playground"
+          params={{ modelId: model.id }}
+          variant="default"
+          leftSection={<IconMessageCircle size={18} aria-hidden />}
+        >
+          Playground
+        </LinkButton>
+      )}
+      <ActionButton
+        variant="default"
+        leftSection={<IconBuildingStore size={18} aria-hidden />}
+        disabledReason={refusal(model.actions, visibility)}
+        loading={commands.publication.isPending}
+        onClick={() => {
+          if (!published) {
+            commands.publication.mutate('published');
+            return;
+          }
+          confirm({
+            title: `Withdraw ${model.name} from the marketplace?`,
+            message: 'It disappears from the marketplace. The deployment, the endpoint and the API keys go on working.',
+            confirmLabel: 'Withdraw',
+            onConfirm: () => commands.publication.mutate('withdrawn'),
+          });
+        }}
+      >
+        {published ? 'Withdraw' : 'Publish'}
+      </ActionButton>
+      <ActionButton
+        leftSection={<IconRocket size={18} aria-hidden />}
+        disabledReason={deployRefusal}
+        onClick={() => void navigate({ to: '/models/$modelId/deploy', params: { modelId: model.id } })}
+      >
+        {deployed ? 'Redeploy' : 'Deploy'}
+      </ActionButton>
+      <Menu>
+        <Menu.Target>
+          <ActionIcon variant="default" size={36} aria-label={`More actions for ${model.name}`}>
+            <IconDots size={18} aria-hidden />
+          </ActionIcon>
+        </Menu.Target>
+        <Menu.Dropdown>
+          <ActionMenuItem
+            leftSection={<IconPlayerStop size={16} aria-hidden />}
+            disabledReason={deployed ? refusal(model.actions, 'stop') : 'The model is not deployed.'}
+            onClick={() =>
+              confirm({
+                title: `Stop serving ${model.name}?`,
+                message: 'Running requests are finished, then the endpoint stops answering. You can start it again at any time.',
+                confirmLabel: 'Stop serving',
+                danger: true,
+                onConfirm: () => commands.stop.mutate(),
+              })
+            }
+          >
+            Stop serving
+          </ActionMenuItem>
+          {(model.state === 'importing' || model.state === 'validating') && (
+            <ActionMenuItem
+              leftSection={<IconX size={16} aria-hidden />}
+              disabledReason={refusal(model.actions, 'cancel')}
+              onClick={commands.confirmCancel}
+            >
+              Cancel import
+            </ActionMenuItem>
+          )}
+          <ActionMenuItem
+            color="red"
+            leftSection={<IconTrash size={16} aria-hidden />}
+            disabledReason={refusal(model.actions, 'delete')}
+            onClick={() =>
+              confirm({
+                title: `Delete ${model.name}?`,
+                message: 'The model leaves the gallery for good. Its events stay in the history.',
+                confirmLabel: 'Delete model',
+                danger: true,
+                onConfirm: () => commands.remove.mutate(),
+              })
+            }
+          >
+            Delete model
+          </ActionMenuItem>
+        </Menu.Dropdown>
+      </Menu>
+    </>
+  );
+}
