@@ -1,0 +1,1 @@
+"""Builds what tests feed to the product: real, tiny models."""
