@@ -2,14 +2,13 @@
 
 import typer
 
-from backend.cli import platform, roles
+from backend.cli import deployments, events, login, models, platform, projections, roles
 
 app = typer.Typer(
     name="loggia",
     help="Event-sourced gallery for AI models.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
-platform.register(app)
-roles.register(app)
+for part in (platform, projections, login, models, deployments, events, roles):
+    part.register(app)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.output import fail
+from backend.cli.output import FAILED, fail
 from backend.cli.settings import settings_or_fail
 from backend.infra.settings import Settings
 
@@ -113,16 +113,20 @@ def load_role(name: str) -> Role:
 
 def _run(name: str, wait: float, *, broker: bool = False) -> None:
     """Wait for what the role needs, then be the role until it is told to stop."""
-    from backend.infra.logging import configure_logging
+    from backend.infra.logging import configure_logging, get_logger
 
     settings = settings_or_fail()
     configure_logging(name)
-    body = load_role(name)
-    deadline = time.monotonic() + wait
-    _wait_for_schema(settings, wait)
-    if broker:
-        _wait_for_broker(settings.bootstrap_servers, deadline)
-    body(settings)
+    try:
+        body = load_role(name)
+        deadline = time.monotonic() + wait
+        _wait_for_schema(settings, wait)
+        if broker:
+            _wait_for_broker(settings.bootstrap_servers, deadline)
+        body(settings)
+    except Exception as error:
+        get_logger("backend.cli.roles").exception("the role ended with an error", error=repr(error))
+        raise typer.Exit(FAILED) from None
 
 
 def _wait_for_schema(settings: Settings, seconds: float) -> None:

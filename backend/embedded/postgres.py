@@ -262,12 +262,25 @@ def _unprivileged_account() -> Account:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
+def may_have_account() -> bool:
+    """Whether the system user for a server started by root is there or can be made."""
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        return _useradd() is not None
+    return True
+
+
+def _useradd() -> str | None:
+    return shutil.which("useradd") or shutil.which("useradd", path="/usr/sbin:/sbin")
+
+
 def _add_system_user() -> None:
     remedy = (
         f"make a system user named {SYSTEM_USER}, run Loggia as a user other than root, "
         "or name a server in LOGGIA_POSTGRES_DSN"
     )
-    program = shutil.which("useradd") or shutil.which("useradd", path="/usr/sbin:/sbin")
+    program = _useradd()
     if program is None:
         raise EmbeddedError("PostgreSQL must not run as root, and useradd is missing", remedy)
     made = subprocess.run(

@@ -63,6 +63,19 @@ def roles(settings: Settings) -> list[Child]:
     ]
 
 
+def listening_ports(settings: Settings) -> list[Port]:
+    """Every port that the platform listens on with these settings."""
+    ports = [
+        Port(settings.port, "web interface and API", "LOGGIA_PORT", settings.host),
+        Port(settings.gateway_port, "gateway", "LOGGIA_GATEWAY_PORT", settings.host),
+    ]
+    if settings.postgres_dsn is None:
+        ports.append(Port(settings.postgres_port, "PostgreSQL", "LOGGIA_POSTGRES_PORT"))
+    if settings.kafka_bootstrap_servers is None:
+        ports.append(Port(settings.kafka_port, "Kafka broker", "LOGGIA_KAFKA_PORT"))
+    return ports
+
+
 class Supervisor:
     """Brings the platform up, keeps it up, takes it down."""
 
@@ -117,7 +130,7 @@ class Supervisor:
         left = await asyncio.to_thread(self._run_directory.stop_leftovers)
         if left:
             self._log.say(f"stopped what an earlier run had left: {', '.join(left)}")
-        await asyncio.to_thread(require_free, self._ports())
+        await asyncio.to_thread(require_free, listening_ports(self._settings))
         await self._start_foundation()
         applied = await asyncio.to_thread(self._preparation.migrate, self._settings)
         if applied:
@@ -191,18 +204,6 @@ class Supervisor:
             raise EmbeddedError(
                 f"not ready after {_START_SECONDS} s: {late}", "its lines above say why"
             ) from None
-
-    def _ports(self) -> list[Port]:
-        settings = self._settings
-        ports = [
-            Port(settings.port, "web interface and API", "LOGGIA_PORT", settings.host),
-            Port(settings.gateway_port, "gateway", "LOGGIA_GATEWAY_PORT", settings.host),
-        ]
-        if settings.postgres_dsn is None:
-            ports.append(Port(settings.postgres_port, "PostgreSQL", "LOGGIA_POSTGRES_PORT"))
-        if settings.kafka_bootstrap_servers is None:
-            ports.append(Port(settings.kafka_port, "Kafka broker", "LOGGIA_KAFKA_PORT"))
-        return ports
 
     def _announce(self, seconds: float, password: str | None) -> None:
         settings = self._settings

@@ -1,0 +1,106 @@
+"""Read models from the command line, run on the server with its database at hand.
+
+The bodies live in the projections package, which the backend must not import: they are found by
+the entry point `operations` of the group `loggia.projections`.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from backend.cli.output import AsJson, fail, print_json, print_table
+from backend.cli.settings import settings_or_fail
+from backend.infra.settings import Settings
+
+_GROUP = "loggia.projections"
+_NAME = "operations"
+
+projections = typer.Typer(no_args_is_help=True, help="Look after the read models.")
+
+
+class Operations(Protocol):
+    """What the projections package offers (a module with these functions).
+
+    `status` has a row for each projection: `name`, `description`, `position` (the last event in
+    it), `lag` (events it is behind) and `state`. `rebuild` builds a projection anew beside the live
+    one and swaps it in; it tells `progress` (position, last position) and raises KeyError for an
+    unknown name.
+    """
+
+    def status(self, settings: Settings) -> list[dict[str, Any]]: ...
+
+    def rebuild(
+        self, settings: Settings, name: str, progress: Callable[[int, int], None]
+    ) -> dict[str, Any]: ...
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(projections, name="projections", rich_help_panel="The platform on this machine")
+
+
+@projections.command("list")
+def list_projections(as_json: AsJson = False) -> None:
+    """List the read models."""
+    rows = _operations().status(settings_or_fail())
+    if as_json:
+        print_json([{"name": row["name"], "description": row["description"]} for row in rows])
+        return
+    print_table(
+        ["NAME", "WHAT IT IS"],
+        [[row["name"], row["description"]] for row in rows],
+        empty="no projections",
+    )
+
+
+@projections.command()
+def status(as_json: AsJson = False) -> None:
+    """Show how far each read model has come."""
+    rows = _operations().status(settings_or_fail())
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["NAME", "STATE", "POSITION", "BEHIND"],
+        [[row["name"], row["state"], row["position"], row["lag"]] for row in rows],
+        empty="no projections",
+    )
+
+
+@projections.command()
+def rebuild(
+    name: Annotated[str, typer.Argument(help="The projection's name.")], as_json: AsJson = False
+) -> None:
+    """Build a read model anew beside the live one, and swap it in."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    settings = settings_or_fail()
+    operations = _operations()
+    bar = Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        disable=as_json,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(name, total=None)
+        try:
+            result = operations.rebuild(
+                settings, name, lambda done, total: bar.update(task, completed=done, total=total)
+            )
+        except KeyError:
+            known = ", ".join(row["name"] for row in operations.status(settings))
+            fail(f"there is no projection named {name!r}", f"there is: {known}")
+    print_json(result) if as_json else print(f"{name} was rebuilt")
+
+
+def _operations() -> Operations:
+    found = list(entry_points(group=_GROUP, name=_NAME))
+    if not found:
+        fail("the projections are not installed", "install Loggia again: `pip install -e .`")
+    operations: Operations = found[0].load()
+    return operations
