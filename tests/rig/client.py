@@ -14,6 +14,8 @@ from tests.rig.platform import RunningPlatform
 
 JSON = dict[str, Any]
 
+PATIENCE_SECONDS = 30
+
 
 class Administrator:
     """Signed in with the first password; sends commands as the SPA does."""
@@ -37,14 +39,15 @@ class Administrator:
         }
 
     def command(self, method: str, path: str, body: JSON | None = None) -> JSON:
-        answer = self.http.request(method, path, json=body, headers=self.headers())
+        """Sends a command, and repeats it under its key while the answer fails to come."""
+        answer = self._patiently(method, path, json=body, headers=self.headers())
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         accepted: JSON = answer.json()
         self.position = max(self.position, accepted.get("position", 0))
         return accepted
 
     def get(self, path: str, **query: Any) -> JSON:
-        answer = self.http.get(path, params={"atLeast": self.position, **query})
+        answer = self._patiently("GET", path, params={"atLeast": self.position, **query})
         assert answer.status_code == 200, f"GET {path}: {answer.status_code} {answer.text}"
         found: JSON = answer.json()
         return found
@@ -54,7 +57,8 @@ class Administrator:
 
     def begin_upload(self, file_name: str, size: int) -> str:
         metadata = f"filename {base64.b64encode(file_name.encode()).decode()}"
-        answer = self.http.post(
+        answer = self._patiently(
+            "POST",
             "/api/uploads",
             headers=self.headers(
                 **{
@@ -80,6 +84,24 @@ class Administrator:
             ),
         )
 
+    def received(self, upload_id: str) -> int:
+        """The bytes that the server has."""
+        answer = self._patiently(
+            "HEAD", f"/api/uploads/{upload_id}", headers={"Tus-Resumable": "1.0.0"}
+        )
+        assert answer.status_code == 200, answer.text
+        return int(answer.headers["Upload-Offset"])
+
+    def send_rest(self, upload_id: str, archive: bytes, *, seconds: float = 60) -> None:
+        """Sends what is missing, resuming as often as the connection breaks."""
+        deadline = time.monotonic() + seconds
+        while (offset := self.received(upload_id)) < len(archive):
+            assert time.monotonic() < deadline, f"only {offset} of {len(archive)} bytes arrived"
+            try:
+                self.send(upload_id, offset, archive[offset:])
+            except httpx.TransportError:
+                time.sleep(0.2)
+
     def import_archive(self, file_name: str, archive: bytes) -> str:
         """Uploads and requests the import; returns the model's id without waiting for it."""
         upload_id = self.begin_upload(file_name, len(archive))
@@ -99,9 +121,19 @@ class Administrator:
         return self._wait(lambda: self.model(model_id), states, seconds)
 
     def wait_for_deployment(self, model_id: str, *states: str, seconds: float = 240) -> JSON:
-        return self._wait(
-            lambda: self.get(f"/api/models/{model_id}/deployment"), states, seconds
-        )
+        return self._wait(lambda: self.get(f"/api/models/{model_id}/deployment"), states, seconds)
+
+    def _patiently(self, method: str, path: str, **options: Any) -> httpx.Response:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                answer = self.http.request(method, path, **options)
+                if answer.status_code < 500 or time.monotonic() > deadline:
+                    return answer
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
 
     @staticmethod
     def _wait(look: Callable[[], JSON], states: tuple[str, ...], seconds: float) -> JSON:
