@@ -1,13 +1,13 @@
-import { Button, type ButtonProps } from '@mantine/core';
+import { Button, Menu, type ButtonProps, type MenuItemProps } from '@mantine/core';
 import { createLink } from '@tanstack/react-router';
-import type { AnchorHTMLAttributes, Ref } from 'react';
+import type { AnchorHTMLAttributes, RefAttributes } from 'react';
 
-type AnchorButtonProps = ButtonProps &
-  Omit<AnchorHTMLAttributes<HTMLAnchorElement>, keyof ButtonProps> & { ref?: Ref<HTMLAnchorElement> };
+type AnchorProps<Props> = Props &
+  Omit<AnchorHTMLAttributes<HTMLAnchorElement>, keyof Props> &
+  RefAttributes<HTMLAnchorElement>;
 
-function AnchorButton(props: AnchorButtonProps) {
-  return <Button component="a" {...props} />;
-}
+/** A link that looks like a button; `to`, `params` and `search` are typed as those of `Link`. */
+export const LinkButton = createLink((props: AnchorProps<ButtonProps>) => <Button component="a" {...props} />);
 
-/** A link that looks like a button; route, parameters and search are typed as those of `Link`. */
-export const LinkButton = createLink(AnchorButton);
+/** A menu item that is a link. */
+export const LinkMenuItem = createLink((props: AnchorProps<MenuItemProps>) => <Menu.Item component="a" {...props} />);

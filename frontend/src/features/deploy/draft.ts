@@ -1,0 +1,195 @@
+import type { DeployConfiguration, DeployOptions } from '@/lib/api/types';
+import { MAX_STOP_LENGTH, MAX_STOP_SEQUENCES, NUMBER_FIELDS, type NumberPath } from '@/lib/configuration';
+import { formatNumber } from '@/lib/format';
+import { newId } from '@/lib/new-id';
+
+export type StepId = 'general' | 'optimization' | 'parameters' | 'hardware' | 'review';
+
+export interface EngineArgument {
+  /** Identifies the row while its name is being typed. */
+  id: string;
+  name: string;
+  value: string;
+}
+
+/** The wizard's values while they are being typed: a number may be empty. */
+export interface Draft {
+  optimization: DeployConfiguration['optimization'];
+  numbers: Record<NumberPath, number | ''>;
+  stop: string[];
+  hardware: Pick<DeployConfiguration['hardware'], 'server' | 'accelerator'>;
+  engineArguments: EngineArgument[];
+}
+
+/** Messages by path of the field. */
+export type Problems = Record<string, string>;
+
+const ARGUMENT_NAME = /^[a-z][a-z0-9_]{0,63}$/;
+const MAX_ARGUMENT_LENGTH = 1000;
+/** Arguments that Loggia sets itself from the other fields, with the place where they belong. */
+const OWN_ARGUMENTS: Record<string, string> = {
+  model: 'the model itself',
+  served_model_name: 'the model itself',
+  host: 'the deploy worker',
+  port: 'the deploy worker',
+  api_key: 'the gateway',
+  max_num_seqs: 'the inference batch size',
+  tensor_parallel_size: 'the GPUs for each replica',
+};
+
+export function draftOf(configuration: DeployConfiguration): Draft {
+  const { parameters, scaling, hardware } = configuration;
+  return {
+    optimization: configuration.optimization,
+    numbers: {
+      'parameters.temperature': parameters.temperature,
+      'parameters.maxTokens': parameters.maxTokens,
+      'parameters.topP': parameters.topP,
+      'parameters.topK': parameters.topK,
+      'parameters.batchSize': parameters.batchSize,
+      'scaling.minReplicas': scaling.minReplicas,
+      'scaling.maxReplicas': scaling.maxReplicas,
+      'scaling.scaleUpDelaySeconds': scaling.scaleUpDelaySeconds,
+      'scaling.scaleDownDelaySeconds': scaling.scaleDownDelaySeconds,
+      'hardware.acceleratorCount': hardware.acceleratorCount,
+      'hardware.memoryGib': hardware.memoryGib,
+    },
+    stop: parameters.stop,
+    hardware: { server: hardware.server, accelerator: hardware.accelerator },
+    engineArguments: Object.entries(configuration.engineArguments).map(([name, value]) => ({ id: newId(), name, value })),
+  };
+}
+
+/** The complete configuration; `base` gives what the wizard does not ask. An empty number becomes NaN. */
+export function configurationOf(draft: Draft, base: DeployConfiguration): DeployConfiguration {
+  const number = (path: NumberPath) => {
+    const value = draft.numbers[path];
+    return value === '' ? Number.NaN : value;
+  };
+  return {
+    schemaVersion: base.schemaVersion,
+    engine: base.engine,
+    optimization: draft.optimization,
+    parameters: {
+      temperature: number('parameters.temperature'),
+      maxTokens: number('parameters.maxTokens'),
+      topP: number('parameters.topP'),
+      topK: number('parameters.topK'),
+      stop: draft.stop,
+      batchSize: number('parameters.batchSize'),
+    },
+    scaling: {
+      minReplicas: number('scaling.minReplicas'),
+      maxReplicas: number('scaling.maxReplicas'),
+      scaleUpDelaySeconds: number('scaling.scaleUpDelaySeconds'),
+      scaleDownDelaySeconds: number('scaling.scaleDownDelaySeconds'),
+    },
+    hardware: {
+      ...draft.hardware,
+      acceleratorCount: number('hardware.acceleratorCount'),
+      memoryGib: number('hardware.memoryGib'),
+    },
+    engineArguments: Object.fromEntries(
+      draft.engineArguments
+        .filter(({ name, value }) => name.trim() !== '' || value.trim() !== '')
+        .map(({ name, value }) => [name.trim(), value.trim()]),
+    ),
+  };
+}
+
+/** Everything that the server would refuse, by field. Empty when the draft may be sent. */
+export function draftProblems(draft: Draft, options: Pick<DeployOptions, 'servers' | 'optimizations'>): Problems {
+  return {
+    ...optimizationProblems(draft, options),
+    ...numberProblems(draft),
+    ...stopProblems(draft),
+    ...hardwareProblems(draft, options),
+    ...argumentProblems(draft),
+  };
+}
+
+/** The step on which a field is edited. */
+export function stepOf(path: string): StepId {
+  if (path.startsWith('optimization')) return 'optimization';
+  if (path.startsWith('parameters') || path.startsWith('scaling') || path.startsWith('engineArguments')) return 'parameters';
+  if (path.startsWith('hardware')) return 'hardware';
+  if (path.startsWith('engine') || path.startsWith('schemaVersion')) return 'general';
+  return 'review';
+}
+
+/** The path under which a row's problem is kept: the argument's name, as the server says it too. */
+export function argumentPath({ id, name }: EngineArgument): string {
+  return `engineArguments.${name.trim() === '' ? id : name.trim()}`;
+}
+
+function optimizationProblems(draft: Draft, { optimizations }: Pick<DeployOptions, 'optimizations'>): Problems {
+  const chosen = optimizations.find(({ method }) => method === draft.optimization.method);
+  if (chosen?.available) return {};
+  return { 'optimization.method': chosen?.reason ?? 'This optimization is not available. Choose another one.' };
+}
+
+function numberProblems({ numbers }: Draft): Problems {
+  const problems: Problems = {};
+  for (const path of Object.keys(NUMBER_FIELDS) as NumberPath[]) {
+    const problem = numberProblem(path, numbers[path]);
+    if (problem !== null) problems[path] = problem;
+  }
+  const least = numbers['scaling.minReplicas'];
+  const most = numbers['scaling.maxReplicas'];
+  if (least !== '' && most !== '' && least > most && !problems['scaling.maxReplicas']) {
+    problems['scaling.minReplicas'] ??= 'Lower the minimum, or raise the maximum.';
+  }
+  return problems;
+}
+
+function numberProblem(path: NumberPath, value: number | ''): string | null {
+  const { min, max, integer } = NUMBER_FIELDS[path];
+  if (value === '' || Number.isNaN(value)) return 'Enter a number.';
+  if (integer && !Number.isInteger(value)) return 'Enter a whole number.';
+  if (path === 'parameters.topK') {
+    return value === -1 || (value >= 1 && value <= max) ? null : `Use -1 for all tokens, or 1 to ${formatNumber(max)}.`;
+  }
+  return value >= min && value <= max ? null : `Use a value from ${formatNumber(min)} to ${formatNumber(max)}.`;
+}
+
+function stopProblems({ stop }: Draft): Problems {
+  if (stop.length > MAX_STOP_SEQUENCES) return { 'parameters.stop': `Give at most ${MAX_STOP_SEQUENCES} stop sequences.` };
+  if (stop.some((sequence) => sequence.length === 0 || sequence.length > MAX_STOP_LENGTH)) {
+    return { 'parameters.stop': `A stop sequence has 1 to ${MAX_STOP_LENGTH} characters.` };
+  }
+  return {};
+}
+
+function hardwareProblems(draft: Draft, { servers }: Pick<DeployOptions, 'servers'>): Problems {
+  const server = servers.find(({ name }) => name === draft.hardware.server);
+  if (server === undefined) return { 'hardware.server': 'Choose a server.' };
+  if (!server.fits) return { 'hardware.server': server.reason ?? 'The model does not fit on this server. Choose another one.' };
+  const problems: Problems = {};
+  const memory = draft.numbers['hardware.memoryGib'];
+  const count = draft.numbers['hardware.acceleratorCount'];
+  const available = server.accelerator === 'gpu' ? (server.gpus[0]?.memoryGib ?? server.memoryGib) * Math.max(1, count || 1) : server.memoryGib;
+  if (memory !== '' && memory > available) {
+    problems['hardware.memoryGib'] = `${server.name} has ${formatNumber(available)} GiB for a replica. Ask for less.`;
+  }
+  if (server.accelerator === 'gpu' && count !== '' && (count < 1 || count > server.gpus.length)) {
+    problems['hardware.acceleratorCount'] = `Use 1 to ${server.gpus.length}: ${server.name} has no more.`;
+  }
+  return problems;
+}
+
+function argumentProblems({ engineArguments }: Draft): Problems {
+  const problems: Problems = {};
+  const seen = new Set<string>();
+  for (const argument of engineArguments) {
+    const name = argument.name.trim();
+    const value = argument.value.trim();
+    if (name === '' && value === '') continue;
+    const path = argumentPath(argument);
+    if (!ARGUMENT_NAME.test(name)) problems[path] = 'Write the name with lower-case letters, digits and underscores, without dashes.';
+    else if (OWN_ARGUMENTS[name]) problems[path] = `This one is set by ${OWN_ARGUMENTS[name]}. Remove it here.`;
+    else if (seen.has(name)) problems[path] = 'This name is given twice. Remove one of them.';
+    else if (value.length > MAX_ARGUMENT_LENGTH) problems[path] = `Shorten the value to ${MAX_ARGUMENT_LENGTH} characters.`;
+    seen.add(name);
+  }
+  return problems;
+}

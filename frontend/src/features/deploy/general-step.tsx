@@ -1,0 +1,94 @@
+import { Button, FileButton } from '@mantine/core';
+import { IconUpload } from '@tabler/icons-react';
+import { useState } from 'react';
+import { Facts } from '@/components/facts';
+import { Panel } from '@/components/panel';
+import type { Deployment, DeployConfiguration } from '@/lib/api/types';
+import { readDeployConfigFile } from '@/lib/configuration';
+import { formatBytes, formatCount, formatNumber } from '@/lib/format';
+import classes from './steps.module.css';
+import type { StepProps } from './wizard';
+
+interface GeneralStepProps extends StepProps {
+  deployment: Deployment | null;
+  base: DeployConfiguration;
+  onReplace: (configuration: DeployConfiguration) => void;
+}
+
+const MAX_FILE_BYTES = 1_000_000;
+
+/** What is deployed, and the values to start from. */
+export function GeneralStep({ model, deployment, base, options, onReplace }: GeneralStepProps) {
+  const { card } = model;
+  return (
+    <div className={classes.stack}>
+      <Panel title="Model">
+        <Facts
+          columns={3}
+          facts={[
+            { label: 'Name', value: model.name },
+            { label: 'Version', value: model.modelVersion },
+            { label: 'Architecture', value: model.architecture ?? '—' },
+            { label: 'Parameters', value: model.parameterCount === null ? '—' : formatCount(model.parameterCount) },
+            { label: 'Size', value: model.sizeBytes === null ? '—' : formatBytes(model.sizeBytes) },
+            { label: 'Context length', value: card?.contextLength == null ? '—' : `${formatNumber(card.contextLength)} tokens` },
+            { label: 'Engine', value: base.engine === 'vllm' ? 'vLLM' : base.engine },
+            { label: 'Served under the name', value: deployment?.endpoint?.model ?? model.name },
+            { label: 'Revision to be made', value: String((deployment?.desiredRevision ?? 0) + 1) },
+          ]}
+        />
+      </Panel>
+      <StartFrom deployment={deployment} options={options} onReplace={onReplace} />
+    </div>
+  );
+}
+
+function StartFrom({ deployment, options, onReplace }: Pick<GeneralStepProps, 'deployment' | 'options' | 'onReplace'>) {
+  const [message, setMessage] = useState<{ text: string; bad: boolean } | null>(null);
+
+  const load = async (file: File | null) => {
+    if (file === null) return;
+    try {
+      if (file.size > MAX_FILE_BYTES) throw new Error('The file is too large for a deploy configuration.');
+      onReplace(readDeployConfigFile(await file.text(), options.defaults));
+      setMessage({ text: `All values come from ${file.name} now.`, bad: false });
+    } catch (error) {
+      setMessage({ text: error instanceof Error ? error.message : 'The file cannot be read. Choose another one.', bad: true });
+    }
+  };
+
+  return (
+    <Panel
+      title="Values to start from"
+      description={
+        deployment
+          ? `The wizard is filled with the configuration of revision ${deployment.desiredRevision ?? ''}.`
+          : 'The wizard is filled with defaults that suit this model.'
+      }
+    >
+      <div className={classes.row}>
+        <FileButton onChange={(file) => void load(file)} accept="application/json,.json">
+          {(props) => (
+            <Button {...props} variant="default" leftSection={<IconUpload size={16} aria-hidden />}>
+              Load a deployconfig.json
+            </Button>
+          )}
+        </FileButton>
+        {deployment && (
+          <Button
+            variant="subtle"
+            onClick={() => {
+              onReplace(options.defaults);
+              setMessage({ text: 'All values are the defaults now.', bad: false });
+            }}
+          >
+            Use the defaults
+          </Button>
+        )}
+        <span className={classes.message} data-bad={message?.bad ?? false} role="status">
+          {message?.text}
+        </span>
+      </div>
+    </Panel>
+  );
+}

@@ -1,0 +1,227 @@
+import { Button, Group, Stepper } from '@mantine/core';
+import { useNavigate } from '@tanstack/react-router';
+import { useRef, useState } from 'react';
+import { ProblemAlert } from '@/components/problem-alert';
+import type { Deployment, DeployConfiguration, DeployOptions, HistoryEntry, ModelDetail } from '@/lib/api/types';
+import { useCommand } from '@/lib/commands';
+import { problemPath } from '@/lib/configuration';
+import { configurationOf, draftOf, draftProblems, stepOf, type Draft, type Problems, type StepId } from './draft';
+import { GeneralStep } from './general-step';
+import { HardwareStep } from './hardware-step';
+import { OptimizationStep } from './optimization-step';
+import { ParametersStep } from './parameters-step';
+import { ReviewStep } from './review-step';
+import classes from './wizard.module.css';
+
+export interface StepProps {
+  draft: Draft;
+  onChange: (part: Partial<Draft>) => void;
+  /** Only those that the person should see by now. */
+  problems: Problems;
+  options: DeployOptions;
+  model: ModelDetail;
+}
+
+interface DeployRequest {
+  configuration: DeployConfiguration;
+  terms: { version: string; accepted: true };
+  reason?: string;
+}
+
+interface WizardProps {
+  model: ModelDetail;
+  deployment: Deployment | null;
+  options: DeployOptions;
+  /** The revision that serves now, to show what changes. */
+  serving: HistoryEntry | null;
+}
+
+const STEPS: { id: StepId; title: string }[] = [
+  { id: 'general', title: 'General' },
+  { id: 'optimization', title: 'Optimization' },
+  { id: 'parameters', title: 'Parameters' },
+  { id: 'hardware', title: 'Hardware' },
+  { id: 'review', title: 'Review' },
+];
+
+/** Five steps to a revision. Going back keeps every value; a refusal leads to the step of its field. */
+export function Wizard({ model, deployment, options, serving }: WizardProps) {
+  const navigate = useNavigate();
+  const heading = useRef<HTMLHeadingElement>(null);
+  const [base] = useState(() => deployment?.configuration ?? options.defaults);
+  const [draft, setDraft] = useState(() => draftOf(base));
+  const [active, setActive] = useState(0);
+  const [furthest, setFurthest] = useState(0);
+  /** Steps whose problems are shown: those that the person has tried to leave. */
+  const [checked, setChecked] = useState<ReadonlySet<StepId>>(new Set());
+  const [refused, setRefused] = useState<Problems>({});
+  const [accepted, setAccepted] = useState(false);
+  const [reason, setReason] = useState('');
+
+  const deploy = useCommand<DeployRequest>({
+    modelId: model.id,
+    request: (body) => ({
+      method: 'PUT',
+      path: `/api/models/${model.id}/deployment`,
+      body,
+      ifMatch: deployment?.version,
+    }),
+    accepted: deployment ? `Redeploying ${model.name}` : `Deploying ${model.name}`,
+    problems: 'inline',
+    onAccepted: () =>
+      void navigate({ to: '/models/$modelId', params: { modelId: model.id }, search: { tab: 'deployments' } }),
+  });
+
+  const found = draftProblems(draft, options);
+  const visible: Problems = {
+    ...Object.fromEntries(Object.entries(found).filter(([path]) => checked.has(stepOf(path)))),
+    ...refused,
+  };
+  const step = STEPS[active]?.id ?? 'general';
+  const configuration = configurationOf(draft, base);
+
+  const goTo = (index: number) => {
+    setActive(index);
+    setFurthest((before) => Math.max(before, index));
+    window.scrollTo({ top: 0 });
+    // Keyboard and screen reader continue at the step's heading.
+    requestAnimationFrame(() => heading.current?.focus());
+  };
+  const showProblems = (...steps: StepId[]) => setChecked((before) => new Set([...before, ...steps]));
+
+  const change = (part: Partial<Draft>) => {
+    const next = { ...draft, ...part };
+    setDraft(next);
+    // What the server said about a value no longer counts once that value is another one.
+    setRefused((before) => withoutChanged(before, draft, next));
+    deploy.reset();
+  };
+
+  const next = () => {
+    showProblems(step);
+    if (Object.keys(found).some((path) => stepOf(path) === step)) return;
+    goTo(active + 1);
+  };
+
+  const submit = () => {
+    const first = STEPS.findIndex(({ id }) => Object.keys(found).some((path) => stepOf(path) === id));
+    showProblems(...STEPS.map(({ id }) => id));
+    if (first !== -1) {
+      goTo(first);
+      return;
+    }
+    setRefused({});
+    deploy.mutate(
+      {
+        configuration,
+        terms: { version: options.terms.version, accepted: true },
+        ...(reason.trim() !== '' && { reason: reason.trim() }),
+      },
+      {
+        onError: (problem) => {
+          const problems = Object.fromEntries(problem.errors.map(({ field, message }) => [problemPath(field), message]));
+          setRefused(problems);
+          const at = STEPS.findIndex(({ id }) => Object.keys(problems).some((path) => stepOf(path) === id));
+          if (at !== -1 && at !== active) goTo(at);
+        },
+      },
+    );
+  };
+
+  const props: StepProps = { draft, onChange: change, problems: visible, options, model };
+  const stepHasProblem = (id: StepId) => Object.keys(visible).some((path) => stepOf(path) === id);
+
+  return (
+    <div className={classes.root}>
+      <Stepper
+        active={active}
+        size="sm"
+        iconSize={32}
+        onStepClick={(index) => {
+          if (index > active) {
+            showProblems(step);
+            if (Object.keys(found).some((path) => stepOf(path) === step)) return;
+          }
+          goTo(index);
+        }}
+        classNames={{ root: classes.stepper, stepBody: classes.stepBody, separator: classes.separator, step: classes.step }}
+      >
+        {STEPS.map(({ id, title }, index) => (
+          <Stepper.Step
+            key={id}
+            label={title}
+            aria-label={`Step ${index + 1} of ${STEPS.length}: ${title}${stepHasProblem(id) ? ', has a problem' : ''}`}
+            aria-current={index === active ? 'step' : undefined}
+            allowStepSelect={index <= furthest}
+            {...(stepHasProblem(id) && index !== active && { color: 'red' })}
+          />
+        ))}
+      </Stepper>
+      <h2 ref={heading} tabIndex={-1} className={classes.heading}>
+        <span className={classes.count}>
+          Step {active + 1} of {STEPS.length}
+        </span>
+        {STEPS[active]?.title}
+      </h2>
+
+      {deploy.error && (
+        <ProblemAlert problem={deploy.error} mb="lg" {...(deploy.error.transient && { onRetry: submit })} />
+      )}
+
+      {step === 'general' && (
+        <GeneralStep
+          {...props}
+          deployment={deployment}
+          base={base}
+          onReplace={(loaded) => change(draftOf(loaded))}
+        />
+      )}
+      {step === 'optimization' && <OptimizationStep {...props} />}
+      {step === 'parameters' && <ParametersStep {...props} />}
+      {step === 'hardware' && <HardwareStep {...props} />}
+      {step === 'review' && (
+        <ReviewStep
+          {...props}
+          configuration={configuration}
+          serving={serving}
+          redeploy={deployment !== null}
+          accepted={accepted}
+          onAccept={setAccepted}
+          reason={reason}
+          onReason={setReason}
+          onEdit={(id) => goTo(STEPS.findIndex((other) => other.id === id))}
+        />
+      )}
+
+      <Group justify="space-between" className={classes.buttons}>
+        <Button variant="default" disabled={active === 0} onClick={() => goTo(active - 1)}>
+          Back
+        </Button>
+        {step === 'review' ? (
+          <Button disabled={!accepted} loading={deploy.isPending} onClick={submit}>
+            {deployment ? 'Redeploy' : 'Deploy'}
+          </Button>
+        ) : (
+          <Button onClick={next}>Next</Button>
+        )}
+      </Group>
+    </div>
+  );
+}
+
+/** Drops the server's words about values that are no longer what the server saw. */
+function withoutChanged(refused: Problems, before: Draft, after: Draft): Problems {
+  return Object.fromEntries(
+    Object.entries(refused).filter(([path]) => {
+      if (path in before.numbers) {
+        const key = path as keyof Draft['numbers'];
+        return before.numbers[key] === after.numbers[key];
+      }
+      if (path.startsWith('optimization')) return before.optimization === after.optimization;
+      if (path.startsWith('hardware')) return before.hardware === after.hardware;
+      if (path.startsWith('engineArguments')) return before.engineArguments === after.engineArguments;
+      if (path === 'parameters.stop') return before.stop === after.stop;
+      return true;
+    }),
+  );
+}
