@@ -47,14 +47,7 @@ class DocumentedConsumer:
             check=True,
         )
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import runpy, sys; sys.path.insert(0, '.'); sys.argv = sys.argv[1:]; "
-                "runpy.run_path('consumer.py', run_name='__main__')",
-                "consumer.py",
-                bootstrap_servers,
-            ],
+            [sys.executable, "consumer.py", bootstrap_servers],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
