@@ -1,5 +1,6 @@
 """The HTTP API as the command line uses it: one session, time-outs, errors with their remedy."""
 
+import socket
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -13,6 +14,7 @@ from backend.cli.output import fail
 
 _TIMEOUT = httpx.Timeout(60, connect=10)
 _PAGE = 100
+_CSRF_COOKIE = "loggia_csrf"
 #: A command that got no answer is repeated with the same key, which has one effect only.
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
@@ -128,6 +130,17 @@ def refuse(response: httpx.Response) -> NoReturn:
     if response.status_code == httpx.codes.UNAUTHORIZED and not remedy:
         remedy = "run `loggia login` again: the token is unknown or was revoked"
     fail(f"{detail}{fields}", remedy)
+
+
+def token_for(url: str, username: str, password: str) -> str:
+    """Sign in for a moment and make a personal access token named after this computer."""
+    with Api(url, None) as api:
+        api.command("POST", "/api/session", {"username": username, "password": password})
+        api.http.headers["X-CSRF-Token"] = api.http.cookies.get(_CSRF_COOKIE) or ""
+        made = api.command("POST", "/api/tokens", {"name": f"loggia on {socket.gethostname()}"})
+        api.command("DELETE", "/api/session")
+    token: str = made["token"]
+    return token
 
 
 def _as_id(reference: str) -> UUID | None:

@@ -1,16 +1,12 @@
 """Signing in: a personal access token for this user's commands."""
 
-import socket
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
-from uuid import uuid4
 
-import httpx
 import typer
 
 from backend.cli import credentials
-from backend.cli.client import Api, refuse
 from backend.cli.credentials import Credentials
 from backend.cli.output import fail
 
@@ -31,13 +27,15 @@ def login(
 
     The password or the token is asked for, or read from standard input if that is no terminal.
     """
+    from backend.cli.client import Api, token_for
+
     address = url.rstrip("/")
     if urlsplit(address).scheme not in ("http", "https"):
         fail(f"{url!r} is no web address", "begin it with http:// or https://")
     if username is None:
         token = _secret("Personal access token")
     else:
-        token = _new_token(address, username, _secret("Password"))
+        token = token_for(address, username, _secret("Password"))
     with Api(address, token) as api:
         person = api.get("/api/session")["user"]
     file = credentials.store(Credentials(address, token))
@@ -48,26 +46,4 @@ def _secret(prompt: str) -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().strip()
     answer: str = typer.prompt(prompt, hide_input=True)
-    return answer
-
-
-def _new_token(url: str, username: str, password: str) -> str:
-    """Sign in for a moment and make a token named after this computer."""
-    with Api(url, None) as api:
-        try:
-            _post(api, "/api/session", {"username": username, "password": password})
-            api.http.headers["X-CSRF-Token"] = api.http.cookies.get("loggia_csrf") or ""
-            made = _post(api, "/api/tokens", {"name": f"loggia on {socket.gethostname()}"})
-            api.http.delete("/api/session")
-        except httpx.TransportError as error:
-            api.unreachable(error)
-    token: str = made["token"]
-    return token
-
-
-def _post(api: Api, path: str, body: dict[str, str]) -> dict[str, Any]:
-    response = api.http.post(path, json=body, headers={"Idempotency-Key": str(uuid4())})
-    if response.is_error:
-        refuse(response)
-    answer: dict[str, Any] = response.json()
     return answer
