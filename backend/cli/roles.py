@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -27,7 +27,7 @@ _BACKEND_ROLES = {
 }
 _ROLE_GROUP = "loggia.roles"
 _BROKER_PROBE_SECONDS = 2.0
-_BROKER_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 work = typer.Typer(no_args_is_help=True, help="Run a worker.")
 
@@ -78,7 +78,16 @@ def work_deploy(wait: Wait = _WAIT_SECONDS) -> None:
     _run("work-deploy", wait, broker=True)
 
 
-def migrate(wait: Wait = _WAIT_SECONDS) -> None:
+def migrate(
+    wait: Wait = _WAIT_SECONDS,
+    administrator: Annotated[
+        bool,
+        typer.Option(
+            "--administrator",
+            help="Also make the administrator where there is no account, and print the password.",
+        ),
+    ] = False,
+) -> None:
     """Bring the database schema up to date."""
     import psycopg
 
@@ -93,10 +102,21 @@ def migrate(wait: Wait = _WAIT_SECONDS) -> None:
         except (psycopg.OperationalError, FileNotFoundError) as error:
             if time.monotonic() >= deadline:
                 _no_database(error)
-            time.sleep(_BROKER_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
     for name in applied:
         print(f"applied {name}")
     print("the schema is up to date")
+    if administrator:
+        _make_administrator(settings)
+
+
+def _make_administrator(settings: Settings) -> None:
+    from backend.application.users import FIRST_ADMINISTRATOR, ensure_first_administrator
+
+    password = ensure_first_administrator(settings)
+    if password is not None:
+        print(f"Administrator   {FIRST_ADMINISTRATOR}")
+        print(f"First password  {password}   (shown this once; change it)")
 
 
 def load_role(name: str) -> Role:
@@ -143,7 +163,7 @@ def _wait_for_schema(settings: Settings, seconds: float) -> None:
         _no_database(error)
 
 
-def _no_database(error: Exception) -> None:
+def _no_database(error: Exception) -> NoReturn:
     if isinstance(error, FileNotFoundError):
         fail(
             "there is no embedded PostgreSQL in this data folder",
@@ -167,4 +187,4 @@ def _wait_for_broker(servers: list[str], deadline: float) -> None:
                 f"no Kafka broker can be reached ({problem})",
                 "start one, or correct LOGGIA_KAFKA_BOOTSTRAP_SERVERS",
             )
-        time.sleep(_BROKER_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
