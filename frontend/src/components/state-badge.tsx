@@ -34,7 +34,7 @@ export function stateText(state: AnyState): string {
 interface StateBadgeProps {
   state: AnyState;
   /** Other words for the same state, where the place needs them. */
-  children?: string;
+  children?: string | undefined;
 }
 
 /** A state in words, with a dot that pulses while something is going on. */

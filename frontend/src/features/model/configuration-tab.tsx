@@ -4,6 +4,7 @@ import { IconDownload } from '@tabler/icons-react';
 import { useNavigate } from '@tanstack/react-router';
 import { ActionButton } from '@/components/action-button';
 import { ConfigurationList } from '@/components/configuration-list';
+import { DetailsForm } from '@/components/details-form';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ModelDetail } from '@/lib/api/types';
@@ -11,13 +12,17 @@ import { refusal } from '@/lib/actions';
 import { deployConfigFile } from '@/lib/configuration';
 import { deploymentQuery } from '@/lib/deployment';
 import { downloadText } from '@/lib/download';
-import { DetailsForm } from './details-form';
 import classes from './model-page.module.css';
 
 export function ConfigurationTab({ model }: { model: ModelDetail }) {
   return (
     <div className={classes.stack}>
-      <DetailsForm model={model} />
+      <Panel
+        title="Details"
+        description="Shown in the gallery and on the marketplace. Editing never disturbs a running deployment."
+      >
+        <DetailsForm model={model} />
+      </Panel>
       <DeployConfigurationPanel model={model} />
     </div>
   );

@@ -1,9 +1,6 @@
 import { ActionIcon, Alert, Button, Group, TagsInput, Textarea, TextInput, Tooltip } from '@mantine/core';
 import { IconPlus, IconTrash } from '@tabler/icons-react';
 import { useState } from 'react';
-import { ActionButton } from '@/components/action-button';
-import { Panel } from '@/components/panel';
-import { ProblemAlert } from '@/components/problem-alert';
 import type { ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
 import { useCommand } from '@/lib/commands';
@@ -16,14 +13,22 @@ import {
   MAX_LINKS,
   sameDetails,
   type Details,
-} from './details';
+} from '@/lib/details';
+import { ActionButton } from './action-button';
 import classes from './details-form.module.css';
+import { ProblemAlert } from './problem-alert';
+
+interface DetailsFormProps {
+  model: ModelDetail;
+  /** Runs after a save: closes the dialog that holds the form, for instance. */
+  onSaved?: () => void;
+}
 
 /**
  * Description, labels and links. Changes by others show at once while nothing is being edited;
  * during an edit the person decides which of the two stays.
  */
-export function DetailsForm({ model }: { model: ModelDetail }) {
+export function DetailsForm({ model, onSaved }: DetailsFormProps) {
   const saved = detailsOf(model);
   const [baseline, setBaseline] = useState(saved);
   const [draft, setDraft] = useState(saved);
@@ -39,12 +44,13 @@ export function DetailsForm({ model }: { model: ModelDetail }) {
       body: details,
       ifMatch: Math.max(model.version, savedVersion),
     }),
-    accepted: 'Saved',
+    accepted: `${model.name} is saved.`,
     problems: 'inline',
     onAccepted: (answer, details) => {
       setSavedVersion(answer.version);
       setBaseline(details);
       setDraft(details);
+      onSaved?.();
     },
   });
 
@@ -63,83 +69,81 @@ export function DetailsForm({ model }: { model: ModelDetail }) {
   };
 
   return (
-    <Panel title="Details" description="Shown in the gallery and on the marketplace. Editing never disturbs a running deployment.">
-      <form
-        className={classes.form}
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (Object.keys(errors).length === 0 && dirty) save.mutate(cleanDetails(draft));
-        }}
-      >
-        <Textarea
-          label="Description"
-          description={`${draft.description.length} of ${MAX_DESCRIPTION_LENGTH} characters`}
-          autosize
-          minRows={3}
-          maxRows={12}
-          value={draft.description}
-          error={errors['description'] ?? serverErrors['description']}
-          onChange={(event) => change({ description: event.currentTarget.value })}
-        />
-        <TagsInput
-          label="Labels"
-          description={`Up to ${MAX_LABELS}. Type one and press Enter.`}
-          {...(draft.labels.length < MAX_LABELS && { placeholder: 'Add a label' })}
-          maxTags={MAX_LABELS}
-          value={draft.labels}
-          error={errors['labels'] ?? serverErrors['labels']}
-          onChange={(labels) => change({ labels })}
-        />
-        <Links
-          links={draft.documentationLinks}
-          errors={errors}
-          serverError={serverErrors['documentationLinks']}
-          onChange={(documentationLinks) => change({ documentationLinks })}
-        />
-        {changedElsewhere && dirty && (
-          <Alert color="ochre" title="Someone else has changed these details meanwhile">
-            <Group gap="sm" mt={4}>
-              <Button
-                size="xs"
-                variant="default"
-                onClick={() => {
-                  setBaseline(saved);
-                  setDraft(saved);
-                }}
-              >
-                Take their version
-              </Button>
-              <Button size="xs" variant="default" onClick={() => setBaseline(saved)}>
-                Keep mine
-              </Button>
-            </Group>
-          </Alert>
-        )}
-        {save.error?.errors.length === 0 && <ProblemAlert problem={save.error} />}
-        <Group gap="sm">
-          <ActionButton
-            type="submit"
-            loading={save.isPending}
-            disabledReason={editRefusal ?? saveRefusal(dirty, changedElsewhere, errors)}
-          >
-            Save
-          </ActionButton>
-          {dirty && (
+    <form
+      className={classes.form}
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (Object.keys(errors).length === 0 && dirty) save.mutate(cleanDetails(draft));
+      }}
+    >
+      <Textarea
+        label="Description"
+        description={`${draft.description.length} of ${MAX_DESCRIPTION_LENGTH} characters`}
+        autosize
+        minRows={3}
+        maxRows={12}
+        value={draft.description}
+        error={errors['description'] ?? serverErrors['description']}
+        onChange={(event) => change({ description: event.currentTarget.value })}
+      />
+      <TagsInput
+        label="Labels"
+        description={`Up to ${MAX_LABELS}. Type one and press Enter.`}
+        {...(draft.labels.length < MAX_LABELS && { placeholder: 'Add a label' })}
+        maxTags={MAX_LABELS}
+        value={draft.labels}
+        error={errors['labels'] ?? serverErrors['labels']}
+        onChange={(labels) => change({ labels })}
+      />
+      <Links
+        links={draft.documentationLinks}
+        errors={errors}
+        serverError={serverErrors['documentationLinks']}
+        onChange={(documentationLinks) => change({ documentationLinks })}
+      />
+      {changedElsewhere && dirty && (
+        <Alert color="ochre" title="Someone else has changed these details meanwhile">
+          <Group gap="sm" mt={4}>
             <Button
-              variant="subtle"
-              color="gray"
+              size="xs"
+              variant="default"
               onClick={() => {
-                save.reset();
-                setDraft(baseline);
+                setBaseline(saved);
+                setDraft(saved);
               }}
             >
-              Discard changes
+              Take their version
             </Button>
-          )}
-        </Group>
-      </form>
-    </Panel>
+            <Button size="xs" variant="default" onClick={() => setBaseline(saved)}>
+              Keep mine
+            </Button>
+          </Group>
+        </Alert>
+      )}
+      {save.error?.errors.length === 0 && <ProblemAlert problem={save.error} />}
+      <Group gap="sm">
+        <ActionButton
+          type="submit"
+          loading={save.isPending}
+          disabledReason={editRefusal ?? saveRefusal(dirty, changedElsewhere, errors)}
+        >
+          Save
+        </ActionButton>
+        {dirty && (
+          <Button
+            variant="subtle"
+            color="gray"
+            onClick={() => {
+              save.reset();
+              setDraft(baseline);
+            }}
+          >
+            Discard changes
+          </Button>
+        )}
+      </Group>
+    </form>
   );
 }
 
