@@ -105,7 +105,9 @@ class Supervisor:
         self._failed = loop.create_future()
         self._run_directory.acquire()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal, number)
+            # Started under nohup, it outlives its terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, number)
         starting = asyncio.create_task(self._start())
         stopped = asyncio.create_task(self._stop.wait())
         ends: set[asyncio.Future[Any]] = {stopped, self._failed}
@@ -150,6 +152,11 @@ class Supervisor:
             if not (server.directory / "PG_VERSION").exists():
                 self._log.say("making a PostgreSQL cluster")
             await asyncio.to_thread(server.prepare)
+            if server.directory.is_symlink():
+                self._log.say(
+                    f"the cluster is in {server.directory.resolve()}, because the user PostgreSQL "
+                    f"runs as may not enter {server.directory.parent}"
+                )
             foundation.append(
                 Child(
                     "postgres",
