@@ -2,6 +2,7 @@ import { Alert, Button, Select, Skeleton } from '@mantine/core';
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { EmptyState } from '@/components/empty-state';
+import { EventRow } from '@/components/event-row';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import { request } from '@/lib/api/client';
@@ -10,7 +11,6 @@ import { MODEL_EVENT_TYPES, spellOut } from '@/lib/event-text';
 import { atLeast } from '@/lib/freshness';
 import { useLiveState } from '@/lib/live';
 import { keys } from '@/lib/query-keys';
-import { EventRow } from './event-row';
 import classes from './events-tab.module.css';
 
 interface EventPage {

@@ -1,8 +1,9 @@
-import { Button, Skeleton, Tabs } from '@mantine/core';
+import { Skeleton, Tabs } from '@mantine/core';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { EmptyState } from '@/components/empty-state';
+import { LinkButton } from '@/components/link-button';
 import { PageHeader } from '@/components/page-header';
 import { ProblemAlert } from '@/components/problem-alert';
 import { ApiProblem } from '@/lib/api/client';
@@ -41,11 +42,7 @@ export default function ModelPage() {
     return (
       <EmptyState
         title="This model does not exist"
-        action={
-          <Button component={Link} to="/">
-            Go to the gallery
-          </Button>
-        }
+        action={<LinkButton to="/">Go to the gallery</LinkButton>}
       >
         It was deleted, or the address is mistyped. Its events, if there were any, are kept.
       </EmptyState>
