@@ -1,0 +1,342 @@
+"""One import: from the parts of an upload to verified files, a report, and the model's next event.
+
+Every step may be repeated by another worker at any point: what is stored is in the journal, what
+is decided is in the model's events, and both are written only under this worker's claim.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from backend.application.commands import CommandContext
+from backend.application.models import Models
+from backend.application.store import EventStore
+from backend.domain.errors import NotAllowed
+from backend.domain.model import Model, ModelState
+from backend.infra.jobs import Claim, Jobs, LeaseLost, fence
+from backend.infra.logging import get_logger
+from backend.infra.object_store import ObjectStore
+from backend.infra.postgres import Pool
+from backend.infra.telemetry import Telemetry, TelemetryPublisher
+from backend.infra.uploads import Uploads, open_upload
+from workers.importing.archive import ArchiveLimits, ZipMember, open_archive
+from workers.importing.lease import Cancelled, Interrupted, Lease
+from workers.importing.names import without_common_folder
+from workers.importing.refusals import ImportRefused
+from workers.importing.residue import CLEANUP, Residue, is_latest
+from workers.importing.storing import (
+    BlobWriter,
+    StoredFile,
+    StoredModel,
+    blob_path,
+    manifest,
+    manifest_path,
+)
+from workers.importing.validation import CHECKS, validate
+from workers.importing.validation.report import Check
+
+ACTOR = "worker:import"
+# A fault that comes back is recorded at this claim; a job that kills its workers, after so many.
+MOST_ATTEMPTS = 5
+_MOST_CLAIMS = 20
+_JOURNAL_SECONDS = 1.0
+# A file of this size is entered into the journal as soon as it is stored.
+_JOURNAL_BYTES = 8 << 20
+_UNDERWAY = {ModelState.IMPORTING, ModelState.VALIDATING}
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What an import works with."""
+
+    pool: Pool
+    events: EventStore
+    models: Models
+    store: ObjectStore
+    jobs: Jobs
+    uploads: Uploads
+    residue: Residue
+    telemetry: TelemetryPublisher
+    limits: ArchiveLimits
+    lease_seconds: float
+
+
+class ImportJob:
+    """Carries out one claim."""
+
+    def __init__(self, place: Workplace, claim: Claim, lease: Lease) -> None:
+        self._place = place
+        self._claim = claim
+        self._lease = lease
+        self._journal = dict(claim.journal)
+        self._journal.setdefault("files", {})
+        self._journal_at = time.monotonic()
+        self._step = "extract"
+
+    def run(self) -> None:
+        """Brings the import to its end. Raises `LeaseLost` and `Interrupted`; then it goes on
+        elsewhere or later."""
+        if self._claim.kind == CLEANUP:
+            self._clean_up()
+            return
+        try:
+            self._lease.check()
+            if self._underway():
+                self._import()
+            else:
+                self._tidy_up()
+        except (LeaseLost, Interrupted):
+            raise
+        except Exception as error:
+            self._conclude(error)
+
+    def _clean_up(self) -> None:
+        """Removes what a cancelled or deleted model left. A retry since then keeps its own."""
+        model = self._model()
+        if model.state in {ModelState.FAILED, ModelState.DELETED}:
+            self._place.residue.discard_model(self._claim, model.id)
+            self._discard_useless_uploads(model)
+        self._place.jobs.finish(self._claim)
+
+    def _underway(self) -> bool:
+        """Whether the model still waits for this import, and not for a later one."""
+        model = self._model()
+        return model.state in _UNDERWAY and is_latest(self._place.pool, self._claim)
+
+    def _tidy_up(self) -> None:
+        """Ends the job of a worker that was killed between its result and the end of its job."""
+        model = self._model()
+        if model.state is ModelState.READY and is_latest(self._place.pool, self._claim):
+            self._succeed(model.upload_id)
+        else:
+            self._give_up("failed")
+
+    def _import(self) -> None:
+        place = self._place
+        model = self._model()
+        if self._claim.attempt > _MOST_CLAIMS:
+            raise _broke_off(self._claim.attempt - 1, "its worker died each time", self._step)
+        upload = place.uploads.get(model.upload_id)
+        if upload is None or not upload.complete:
+            raise ImportRefused(
+                "upload_gone",
+                "The uploaded archive is no longer stored.",
+                "Delete this model and upload the file again.",
+            )
+        with open_upload(place.store, upload) as source:
+            archive = open_archive(source, place.limits)
+            self._journal["leftovers"] = archive.leftovers[:100]
+            entries = list(archive.entries())
+            self._store_files(entries, archive.total_bytes)
+            files = self._published(entries, archive.total_bytes)
+        self._validate(files)
+        self._succeed(model.upload_id)
+
+    # -- storing ---------------------------------------------------------------------------------
+
+    def _store_files(self, entries: list[ZipMember], total: int) -> None:
+        """Stores what the journal does not name yet."""
+        known = self._journal["files"]
+        done = sum(entry.size for entry in entries if entry.path in known)
+        self._progress("extract", done, total, "bytes")
+        with BlobWriter(self._place.store) as writer:
+            for entry in entries:
+                if entry.path in known:
+                    continue
+                writer.add(entry.path, self._watched(entry, done, total))
+                done += entry.size
+                self._enter(writer.take_stored())
+        self._enter(writer.take_stored(), at_once=True)
+        self._progress("extract", total, total, "bytes")
+
+    def _watched(self, entry: ZipMember, done: int, total: int) -> Iterator[bytes]:
+        for chunk in entry.chunks():
+            self._lease.check()
+            yield chunk
+            done += len(chunk)
+            self._progress("extract", done, total, "bytes")
+
+    def _enter(self, stored: list[StoredFile], *, at_once: bool = False) -> None:
+        """Enters stored files into the journal: large ones at once, small ones together."""
+        for file in stored:
+            self._journal["files"][file.path] = [file.sha256, file.size]
+        due = time.monotonic() - self._journal_at > _JOURNAL_SECONDS
+        if at_once or due or any(file.size >= _JOURNAL_BYTES for file in stored):
+            self._lease.check()
+            self._place.jobs.write_journal(self._claim, self._journal)
+            self._journal_at = time.monotonic()
+
+    def _published(self, entries: list[ZipMember], total: int) -> list[StoredFile]:
+        """Writes the manifest and records that the files are stored."""
+        place = self._place
+        while True:
+            final = without_common_folder([entry.path for entry in entries])
+            files = [
+                StoredFile(final[entry.path], *self._journal["files"][entry.path])
+                for entry in entries
+            ]
+            text, digest = manifest(files)
+            self._journal["manifest"] = digest
+            self._enter([], at_once=True)
+            with place.residue.nothing_removed():
+                gone = {f.sha256 for f in files if not place.store.exists(blob_path(f.sha256))}
+                if not gone:
+                    if not place.store.exists(manifest_path(digest)):
+                        place.store.put(manifest_path(digest), [text])
+                    place.models.record_files_stored(
+                        self._context(),
+                        self._claim.model_id,
+                        manifest_uri=place.store.uri(manifest_path(digest)),
+                        manifest_sha256=digest,
+                        file_count=len(files),
+                        total_bytes=total,
+                        fence=fence(self._claim),
+                    )
+                    return files
+            # Another import that had the same content failed and took it away meanwhile.
+            self._journal["files"] = {
+                path: row for path, row in self._journal["files"].items() if row[0] not in gone
+            }
+            self._store_files(entries, total)
+
+    # -- validating ------------------------------------------------------------------------------
+
+    def _validate(self, files: list[StoredFile]) -> None:
+        self._step = "validate"
+        done = 0
+
+        def on_check(check: Check) -> None:
+            nonlocal done
+            self._lease.check()
+            done += 1
+            self._progress("validate", done, max(done, CHECKS), "steps", check.title)
+
+        self._progress("validate", 0, CHECKS, "steps")
+        result = validate(
+            StoredModel(self._place.store, files),
+            leftovers=self._journal.get("leftovers", []),
+            on_check=on_check,
+        )
+        if result.card is None:
+            raise _refused_by(result.report.failures, result.report.to_dict())
+        self._lease.check()
+        self._place.models.record_validated(
+            self._context(),
+            self._claim.model_id,
+            report=result.report.to_dict(),
+            card=result.card,
+            fence=fence(self._claim),
+        )
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def _succeed(self, upload_id: UUID) -> None:
+        self._place.residue.discard_upload(upload_id)
+        self._place.jobs.finish(self._claim)
+        _log.info("imported", model_id=str(self._claim.model_id))
+
+    def _fail(self, refusal: ImportRefused, *, parked: str | None = None) -> None:
+        """Records the failure and keeps the upload, so that a retry needs no second one."""
+        try:
+            self._place.models.record_import_failed(
+                self._context(),
+                self._claim.model_id,
+                step=refusal.step,
+                reason=refusal.reason,
+                remedy=refusal.remedy,
+                report=refusal.report,
+                fence=fence(self._claim),
+            )
+        except NotAllowed:
+            self._give_up("cancelled")
+            return
+        _log.info("refused", model_id=str(self._claim.model_id), code=refusal.code)
+        self._place.residue.discard_files(self._claim, self._journal)
+        state = "parked" if parked else "failed"
+        self._place.jobs.finish(self._claim, state=state, error=parked or refusal.reason)
+
+    def _give_up(self, state: str) -> None:
+        """Ends the job of a model that wants nothing of it any more."""
+        self._place.residue.discard_files(self._claim, self._journal)
+        self._discard_useless_uploads(self._model())
+        self._place.jobs.finish(self._claim, state=state)
+
+    def _discard_useless_uploads(self, model: Model) -> None:
+        """A complete archive of a failed import is kept for a retry until it expires."""
+        if model.state is ModelState.DELETED or (
+            model.state is ModelState.FAILED and not model.archive_received
+        ):
+            self._place.residue.discard_uploads_of(model.id)
+
+    def _conclude(self, error: Exception) -> None:
+        """Decides what an exception means for the job. Raises it where the job goes on later."""
+        try:
+            self._lease.check()
+        except Cancelled as cancelled:
+            error = cancelled
+        if isinstance(error, Cancelled | NotAllowed):
+            # NotAllowed: the model was cancelled or deleted between two of our steps.
+            self._give_up("cancelled")
+        elif isinstance(error, ImportRefused):
+            self._fail(error)
+        elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            self._fail(_disk_full(self._step))
+        elif self._claim.attempt < MOST_ATTEMPTS:
+            raise error
+        else:
+            _log.error("parked", model_id=str(self._claim.model_id), error=repr(error))
+            fault = f"{type(error).__name__}: {error}"
+            self._fail(
+                _broke_off(self._claim.attempt, fault, self._step), parked=repr(error)[:2000]
+            )
+
+    # -- small things ----------------------------------------------------------------------------
+
+    def _model(self) -> Model:
+        return self._place.events.load(Model, self._claim.model_id)
+
+    def _context(self) -> CommandContext:
+        payload = self._claim.payload
+        return CommandContext(
+            ACTOR,
+            correlation_id=UUID(payload["correlation_id"]),
+            causation_id=UUID(payload["event_id"]),
+        )
+
+    def _progress(self, step: str, done: int, total: int, unit: str, message: str = "") -> None:
+        self._place.telemetry.publish(
+            Telemetry(self._claim.model_id, "import", step, done, total, unit, message)
+        )
+
+
+def _refused_by(failures: list[Check], report: dict[str, Any]) -> ImportRefused:
+    first, more = failures[0], len(failures) - 1
+    also = f" {more} more {'check' if more == 1 else 'checks'} failed." if more else ""
+    return ImportRefused(
+        first.id, f"{first.evidence}{also}", first.hint, step="validate", report=report
+    )
+
+
+def _broke_off(times: int, fault: str, step: str) -> ImportRefused:
+    return ImportRefused(
+        "unexpected",
+        f"The import broke off {times} times: {fault}"[:500],
+        "Look at the import worker's log, then retry the import.",
+        step=step,
+    )
+
+
+def _disk_full(step: str) -> ImportRefused:
+    return ImportRefused(
+        "disk_full",
+        "The object store has no room left for this model's files.",
+        "Free some space or ask the operator for more, then retry the import.",
+        step=step,
+    )

@@ -1,0 +1,157 @@
+"""Files into the object store under the name of their content: read, hashed and written at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from backend.infra.object_store import ObjectStore, StagedFile
+
+# Chunks of at most 1 MiB between reading and writing; bounds the memory.
+_QUEUE_CHUNKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the store; size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+def blob_path(sha256: str) -> str:
+    """Where the content with this digest lies."""
+    return f"blobs/sha256/{sha256[:2]}/{sha256}"
+
+
+def manifest_path(sha256: str) -> str:
+    """Where the manifest with this digest lies."""
+    return f"manifests/{sha256}.json"
+
+
+def manifest(files: Iterable[StoredFile]) -> tuple[bytes, str]:
+    """The list of a version's files, sorted by path, and its digest."""
+    rows = [
+        {"path": file.path, "size": file.size, "sha256": file.sha256}
+        for file in sorted(files, key=lambda file: file.path)
+    ]
+    text = json.dumps({"files": rows}, ensure_ascii=False, separators=(",", ":")).encode()
+    return text, hashlib.sha256(text).hexdigest()
+
+
+class _Abandon:
+    """Stands in the queue for 'forget the file that is being written'."""
+
+
+class BlobWriter:
+    """Hashes in the caller's thread and writes in its own, in order, with bounded memory.
+
+    While one file is being synced to the disk, the next is already read and hashed. A file whose
+    content is in the store already is not written over.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._queue: queue.Queue[bytes | StoredFile | _Abandon | None] = queue.Queue(_QUEUE_CHUNKS)
+        self._stored: queue.SimpleQueue[StoredFile] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="blob-writer", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if error is None:
+            self._raise()
+
+    def add(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Takes a file's content. Raises what reading or an earlier write raised."""
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            for chunk in chunks:
+                self._raise()
+                self._queue.put(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        except BaseException:
+            self._queue.put(_Abandon())
+            raise
+        self._queue.put(StoredFile(path, digest.hexdigest(), size))
+
+    def take_stored(self) -> list[StoredFile]:
+        """The files that have been stored for good since the last call."""
+        stored = []
+        while not self._stored.empty():
+            stored.append(self._stored.get())
+        return stored
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        staged: StagedFile | None = None
+        while (item := self._queue.get()) is not None:
+            if self._error is not None:
+                continue
+            try:
+                if isinstance(item, _Abandon):
+                    if staged is not None:
+                        staged.discard()
+                        staged = None
+                    continue
+                if staged is None:
+                    staged = self._store.stage()
+                if isinstance(item, bytes):
+                    staged.write(item)
+                else:
+                    self._finish(staged, item)
+                    staged = None
+            except BaseException as error:  # raised again in the caller's thread
+                self._error = error
+                if staged is not None:
+                    staged.discard()
+                    staged = None
+        if staged is not None:
+            staged.discard()
+
+    def _finish(self, staged: StagedFile, file: StoredFile) -> None:
+        target = blob_path(file.sha256)
+        if self._store.exists(target):
+            staged.discard()
+        else:
+            staged.commit(target)
+        self._stored.put(file)
+
+
+class StoredModel:
+    """A model's files in the store, as validation reads them."""
+
+    def __init__(self, store: ObjectStore, files: Iterable[StoredFile]) -> None:
+        self._store = store
+        self._files = {file.path: file for file in sorted(files, key=lambda file: file.path)}
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Every path with its size in bytes."""
+        return {path: file.size for path, file in self._files.items()}
+
+    def open(self, path: str) -> BinaryIO:
+        """The file, seekable."""
+        return self._store.open(blob_path(self._files[path].sha256))
