@@ -1,0 +1,1 @@
+"""The deploy worker: makes running engines match what deployments ask for."""

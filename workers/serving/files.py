@@ -1,0 +1,156 @@
+"""A model version's files as one directory, made from the content-addressed store.
+
+Directories are named by the manifest's digest, so revisions of one version share them. One is
+there completely or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from backend.infra.object_store import ObjectStore
+
+Report = Callable[[int, int], None]
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class FilesUnavailable(Exception):
+    """A model's files cannot be had as they were imported."""
+
+    def __init__(self, reason: str, *, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class _File(msgspec.Struct):
+    path: str
+    size: int
+    sha256: str
+
+
+class _Manifest(msgspec.Struct):
+    files: list[_File]
+
+
+class ModelFiles:
+    """Directories of model files below one folder."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._staging: set[str] = set()
+
+    def materialise(self, manifest_sha256: str, report: Report) -> Path:
+        """The directory with the manifest's files; `report` gets bytes done and in total.
+
+        Files of a local store are linked, others fetched and checked against their digest.
+        Raises `FilesUnavailable`.
+        """
+        target = self._folder / manifest_sha256
+        if target.is_dir():
+            return target
+        staging = self._folder / f".{manifest_sha256}.{secrets.token_hex(4)}"
+        self._staging.add(staging.name)
+        try:
+            staging.mkdir(parents=True)
+            self._fill(staging, self._manifest(manifest_sha256), report)
+            try:
+                staging.rename(target)
+            except OSError:
+                if not target.is_dir():  # else another replica was faster
+                    raise
+        except FileNotFoundError as error:
+            raise FilesUnavailable(
+                f"The object store no longer has {error.filename or error}.",
+                remedy="Restore it from a backup, or import the model again.",
+            ) from error
+        except OSError as error:
+            raise FilesUnavailable(
+                f"The model's files could not be written to the data directory: {error}.",
+                remedy="Check its free space and permissions, then redeploy.",
+            ) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            self._staging.discard(staging.name)
+        return target
+
+    def remove_unused(self, used: Collection[str]) -> None:
+        """Removes every directory but those of these manifests, and what a crash left behind."""
+        if not self._folder.is_dir():
+            return
+        for entry in list(self._folder.iterdir()):
+            if entry.name not in used and entry.name not in self._staging:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _manifest(self, sha256: str) -> _Manifest:
+        with self._store.open(f"manifests/{sha256}.json") as file:
+            content = file.read()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise FilesUnavailable(
+                "The list of the model's files has been altered in the object store.",
+                remedy="Restore it from a backup, or import the model again.",
+            )
+        return msgspec.json.decode(content, type=_Manifest)
+
+    def _fill(self, folder: Path, manifest: _Manifest, report: Report) -> None:
+        total = sum(file.size for file in manifest.files)
+        done = 0
+        for file in manifest.files:
+            path = PurePosixPath(file.path)
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise FilesUnavailable(
+                    f"The model has a file with the unsafe path '{file.path}'.",
+                    remedy="Import the model again.",
+                )
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            blob = f"blobs/sha256/{file.sha256[:2]}/{file.sha256}"
+            source = self._store.local_path(blob)
+            if source is not None:
+                self._link(source, target, file)
+            else:
+                self._fetch(blob, target, file, partial(_further, report, done, total))
+            done += file.size
+            report(done, total)
+
+    @staticmethod
+    def _link(source: Path, target: Path, file: _File) -> None:
+        if source.stat().st_size != file.size:
+            raise _altered(file.path)
+        try:
+            os.link(source, target)
+        except OSError:  # another disk
+            target.symlink_to(source)
+
+    def _fetch(self, blob: str, target: Path, file: _File, report: Callable[[int], None]) -> None:
+        digest = hashlib.sha256()
+        done = 0
+        with self._store.open(blob) as source, target.open("xb") as sink:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                sink.write(chunk)
+                done += len(chunk)
+                report(done)
+        if digest.hexdigest() != file.sha256:
+            raise _altered(file.path)
+
+
+def _further(report: Report, base: int, total: int, done: int) -> None:
+    report(base + done, total)
+
+
+def _altered(path: str) -> FilesUnavailable:
+    return FilesUnavailable(
+        f"'{path}' is not what was imported: its content has changed in the object store.",
+        remedy="Restore it from a backup, or import the model again.",
+    )

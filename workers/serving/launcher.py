@@ -1,0 +1,258 @@
+"""Engines as processes of this machine.
+
+An engine outlives the worker that started it: it has a session of its own, writes its log to a
+file itself, and is found again by its run record, or, where the worker died before writing that,
+by the replica's id in its environment. Nothing is signalled that does not prove to be ours.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import psutil
+
+from backend.embedded.processes import ProcessRecord
+from workers.serving.engine import Command
+from workers.serving.engine_log import EngineLog
+
+# Below the range from which kernels take ports for outgoing connections, which could otherwise
+# occupy the port while the engine is still loading.
+_PORTS = range(20_000, 30_000)
+_PORT_ATTEMPTS = 200
+_TERM_SECONDS = 10.0
+_KILL_SECONDS = 5.0
+_KEPT_FOLDERS = 100
+_REPLICA = "LOGGIA_REPLICA_ID"
+# Engines inherit these and nothing else: no database address, no key, no cloud credential.
+_INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "USER", "LOGNAME")
+_INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "XDG_")
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """What is written about a started engine, for whoever has to find it again."""
+
+    pid: int
+    create_time: float
+    replica_id: UUID
+    deployment_id: UUID
+    model_id: UUID
+    revision: int
+    port: int
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What is known of an engine's process; the exit code only of our own children.
+
+    `known` is False where it has never been started, or has been stopped and cleared away.
+    """
+
+    known: bool
+    running: bool
+    exit_code: int | None = None
+
+
+class NoFreePort(Exception):
+    """Every port tried was taken."""
+
+
+class LocalProcesses:
+    """Starts, finds and stops engines on this machine."""
+
+    def __init__(self, data: Path) -> None:
+        self._records = data / "run" / "engines"
+        self._folders = data / "engines"
+        self._children: dict[UUID, subprocess.Popen[bytes]] = {}
+
+    def free_port(self, taken: Collection[int] = ()) -> int:
+        """A loopback port that nobody listens on. Raises `NoFreePort`."""
+        reserved = {record.port for record in self.records()} | set(taken)
+        for port in random.sample(_PORTS, _PORT_ATTEMPTS):
+            if port in reserved:
+                continue
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+        raise NoFreePort(f"no free port between {_PORTS.start} and {_PORTS.stop}")
+
+    def start(
+        self,
+        command: Command,
+        *,
+        replica_id: UUID,
+        deployment_id: UUID,
+        model_id: UUID,
+        revision: int,
+        port: int,
+    ) -> None:
+        """Starts the engine, unless it runs already. Raises `OSError`."""
+        if self.find(replica_id, search=True).running:
+            return
+        folder = self._folders / str(replica_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+        }
+        with (folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                list(command.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**inherited, **command.environment, _REPLICA: str(replica_id)},
+                start_new_session=True,
+            )
+        self._children[replica_id] = process
+        record = RunRecord(
+            pid=process.pid,
+            create_time=_create_time(process.pid),
+            replica_id=replica_id,
+            deployment_id=deployment_id,
+            model_id=model_id,
+            revision=revision,
+            port=port,
+        )
+        self._write(record)
+
+    def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:
+        """Whether the engine runs. `search` also looks for one whose record was never written."""
+        child = self._children.get(replica_id)
+        if child is not None:
+            status = child.poll()
+            return Sighting(True, status is None, status)
+        record = self._read(self._record_path(replica_id))
+        if record is not None:
+            return Sighting(True, _recorded(record).process() is not None)
+        found = search and bool(_members(replica_id, None))
+        return Sighting(found, found)
+
+    def stop(self, replica_id: UUID, *, seconds: float = _TERM_SECONDS) -> None:
+        """Ends the engine and everything it started; returns when all of it is gone."""
+        record = self._read(self._record_path(replica_id))
+        members = _members(replica_id, record)
+        leaders = [process for process in members if process.pid == _sid(process)]
+        # The leader ends its own; only where it has gone are the others asked themselves.
+        _terminate(leaders or members)
+        psutil.wait_procs(members, timeout=seconds)
+        left = _members(replica_id, record)
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=_KILL_SECONDS)
+        child = self._children.pop(replica_id, None)
+        if child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=_KILL_SECONDS)
+        self._record_path(replica_id).unlink(missing_ok=True)
+
+    def records(self) -> Iterator[RunRecord]:
+        """Every engine that was started here and not yet cleared away."""
+        for path in self._records.glob("*.json"):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def log(self, replica_id: UUID) -> EngineLog:
+        """The engine's output; it stays after the engine has gone."""
+        return EngineLog(self._folders / str(replica_id) / "log")
+
+    def clear_old_folders(self) -> None:
+        """Removes the logs of engines long gone, but for the newest hundred."""
+        running = {str(record.replica_id) for record in self.records()}
+        folders = [f for f in self._folders.glob("*-*-*-*-*") if f.name not in running]
+        folders.sort(key=lambda f: f.stat().st_mtime, reverse=True)
+        for folder in folders[_KEPT_FOLDERS:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _record_path(self, replica_id: UUID) -> Path:
+        return self._records / f"{replica_id}.json"
+
+    def _write(self, record: RunRecord) -> None:
+        path = self._record_path(record.replica_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}")
+        staged.write_bytes(msgspec.json.encode(record))
+        staged.replace(path)
+
+    @staticmethod
+    def _read(path: Path) -> RunRecord | None:
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=RunRecord)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+
+def _recorded(record: RunRecord) -> ProcessRecord:
+    return ProcessRecord(record.pid, record.create_time)
+
+
+def _create_time(pid: int) -> float:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:  # it has ended already; the record will say 'gone' soon enough
+        return time.time()
+
+
+def _session_of(record: RunRecord | None) -> int | None:
+    """The session that the recorded engine leads or led.
+
+    The kernel does not hand out a pid again while a session bears it. So a stranger under the
+    leader's pid means that the session has ended, and no process there that it is ours.
+    """
+    if record is None:
+        return None
+    try:
+        leader = psutil.Process(record.pid)
+    except psutil.Error:
+        return record.pid
+    ours = _recorded(record).process() is not None or leader.status() == psutil.STATUS_ZOMBIE
+    return record.pid if ours else None
+
+
+def _members(replica_id: UUID, record: RunRecord | None) -> list[psutil.Process]:
+    """Every process of the engine, also where its leader was killed and left the others behind.
+
+    They are known by the session they were born in, and by the replica's id in the environment,
+    which serves alone where no record was written; engines may overwrite it with a title.
+    """
+    living = [p for p in psutil.process_iter() if _is_living(p)]
+    sessions = {_session_of(record), *(_sid(p) for p in living if _carries(p, replica_id))} - {None}
+    return [p for p in living if _sid(p) in sessions]
+
+
+def _is_living(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _sid(process: psutil.Process) -> int | None:
+    with suppress(OSError):
+        return os.getsid(process.pid)
+    return None
+
+
+def _carries(process: psutil.Process, replica_id: UUID) -> bool:
+    with suppress(psutil.Error, OSError):
+        return process.environ().get(_REPLICA) == str(replica_id)
+    return False
+
+
+def _terminate(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()

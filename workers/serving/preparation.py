@@ -1,0 +1,100 @@
+"""What a replica needs before its process can start: the engine's environment and the files.
+
+Both may take minutes the first time, so they are made in the background while the revision that
+serves is still looked after.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.model import Model
+from workers.serving.engine import Engine, Environment
+from workers.serving.environments import EngineEnvironments
+from workers.serving.files import ModelFiles
+from workers.serving.progress import Progress
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A revision's engine, installed, and its files, in place."""
+
+    engine: Engine
+    environment: Environment
+    directory: Path
+
+
+class Preparations:
+    """The preparations of one deployment, one for each revision."""
+
+    def __init__(
+        self,
+        engines: dict[str, Engine],
+        environments: EngineEnvironments,
+        files: ModelFiles,
+        progress: Progress,
+    ) -> None:
+        self._engines = engines
+        self._environments = environments
+        self._files = files
+        self._progress = progress
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
+
+    def get(
+        self, revision: int, configuration: DeployConfiguration, model: Model
+    ) -> Prepared | None:
+        """The preparation's result, or None while it is under way; the first call begins it.
+
+        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed` and `FilesUnavailable`.
+        """
+        if revision not in self._futures:
+            abandoned = threading.Event()
+            future = self._executor.submit(self._prepare, configuration, model, abandoned.is_set)
+            self._futures[revision] = (future, abandoned)
+        future, _ = self._futures[revision]
+        if not future.done():
+            return None
+        return future.result()
+
+    def keep_only(self, revisions: set[int]) -> None:
+        """Gives up the preparations of other revisions."""
+        for revision in self._futures.keys() - revisions:
+            _, abandoned = self._futures.pop(revision)
+            abandoned.set()
+
+    def close(self) -> None:
+        """Gives up all of them."""
+        self.keep_only(set())
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def engine(self, configuration: DeployConfiguration) -> Engine:
+        """The engine that the configuration names. Raises `Invalid`."""
+        engine = self._engines.get(configuration.engine)
+        if engine is None:
+            raise Invalid(
+                f"engine: '{configuration.engine}' is not available.",
+                remedy=f"Choose from {', '.join(self._engines)}.",
+                field="engine",
+            )
+        return engine
+
+    def _prepare(
+        self, configuration: DeployConfiguration, model: Model, abandoned: Callable[[], bool]
+    ) -> Prepared:
+        engine = self.engine(configuration)
+        if model.manifest_sha256 is None:
+            raise NotAllowed(
+                f"'{model.name}' has no stored files.", remedy="Import the model, then redeploy."
+            )
+        environment = self._environments.ensure(
+            engine.environment(configuration.hardware), self._progress.environment, abandoned
+        )
+        directory = self._files.materialise(model.manifest_sha256, self._progress.files)
+        return Prepared(engine, environment, directory)

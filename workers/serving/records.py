@@ -1,0 +1,117 @@
+"""What the worker observed, as commands. Repeating one writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID, uuid5
+
+from backend.application.commands import CommandContext
+from backend.application.deployments import Deployments
+from workers.serving.replicas import Replica
+from workers.serving.targets import Lease, fence
+
+ACTOR = "worker:deploy"
+
+
+class Records:
+    """Writes observations about one deployment under its lease."""
+
+    def __init__(self, deployments: Deployments, *, server: str) -> None:
+        self._deployments = deployments
+        self._server = server
+
+    def replica_started(
+        self, lease: Lease, replica: Replica, *, engine: str, engine_version: str
+    ) -> None:
+        """The replica's process runs."""
+        self._deployments.record_replica_started(
+            self._context(lease, uuid5(replica.id, "started")),
+            lease.model_id,
+            revision=replica.revision,
+            replica_id=replica.id,
+            server=self._server,
+            engine=engine,
+            engine_version=engine_version,
+            fence=fence(lease),
+        )
+
+    def replica_ready(self, lease: Lease, replica: Replica) -> None:
+        """The replica has generated a token."""
+        self._deployments.record_replica_ready(
+            self._context(lease, uuid5(replica.id, "ready")),
+            lease.model_id,
+            revision=replica.revision,
+            replica_id=replica.id,
+            endpoint=replica.endpoint,
+            startup_seconds=round(replica.age, 3),
+            fence=fence(lease),
+        )
+
+    def replica_lost(
+        self,
+        lease: Lease,
+        replica: Replica,
+        *,
+        reason: str,
+        exit_code: int | None,
+        log_tail: Sequence[str],
+    ) -> None:
+        """The replica has gone without being asked to."""
+        self._deployments.record_replica_lost(
+            self._context(lease, uuid5(replica.id, "lost")),
+            lease.model_id,
+            revision=replica.revision,
+            replica_id=replica.id,
+            reason=reason,
+            exit_code=exit_code,
+            log_tail=log_tail,
+            fence=fence(lease),
+        )
+
+    def revision_deployed(self, lease: Lease, revision: int) -> None:
+        """All replicas of the revision answer. Raises `NotAllowed` where it is superseded."""
+        self._deployments.record_revision_deployed(
+            self._context(lease, uuid5(lease.deployment_id, f"{revision}:deployed")),
+            lease.model_id,
+            revision=revision,
+            fence=fence(lease),
+        )
+
+    def revision_failed(
+        self, lease: Lease, revision: int, *, reason: str, remedy: str, log_tail: Sequence[str]
+    ) -> None:
+        """The revision will not serve."""
+        self._deployments.record_revision_failed(
+            self._context(lease, uuid5(lease.deployment_id, f"{revision}:failed")),
+            lease.model_id,
+            revision=revision,
+            reason=reason,
+            remedy=remedy,
+            log_tail=log_tail,
+            fence=fence(lease),
+        )
+
+    def revision_retired(self, lease: Lease, revision: int) -> None:
+        """The revision's replicas have ended after it was replaced."""
+        self._deployments.record_revision_retired(
+            self._context(lease, uuid5(lease.deployment_id, f"{revision}:retired")),
+            lease.model_id,
+            revision=revision,
+            fence=fence(lease),
+        )
+
+    def stopped(self, lease: Lease) -> None:
+        """Nothing runs any more."""
+        # A deployment stops many times; its state alone tells a repetition.
+        self._deployments.record_stopped(
+            self._context(lease, None), lease.model_id, fence=fence(lease)
+        )
+
+    @staticmethod
+    def _context(lease: Lease, key: UUID | None) -> CommandContext:
+        return CommandContext(
+            actor=ACTOR,
+            correlation_id=lease.correlation_id,
+            causation_id=lease.event_id,
+            idempotency_key=str(key) if key else None,
+        )

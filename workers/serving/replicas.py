@@ -1,0 +1,190 @@
+"""The engines of a deployment as they were last seen; ages are measured by the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import LiteralString
+from urllib.parse import urlsplit
+from uuid import UUID, uuid5
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from backend.infra.postgres import Pool
+from workers.serving.targets import Lease, fence
+
+
+class State(StrEnum):
+    """What a replica is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One engine process; ages in seconds, None where it has not happened."""
+
+    id: UUID
+    revision: int
+    slot: int
+    server: str
+    state: State
+    endpoint: str
+    announced: bool
+    age: float
+    ready_age: float | None
+    draining_age: float | None
+    ended_age: float | None
+    crashed: bool
+    end_reason: str
+    end_remedy: str
+    log_tail: list[str]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process belongs to it."""
+        return self.state is not State.ENDED
+
+    @property
+    def port(self) -> int:
+        """The port in its endpoint."""
+        return urlsplit(self.endpoint).port or 0
+
+    @property
+    def served_seconds(self) -> float:
+        """How long an ended replica had been ready."""
+        if self.ready_age is None or self.ended_age is None:
+            return 0.0
+        return self.ready_age - self.ended_age
+
+
+class Replicas:
+    """The rows of one deployment, written under its lease."""
+
+    def __init__(self, pool: Pool, lease: Lease) -> None:
+        self._pool = pool
+        self._lease = lease
+
+    def all(self) -> list[Replica]:
+        """Every replica of revisions that have not come to their end, oldest first."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT *, extract(epoch FROM now() - created_at)::float8 AS age, "
+                "extract(epoch FROM now() - ready_at)::float8 AS ready_age, "
+                "extract(epoch FROM now() - draining_at)::float8 AS draining_age, "
+                "extract(epoch FROM now() - ended_at)::float8 AS ended_age "
+                "FROM loggia.replicas WHERE deployment_id = %s ORDER BY created_at, slot",
+                (self._lease.deployment_id,),
+            ).fetchall()
+        return [_replica(row) for row in rows]
+
+    def add(self, *, revision: int, slot: int, generation: int, server: str, port: int) -> UUID:
+        """A replica that is about to be started; `generation` counts those before it in its slot.
+
+        Its id follows from these, so that a repetition makes no second one.
+        """
+        replica_id = uuid5(self._lease.deployment_id, f"{revision}:{slot}:{generation}")
+        self._write(
+            "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
+            "server, state, endpoint) VALUES (%s, %s, %s, %s, %s, %s, 'starting', %s) "
+            "ON CONFLICT (replica_id) DO NOTHING",
+            replica_id,
+            self._lease.deployment_id,
+            self._lease.model_id,
+            revision,
+            slot,
+            server,
+            f"http://127.0.0.1:{port}",
+        )
+        return replica_id
+
+    def announce(self, replica: Replica) -> None:
+        """Its start has been recorded."""
+        self._write("UPDATE loggia.replicas SET announced = true WHERE replica_id = %s", replica.id)
+
+    def mark_ready(self, replica: Replica) -> None:
+        """It answers."""
+        self._write(
+            "UPDATE loggia.replicas SET state = 'ready', ready_at = now() WHERE replica_id = %s",
+            replica.id,
+        )
+
+    def mark_draining(self, replica: Replica) -> None:
+        """It gets no new requests."""
+        self._write(
+            "UPDATE loggia.replicas SET state = 'draining', draining_at = now() "
+            "WHERE replica_id = %s",
+            replica.id,
+        )
+
+    def mark_ended(
+        self,
+        replica: Replica,
+        *,
+        crashed: bool,
+        reason: str = "",
+        remedy: str = "",
+        log_tail: Sequence[str] = (),
+    ) -> None:
+        """Its process has gone."""
+        self._write(
+            "UPDATE loggia.replicas SET state = 'ended', ended_at = now(), crashed = %s, "
+            "end_reason = %s, end_remedy = %s, log_tail = %s "
+            "WHERE replica_id = %s AND state <> 'ended'",
+            crashed,
+            reason,
+            remedy,
+            Jsonb(list(log_tail)),
+            replica.id,
+        )
+
+    def forget(self, revision: int) -> None:
+        """The revision's end has been recorded."""
+        self._write(
+            "DELETE FROM loggia.replicas WHERE deployment_id = %s AND revision = %s",
+            self._lease.deployment_id,
+            revision,
+        )
+
+    def _write(self, statement: LiteralString, *values: object) -> None:
+        check = fence(self._lease)
+        with self._pool.connection() as connection, connection.transaction():
+            cursor: Cursor[DictRow] = connection.cursor()
+            check(cursor)
+            cursor.execute(statement, values)
+
+
+def live_on(pool: Pool, server: str) -> set[UUID]:
+    """The replicas that should have a process on this server."""
+    with pool.connection() as connection:
+        rows = connection.execute(
+            "SELECT replica_id FROM loggia.replicas WHERE server = %s AND state <> 'ended'",
+            (server,),
+        )
+        return {row["replica_id"] for row in rows}
+
+
+def _replica(row: DictRow) -> Replica:
+    return Replica(
+        id=row["replica_id"],
+        revision=row["revision"],
+        slot=row["slot"],
+        server=row["server"],
+        state=State(row["state"]),
+        endpoint=row["endpoint"],
+        announced=row["announced"],
+        age=row["age"],
+        ready_age=row["ready_age"],
+        draining_age=row["draining_age"],
+        ended_age=row["ended_age"],
+        crashed=row["crashed"],
+        end_reason=row["end_reason"],
+        end_remedy=row["end_remedy"],
+        log_tail=row["log_tail"],
+    )

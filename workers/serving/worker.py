@@ -1,0 +1,241 @@
+"""The deploy worker: takes leases, and looks after each deployment in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import httpx
+import psycopg
+from eventsourcing.persistence import PersistenceError
+from psycopg_pool import PoolTimeout
+
+from backend.application.commands import CommandRunner
+from backend.application.deployments import Deployments
+from backend.application.store import EventStore, StoreUnavailable
+from backend.domain.model import Model
+from backend.embedded.processes import RUN_ID_VARIABLE
+from backend.infra.jobs import LeaseLost
+from backend.infra.logging import get_logger
+from backend.infra.object_store import ObjectStore
+from backend.infra.postgres import Pool
+from backend.infra.settings import Settings
+from backend.infra.telemetry import TelemetryPublisher
+from workers.serving.engine import Engine
+from workers.serving.environments import EngineEnvironments
+from workers.serving.files import ModelFiles
+from workers.serving.launcher import LocalProcesses
+from workers.serving.preparation import Preparations
+from workers.serving.progress import Progress
+from workers.serving.reconciler import Failure, Patience, Reconciler
+from workers.serving.records import Records
+from workers.serving.replicas import Replicas, live_on
+from workers.serving.targets import Lease, Targets
+
+_TICK_SECONDS = 0.25
+_STEADY_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+_UNFORESEEN = 8
+_CONNECT_SECONDS = 2.0
+_DATABASE_ERRORS = (psycopg.Error, PoolTimeout, StoreUnavailable, PersistenceError)
+_log = get_logger(__name__)
+
+
+@dataclass
+class _Care:
+    """One deployment in this worker's care."""
+
+    reconciler: Reconciler
+    wake: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+class ServingWorker:
+    """Looks after every deployment whose lease it gets."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        engines: dict[str, Engine],
+        *,
+        patience: Patience | None = None,
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._engines = engines
+        self._patience = patience or Patience(
+            start=settings.engine_start_seconds, drain=settings.engine_drain_seconds
+        )
+        # Engines are processes of one machine and one data directory.
+        self._server = f"{socket.gethostname()}:{settings.data}"
+        self._store = EventStore(settings)
+        self._records = Records(
+            Deployments(CommandRunner(self._store, settings.secret_key)), server="local"
+        )
+        self._targets = Targets(pool, worker=self._server, lease_seconds=settings.job_lease_seconds)
+        self._launcher = LocalProcesses(settings.data)
+        self._files = ModelFiles(
+            ObjectStore.from_settings(settings), settings.data / "engines" / "files"
+        )
+        self._environments = EngineEnvironments(
+            settings.cache, pip_arguments=settings.engine_pip_arguments
+        )
+        self._publisher = TelemetryPublisher(settings, client_id="loggia-work-deploy")
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
+            trust_env=False,
+        )
+        self._cared: dict[UUID, _Care] = {}
+        self._renewed_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
+        self._tidy()
+        while not stop.is_set():
+            try:
+                self._take()
+                self._hold()
+            except _DATABASE_ERRORS as error:
+                _log.warning("PostgreSQL unreachable, trying again", error=str(error))
+                stop.wait(_RETRY_SECONDS)
+            stop.wait(_TICK_SECONDS)
+        self._finish()
+
+    def _take(self) -> None:
+        for deployment_id, care in list(self._cared.items()):
+            if care.thread is not None and not care.thread.is_alive():
+                del self._cared[deployment_id]
+                self._tidy()
+        while (lease := self._targets.claim(self._cared.keys())) is not None:
+            care = _Care(self._reconciler(lease))
+            care.thread = threading.Thread(
+                target=self._look_after, args=(care,), name=f"deployment {lease.deployment_id}"
+            )
+            self._cared[lease.deployment_id] = care
+            care.thread.start()
+
+    def _hold(self) -> None:
+        """Keeps the leases, and wakes whoever has news."""
+        due = time.monotonic() - self._renewed_at >= self._settings.job_lease_seconds / 3
+        if due:
+            self._renewed_at = time.monotonic()
+        held = {} if due else self._targets.held()
+        for deployment_id, care in self._cared.items():
+            try:
+                known = care.reconciler.lease
+                lease = self._targets.renew(known) if due else held.get(deployment_id, known)
+            except LeaseLost:
+                care.stopped.set()
+                care.wake.set()
+                continue
+            if lease.fence == known.fence and lease.position != known.position:
+                care.reconciler.lease = lease
+                care.wake.set()
+
+    def _reconciler(self, lease: Lease) -> Reconciler:
+        progress = Progress(self._publisher, lease.model_id)
+        return Reconciler(
+            lease,
+            store=self._store,
+            records=self._records,
+            replicas=Replicas(self._pool, lease),
+            launcher=self._launcher,
+            preparations=Preparations(self._engines, self._environments, self._files, progress),
+            progress=progress,
+            client=self._client,
+            server=self._server,
+            patience=self._patience,
+        )
+
+    def _look_after(self, care: _Care) -> None:
+        reconciler = care.reconciler
+        log = _log.bind(model=str(reconciler.lease.model_id))
+        unforeseen = 0
+        while not care.stopped.is_set():
+            care.wake.clear()
+            pause = _TICK_SECONDS
+            try:
+                lease = reconciler.lease
+                if not reconciler.step() and self._targets.settle(lease):
+                    break
+                if reconciler.is_steady():
+                    pause = _STEADY_SECONDS
+                unforeseen = 0
+            except LeaseLost as error:
+                log.warning("another worker has taken over", error=str(error))
+                break
+            except _DATABASE_ERRORS as error:
+                log.warning("PostgreSQL unreachable, trying again", error=str(error))
+                pause = _RETRY_SECONDS
+            except Exception as error:  # one deployment's trouble must not end the others
+                unforeseen += 1
+                log.exception("looking after a deployment failed", attempt=unforeseen)
+                pause = min(_MAX_RETRY_SECONDS, _RETRY_SECONDS * 2**unforeseen)
+                if unforeseen == _UNFORESEEN:
+                    self._give_up(reconciler, error)
+            care.wake.wait(pause)
+        reconciler.close()
+
+    @staticmethod
+    def _give_up(reconciler: Reconciler, error: Exception) -> None:
+        with suppress(LeaseLost, *_DATABASE_ERRORS):
+            reconciler.give_up(
+                Failure(
+                    f"The deploy worker met an unforeseen error: {error}.",
+                    "Read the worker's log, then redeploy.",
+                )
+            )
+
+    def _tidy(self) -> None:
+        """Ends engines that belong to no replica, and removes files that no deployment needs."""
+        # Read before the rows: whoever starts an engine has written its row first.
+        running = list(self._launcher.records())
+        try:
+            live = live_on(self._pool, self._server)
+            models = [self._store.find(Model, each) for each in self._targets.open_models()]
+        except _DATABASE_ERRORS as error:
+            _log.warning("tidying up is left for later", error=str(error))
+            return
+        for record in running:
+            if record.replica_id not in live:
+                self._launcher.stop(record.replica_id)
+        self._files.remove_unused(
+            {model.manifest_sha256 for model in models if model and model.manifest_sha256}
+        )
+        self._launcher.clear_old_folders()
+
+    def _finish(self) -> None:
+        for care in self._cared.values():
+            care.stopped.set()
+            care.wake.set()
+        for care in self._cared.values():
+            if care.thread is not None:
+                care.thread.join(timeout=_STOP_SECONDS)
+        if os.environ.get(RUN_ID_VARIABLE):
+            # Under `loggia up` nothing may be left running. Elsewhere the next worker adopts
+            # the engines, so that a new version of it disturbs nobody.
+            with ThreadPoolExecutor(max_workers=16) as executor:
+                executor.map(self._shut_down, self._cared.values())
+        for care in self._cared.values():
+            with suppress(*_DATABASE_ERRORS):
+                self._targets.release(care.reconciler.lease)
+        self._publisher.close()
+        self._client.close()
+        self._store.close()
+
+    @staticmethod
+    def _shut_down(care: _Care) -> None:
+        try:
+            care.reconciler.shut_down(seconds=_STOP_SECONDS)
+        except (LeaseLost, *_DATABASE_ERRORS) as error:
+            _log.warning("engines were left to the supervisor", error=str(error))
