@@ -1,0 +1,1 @@
+"""The OpenAI-compatible gateway: keys, routes and streams between consumers and engines."""

@@ -1,0 +1,285 @@
+"""The gateway's HTTP side: who asks, for what, and the answer as the engine gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import cast
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+from backend.gateway import errors
+from backend.gateway.answers import Answer
+from backend.gateway.engines import Engines, not_serving
+from backend.gateway.errors import GatewayError
+from backend.gateway.limits import Limits
+from backend.gateway.metrics import Metrics
+from backend.gateway.payload import Payload
+from backend.gateway.rate_limits import RateLimits
+from backend.gateway.routing import ModelRoute, RoutingTable
+from backend.infra.logging import get_logger
+from backend.infra.playground_tokens import PREFIX, InvalidToken, PlaygroundTokens
+
+_JSON = {"Content-Type": "application/json"}
+_PREFLIGHT = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    # The wildcard does not cover Authorization; official clients add headers of their own.
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, *",
+    "Access-Control-Max-Age": "86400",
+}
+_SAMPLED = frozenset({"/v1/chat/completions", "/v1/completions"})
+_MODELS = "/v1/models"
+
+Endpoint = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+_log = get_logger(__name__)
+
+
+class Gateway:
+    """Answers requests from memory; nothing here waits for a database or a broker.
+
+    Anybody may call it from a browser (CORS `*`), because only the bearer token counts.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        ready: asyncio.Event,
+        tokens: PlaygroundTokens,
+        rate_limits: RateLimits,
+        metrics: Metrics,
+        limits: Limits | None = None,
+    ) -> None:
+        self._table = table
+        self._ready = ready
+        self._tokens = tokens
+        self._rate_limits = rate_limits
+        self._metrics = metrics
+        self._limits = limits or Limits()
+        self._loop = asyncio.get_running_loop()
+        self._engines = Engines(self._limits, metrics)
+        self._active: set[asyncio.Task[object]] = set()
+        self._endpoints: dict[str, tuple[str, Endpoint]] = {
+            "/v1/chat/completions": ("POST", self._generate),
+            "/v1/completions": ("POST", self._generate),
+            "/v1/embeddings": ("POST", self._generate),
+            _MODELS: ("GET", self._list_models),
+            "/healthz": ("GET", self._healthz),
+            "/readyz": ("GET", self._readyz),
+            "/metrics": ("GET", self._report),
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one request."""
+        path = request.raw_path.partition("?")[0]
+        try:
+            if request.method == "OPTIONS":
+                return web.Response(status=204, headers=_PREFLIGHT)
+            method, endpoint = self._endpoints.get(path) or self._inner(path)
+            if request.method != method:
+                raise GatewayError(
+                    405,
+                    "method_not_allowed",
+                    f"{path} does not answer {request.method}. Use {method}.",
+                    headers={"Allow": f"{method}, OPTIONS"},
+                )
+            return await endpoint(request, path)
+        except GatewayError as error:
+            return _refusal(error)
+        except ConnectionError:
+            raise  # the client has gone; nobody waits for an answer
+        except Exception:
+            _log.exception("request failed")
+            return _refusal(
+                GatewayError(
+                    500,
+                    "internal_error",
+                    "The gateway failed. Try again; its log has the details.",
+                    kind="server_error",
+                )
+            )
+
+    async def close(self) -> None:
+        """Lets running requests finish for a bounded time, then ends them with an error."""
+        running = set(self._active)
+        if running:
+            _, late = await asyncio.wait(running, timeout=self._limits.drain_seconds)
+            for task in late:
+                task.cancel(Answer.ENDING)
+            if late:
+                await asyncio.wait(late, timeout=1)
+        await self._engines.close()
+
+    def _inner(self, path: str) -> tuple[str, Endpoint]:
+        if path.startswith(_MODELS + "/"):
+            return "GET", self._show_model
+        raise GatewayError(
+            404,
+            "unknown_url",
+            "There is nothing at this address. The gateway answers /v1/models, "
+            "/v1/chat/completions, /v1/completions and /v1/embeddings.",
+        )
+
+    async def _generate(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        started = self._loop.time()
+        route = self._caller(request)
+        metrics = self._metrics.of(route.name)
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._active.add(task)
+        metrics.in_flight.inc()
+        answer = Answer(request, metrics, self._limits, started)
+        try:
+            async with asyncio.timeout(self._limits.body_seconds) as deadline:
+                answer.deadline = deadline
+                body = await self._body(request)
+                response = await self._relay(route, path, body, answer)
+        except TimeoutError:
+            response = await answer.timed_out()
+        except GatewayError as error:
+            self._metrics.requests.labels(route.name, str(error.status)).inc()
+            raise
+        finally:
+            metrics.in_flight.dec()
+            self._active.discard(task)
+        if response.status == 200:
+            metrics.succeeded.inc()
+        else:
+            self._metrics.requests.labels(route.name, str(response.status)).inc()
+        return response
+
+    async def _relay(
+        self, route: ModelRoute, path: str, body: bytes, answer: Answer
+    ) -> web.StreamResponse:
+        payload = Payload(body)
+        if payload.model != route.name:
+            raise errors.model_not_found(
+                f"This key does not open a model '{payload.model}'. It is for '{route.name}'."
+            )
+        serving = route.serving
+        if serving is None:
+            raise not_serving(route)
+        defaults = payload.left_out(serving.defaults) if path in _SAMPLED else {}
+        headers = {"Content-Type": "application/json", "X-Request-Id": answer.request_id}
+        answer.wait_for_engine()
+        async with self._engines.send(
+            route, path, payload.completed(defaults), headers
+        ) as upstream:
+            if upstream.status != 400 or "max_tokens" not in defaults:
+                return await answer.relay(upstream)
+            refusal = await upstream.read()
+        # The prompt and the default length together may be more than the engine's context. A
+        # default must not spoil a request that is good without it.
+        del defaults["max_tokens"]
+        async with self._engines.send(
+            route, path, payload.completed(defaults), headers
+        ) as upstream:
+            if upstream.status == 400:
+                return answer.refused(400, refusal)
+            return await answer.relay(upstream)
+
+    def _caller(self, request: web.BaseRequest) -> ModelRoute:
+        """The model that the request's token opens. Raises `GatewayError`."""
+        if not self._ready.is_set():
+            raise errors.unavailable("starting", "The gateway is starting. Try again.", 1)
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise errors.invalid_key(
+                "No API key was given. Send the header 'Authorization: Bearer <API key>'."
+            )
+        model_id = self._playground(token) if token.startswith(PREFIX) else self._key_holder(token)
+        route = self._table.models.get(model_id)
+        if route is None:
+            raise errors.model_not_found(
+                "The model of this key has been deleted. Make a key for another model."
+            )
+        return route
+
+    def _key_holder(self, token: str) -> str:
+        key = self._table.key(hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest())
+        if key is None:
+            raise errors.invalid_key(
+                "The API key is wrong or has been revoked. Make a new one on the model's page."
+            )
+        if key.expires_at is not None and key.expires_at <= time.time():
+            raise errors.invalid_key("The API key has expired. Make a new one on the model's page.")
+        if key.requests_per_minute is not None:
+            wait = self._rate_limits.take(key.ordinal, key.requests_per_minute, time.monotonic())
+            if wait:
+                raise errors.rate_limited(key.requests_per_minute, wait)
+        return key.model_id
+
+    def _playground(self, token: str) -> str:
+        try:
+            return str(self._tokens.verify(token, time.time()))
+        except InvalidToken as error:
+            raise errors.invalid_key(
+                f"The playground token is not accepted: {error}. Reload the playground."
+            ) from error
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        limit = self._limits.body_bytes
+        if (request.content_length or 0) > limit:
+            raise errors.body_too_large(limit)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        try:
+            return await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise errors.body_too_large(limit) from error
+        except web.RequestPayloadError as error:
+            raise errors.invalid_body("The body ended early. Send it again.") from error
+
+    async def _list_models(self, request: web.BaseRequest, _: str) -> web.Response:
+        return _json({"object": "list", "data": [_model(self._caller(request))]})
+
+    async def _show_model(self, request: web.BaseRequest, path: str) -> web.Response:
+        route = self._caller(request)
+        name = unquote(path[len(_MODELS) + 1 :])
+        if name != route.name:
+            raise errors.model_not_found(
+                f"This key does not open a model '{name}'. It is for '{route.name}'."
+            )
+        return _json(_model(route))
+
+    async def _healthz(self, _: web.BaseRequest, __: str) -> web.Response:
+        return _json({"status": "ok"})
+
+    async def _readyz(self, _: web.BaseRequest, __: str) -> web.Response:
+        if self._ready.is_set():
+            return _json({"status": "ready", "position": self._table.position})
+        return _json({"status": "starting", "position": self._table.position}, status=503)
+
+    async def _report(self, _: web.BaseRequest, __: str) -> web.Response:
+        return web.Response(
+            body=self._metrics.exposition(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+
+def _model(route: ModelRoute) -> dict[str, object]:
+    return {"id": route.name, "object": "model", "created": route.created, "owned_by": "loggia"}
+
+
+def _json(document: object, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(document),
+        headers={**_JSON, "Access-Control-Allow-Origin": "*"},
+    )
+
+
+def _refusal(error: GatewayError) -> web.Response:
+    response = web.Response(
+        status=error.status,
+        body=error.body,
+        headers={**_JSON, **error.headers, "Access-Control-Allow-Origin": "*"},
+    )
+    if "Connection" in error.headers:
+        response.force_close()
+    return response

@@ -1,0 +1,230 @@
+"""Who may call what, and where it runs: a fold of events, without any infrastructure.
+
+Publication changes nothing here: a withdrawn model stays callable with its keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import msgspec
+
+Facts = Mapping[str, Any]
+
+# What a request may leave out, in the names of the OpenAI protocol (and of its vLLM extension).
+SAMPLING_FIELDS = ("temperature", "max_tokens", "top_p", "top_k", "stop")
+
+
+@dataclass(slots=True)
+class Replica:
+    """A running engine, and how this gateway is using it."""
+
+    replica_id: str
+    endpoint: str
+    outstanding: int = 0
+    avoid_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Revision:
+    """A deploy configuration's sampling defaults, as JSON values, and its ready replicas."""
+
+    defaults: dict[str, bytes] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ModelRoute:
+    """One model: where its requests go at this moment."""
+
+    model_id: str
+    name: str
+    created: int
+    revisions: dict[int, Revision] = field(default_factory=dict)
+    serving_revision: int | None = None
+    desired_revision: int | None = None
+    stopped: bool = False
+    turn: Iterator[int] = field(default_factory=count)
+
+    @property
+    def serving(self) -> Revision | None:
+        """The revision that new requests go to; None where there is none or it is being stopped."""
+        if self.stopped or self.serving_revision is None:
+            return None
+        return self.revisions.get(self.serving_revision)
+
+    def pick(self, now: float, exclude: Replica | None = None) -> Replica | None:
+        """The serving revision's replica with the fewest outstanding requests; equals take turns.
+
+        A replica that lately refused a connection comes last.
+        """
+        serving = self.serving
+        if serving is None:
+            return None
+        candidates = [r for r in serving.replicas.values() if r is not exclude]
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        start = next(self.turn) % len(candidates)
+        return min(
+            candidates[start:] + candidates[:start],
+            key=lambda replica: (replica.avoid_until > now, replica.outstanding),
+        )
+
+
+@dataclass(slots=True, frozen=True)
+class Key:
+    """A right to call one model. `ordinal` counts all keys ever made, in the order of events."""
+
+    key_id: str
+    model_id: str
+    ordinal: int
+    expires_at: float | None
+    requests_per_minute: int | None
+
+
+class RoutingTable:
+    """The current routes. Applying an event again, or an older one, changes nothing."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.models: dict[str, ModelRoute] = {}
+        self._keys: dict[str, Key] = {}
+        self._digests: dict[str, str] = {}
+        self._keys_made = 0
+        self._handlers: dict[str, Callable[[Facts, datetime], None]] = {
+            "ModelImportRequested": self._import_requested,
+            "ModelDeleted": self._model_deleted,
+            "ApiKeyCreated": self._key_created,
+            "ApiKeyRevoked": self._key_revoked,
+            "DeploymentRequested": self._deployment_requested,
+            "ReplicaReady": self._replica_ready,
+            "ReplicaLost": self._replica_lost,
+            "RevisionDeployed": self._revision_deployed,
+            "RevisionFailed": self._revision_failed,
+            "RevisionRetired": self._revision_retired,
+            "DeploymentStopRequested": self._stop_requested,
+            "DeploymentStopped": self._stopped,
+        }
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """The events that matter here."""
+        return tuple(self._handlers)
+
+    def apply(self, position: int, event_type: str, facts: Facts, at: datetime) -> None:
+        """Folds one event in."""
+        if position <= self.position:
+            return
+        self.position = position
+        handler = self._handlers.get(event_type)
+        if handler is not None:
+            handler(facts, at)
+
+    def key(self, sha256: str) -> Key | None:
+        """The key with this digest, unless it has been revoked. Expiry is the caller's to check."""
+        return self._keys.get(sha256)
+
+    def _import_requested(self, facts: Facts, at: datetime) -> None:
+        model_id = facts["model_id"]
+        self.models[model_id] = ModelRoute(model_id, facts["name"], int(at.timestamp()))
+
+    def _model_deleted(self, facts: Facts, _: datetime) -> None:
+        self.models.pop(facts["model_id"], None)
+
+    def _key_created(self, facts: Facts, _: datetime) -> None:
+        expires_at = facts.get("expires_at")
+        self._keys[facts["sha256"]] = Key(
+            key_id=facts["key_id"],
+            model_id=facts["model_id"],
+            ordinal=self._keys_made,
+            expires_at=_timestamp(expires_at) if expires_at else None,
+            requests_per_minute=facts.get("requests_per_minute"),
+        )
+        self._digests[facts["key_id"]] = facts["sha256"]
+        self._keys_made += 1
+
+    def _key_revoked(self, facts: Facts, _: datetime) -> None:
+        digest = self._digests.pop(facts["key_id"], None)
+        if digest is not None:
+            del self._keys[digest]
+
+    def _deployment_requested(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            parameters = facts["configuration"].get("parameters") or {}
+            route.revisions[facts["revision"]] = Revision(defaults=_defaults(parameters))
+            route.desired_revision = facts["revision"]
+            route.stopped = False
+
+    def _replica_ready(self, facts: Facts, _: datetime) -> None:
+        revision = self._revision(facts)
+        if revision is not None:
+            endpoint = facts["endpoint"].rstrip("/").removesuffix("/v1")
+            revision.replicas[facts["replica_id"]] = Replica(facts["replica_id"], endpoint)
+
+    def _replica_lost(self, facts: Facts, _: datetime) -> None:
+        revision = self._revision(facts)
+        if revision is not None:
+            revision.replicas.pop(facts["replica_id"], None)
+
+    def _revision_deployed(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.serving_revision = facts["revision"]
+
+    def _revision_failed(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.serving_revision = facts.get("serving_revision")
+            self._forget(route, facts["revision"])
+
+    def _revision_retired(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            self._forget(route, facts["revision"])
+
+    def _stop_requested(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.stopped = True
+
+    def _stopped(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.stopped = True
+            route.serving_revision = None
+            route.revisions.clear()
+
+    def _revision(self, facts: Facts) -> Revision | None:
+        route = self.models.get(facts["model_id"])
+        return route.revisions.get(facts["revision"]) if route is not None else None
+
+    @staticmethod
+    def _forget(route: ModelRoute, revision: int) -> None:
+        route.revisions.pop(revision, None)
+        if route.serving_revision == revision:
+            route.serving_revision = None
+
+
+def _timestamp(value: str) -> float:
+    moment = datetime.fromisoformat(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _defaults(parameters: Facts) -> dict[str, bytes]:
+    return {
+        name: msgspec.json.encode(value)
+        for name, value in _given(parameters, SAMPLING_FIELDS)
+        if value != []
+    }
+
+
+def _given(parameters: Facts, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for name in names:
+        value = parameters.get(name)
+        if value is not None:
+            yield name, value

@@ -1,0 +1,113 @@
+"""One process of the gateway: its routes, its server, and their orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from backend.application.feed import EventFeed
+from backend.application.store import EventStore
+from backend.gateway.app import Gateway
+from backend.gateway.limits import Limits
+from backend.gateway.metrics import Metrics
+from backend.gateway.rate_limits import RateLimits
+from backend.gateway.routing import RoutingTable
+from backend.gateway.table import Feed, TableFollower
+from backend.infra.logging import get_logger
+from backend.infra.playground_tokens import PlaygroundTokens
+from backend.infra.settings import Settings
+
+_BACKLOG = 1024
+_LINGER_SECONDS = 5.0
+_log = get_logger(__name__)
+
+
+async def serve(
+    settings: Settings, listener: socket.socket, rate_limits: RateLimits, parent: int | None = None
+) -> None:
+    """Serves until SIGTERM or SIGINT, or until the pipe `parent` is closed at its other end."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if parent is not None:
+        loop.add_reader(parent, stop.set)
+    store = EventStore(settings)
+    try:
+        feed = EventFeed(store, settings.dsn)
+        tokens = PlaygroundTokens(settings.secret_key)
+        # What the imports made stays for good; a full collection would pause every stream for it.
+        gc.collect()
+        gc.freeze()
+        async with running(feed, tokens, listener, rate_limits):
+            _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
+            await stop.wait()
+            _log.info("gateway ending: running requests are being finished")
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def running(
+    feed: Feed,
+    tokens: PlaygroundTokens,
+    listener: socket.socket,
+    rate_limits: RateLimits,
+    limits: Limits | None = None,
+) -> AsyncIterator[TableFollower]:
+    """A gateway on this socket; leaving the block ends it, running requests first."""
+    limits = limits or Limits()
+    table, metrics = RoutingTable(), Metrics()
+    follower = TableFollower(feed, table, metrics.position.set)
+    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, limits)
+    server = _server(gateway, limits)
+    accepting = await asyncio.get_running_loop().create_server(
+        server, sock=listener, backlog=_BACKLOG
+    )
+    follower.start()
+    try:
+        yield follower
+    finally:
+        follower.stop()
+        accepting.close()
+        await asyncio.sleep(0)  # what has been accepted gets its handler first
+        server.pre_shutdown()
+        await gateway.close()
+        with suppress(asyncio.TimeoutError):
+            await server.shutdown(timeout=1)
+
+
+def _server(gateway: Gateway, limits: Limits) -> web.Server:
+    loop = asyncio.get_running_loop()
+
+    def request(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=limits.body_bytes
+        )
+
+    # What the library would log about malformed requests quotes their headers, keys included.
+    silent = logging.Logger("loggia.gateway.http", logging.CRITICAL + 1)
+    return web.Server(
+        gateway.handle,
+        request_factory=request,
+        handler_cancellation=True,
+        access_log=None,
+        logger=silent,
+        lingering_time=_LINGER_SECONDS,
+    )

@@ -1,0 +1,258 @@
+"""The gateway beside a bare proxy and the engine called directly, all in one run.
+
+    python -m tests.bench.bench_gateway [--rounds 3] [--seconds 4] [--json FILE]
+
+Real: the gateway with key check, routes, defaults, metrics and its event store. Doubles: the
+engine, which answers at once, and one that spaces its chunks by 20 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvloop
+
+from backend.infra.settings import Settings
+from tests.bench.http_load import Load, closed_loop
+from tests.gateway.gallery import gallery
+from tests.rig.ports import free_ports
+from tests.rig.servers import PostgresServer
+from tests.rig.waiting import eventually
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WARM_UP_REQUESTS = 400
+GAP_SECONDS = 0.02
+FAST, SPACED = "fast", "spaced"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that is measured: a port by name, and a key for each model."""
+
+    ports: dict[str, int]
+    keys: dict[str, str]
+
+
+@contextmanager
+def running_parts() -> Iterator[Parts]:
+    """Starts engine doubles, bare proxies, and gateways with one and with two processes."""
+    names = ("direct", "bare", "one", "two", "spaced", "spaced bare")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    endpoints = {FAST: ports["direct"], SPACED: ports["spaced"]}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = PostgresServer()
+        stack.callback(server.remove)
+        server.start()
+        settings = Settings(_env_file=None, data_dir=folder, postgres_dsn=server.database())
+        keys = {}
+        with gallery(settings) as made:
+            for model, port in endpoints.items():
+                model_id = made.model(model)
+                made.deploy(model_id, f"http://127.0.0.1:{port}", temperature=0.7)
+                keys[model] = made.key(model_id).secret or ""
+        for model, bare, gap in ((FAST, "bare", 0.0), (SPACED, "spaced bare", GAP_SECONDS)):
+            _start(stack, "granian", "engine", endpoints[model], ENGINE_GAP_SECONDS=str(gap))
+            url = f"http://127.0.0.1:{endpoints[model]}"
+            _start(stack, "uvicorn", "bare_proxy", ports[bare], ENGINE_URL=url)
+        for name, workers in (("one", 1), ("two", 2)):
+            _start(
+                stack,
+                "gateway",
+                "",
+                ports[name],
+                LOGGIA_DATA_DIR=str(folder),
+                LOGGIA_POSTGRES_DSN=settings.dsn,
+                LOGGIA_GATEWAY_PORT=str(ports[name]),
+                LOGGIA_GATEWAY_WORKERS=str(workers),
+            )
+        for name, port in ports.items():
+            eventually(lambda port=port: _answers(port, keys[FAST]), f"{name} answers")
+        yield Parts(ports, keys)
+
+
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
+    """Every figure of every round, and the goals as ratios of the median rounds."""
+    load_before = os.getloadavg()
+    with running_parts() as parts:
+        figures = [_round(parts, seconds) for _ in range(rounds)]
+    return {
+        "rounds": figures,
+        "goals": _goals(figures),
+        "load_average": {"before": load_before, "after": os.getloadavg()},
+        "cpus": os.cpu_count(),
+    }
+
+
+def _round(parts: Parts, seconds: float) -> dict[str, dict[str, float]]:
+    figures: dict[str, dict[str, float]] = {}
+
+    def load(case: str, name: str, connections: int, *, stream: bool, model: str = FAST) -> None:
+        body = _body(model, stream=stream)
+        measured = _run(parts.ports[name], body, parts.keys[model], connections, seconds)
+        if measured.failed:
+            raise AssertionError(f"{case}: {measured.failed} requests failed at {name}")
+        figures[f"{case} {name}"] = _summary(measured)
+
+    for connections in (1, 16):
+        for kind in ("json", "sse"):
+            for name in ("direct", "bare", "one"):
+                load(f"{kind} c={connections}", name, connections, stream=kind == "sse")
+    for kind in ("json", "sse"):
+        for name in ("direct", "bare", "one", "two"):
+            load(f"{kind} c=32", name, 32, stream=kind == "sse")
+    for name in ("spaced", "spaced bare", "one"):
+        load("spaced c=16", name, 16, stream=True, model=SPACED)
+    return figures
+
+
+def _run(port: int, body: bytes, key: str, connections: int, seconds: float) -> Load:
+    async def both() -> Load:
+        await closed_loop(
+            port, body, key, connections=connections, requests=WARM_UP_REQUESTS, seconds=1
+        )
+        return await closed_loop(
+            port, body, key, connections=connections, requests=10**9, seconds=seconds
+        )
+
+    return uvloop.run(both())
+
+
+def _summary(load: Load) -> dict[str, float]:
+    summary = {"per_second": load.per_second}
+    for name, values in (
+        ("first", load.first_byte),
+        ("whole", load.whole),
+        ("chunk", load.chunk_delays),
+    ):
+        if values:
+            ordered = sorted(values)
+            summary[f"{name}_p50_ms"] = ordered[len(ordered) // 2] * 1e3
+            summary[f"{name}_p99_ms"] = ordered[int(len(ordered) * 0.99)] * 1e3
+            summary[f"{name}_max_ms"] = ordered[-1] * 1e3
+    return summary
+
+
+def _goals(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    def value(case: str, name: str, figure: str) -> float:
+        return statistics.median(each[f"{case} {name}"][figure] for each in rounds)
+
+    def added(case: str, name: str, figure: str, direct: str = "direct") -> float:
+        return value(case, name, figure) - value(case, direct, figure)
+
+    def goal(subject: float, yardstick: float, target: float, stretch: float) -> dict[str, float]:
+        return {
+            "subject": subject,
+            "yardstick": yardstick,
+            "ratio": subject / yardstick,
+            "target": target,
+            "stretch": stretch,
+        }
+
+    def latency(case: str, figure: str, target: float, stretch: float) -> dict[str, float]:
+        return goal(added(case, "one", figure), added(case, "bare", figure), target, stretch)
+
+    def rate(case: str, name: str, target: float, stretch: float) -> dict[str, float]:
+        return goal(
+            value(case, name, "per_second"), value(case, "bare", "per_second"), target, stretch
+        )
+
+    return {
+        "G12 json c=1 added p50, ms": latency("json c=1", "whole_p50_ms", 2.5, 1.5),
+        "G12 json c=1 added p99, ms": latency("json c=1", "whole_p99_ms", 2.5, 1.5),
+        "G12 sse c=1 added first byte p50, ms": latency("sse c=1", "first_p50_ms", 2.5, 1.5),
+        "G12 sse c=1 added first byte p99, ms": latency("sse c=1", "first_p99_ms", 2.5, 1.5),
+        "json c=16 added p50, ms": latency("json c=16", "whole_p50_ms", 2.5, 1.5),
+        "json c=16 added p99, ms": latency("json c=16", "whole_p99_ms", 2.5, 1.5),
+        "G13 json c=32 1 process, req/s": rate("json c=32", "one", 0.5, 0.7),
+        "G13 json c=32 2 processes, req/s": rate("json c=32", "two", 0.8, 1.2),
+        "G13 sse c=32 1 process, req/s": rate("sse c=32", "one", 0.5, 0.7),
+        "G13 sse c=32 2 processes, req/s": rate("sse c=32", "two", 0.8, 1.2),
+        "G14 sse c=16 added first byte p99, ms": latency("sse c=16", "first_p99_ms", 2.0, 1.3),
+        "G14 chunk under way, spaced 20 ms, p99, ms": goal(
+            value("spaced c=16", "one", "chunk_p99_ms"),
+            value("spaced c=16", "spaced bare", "chunk_p99_ms"),
+            2.0,
+            1.3,
+        ),
+        "G14 chunk under way, spaced 20 ms, worst, ms": goal(
+            value("spaced c=16", "one", "chunk_max_ms"),
+            value("spaced c=16", "spaced bare", "chunk_max_ms"),
+            2.0,
+            1.3,
+        ),
+    }
+
+
+def _start(stack: ExitStack, server: str, app: str, port: int, **environment: str) -> None:
+    address = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    target = f"tests.bench.gateway_parts:{app}"
+    command = {
+        "granian": ["-m", "granian", "--interface", "asgi", "--no-access-log", target, *address],
+        "uvicorn": ["-m", "uvicorn", "--no-access-log", target, *address],
+        "gateway": ["-m", "backend.cli", "gateway"],
+    }[server]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+    )
+    stack.callback(process.wait, timeout=20)
+    stack.callback(process.terminate)
+
+
+def _answers(port: int, key: str) -> bool:
+    try:
+        return (
+            httpx.post(
+                f"http://127.0.0.1:{port}/v1/chat/completions",
+                content=_body(FAST, stream=False),
+                headers={"Authorization": f"Bearer {key}"},
+            ).status_code
+            == 200
+        )
+    except httpx.TransportError:
+        return False
+
+
+def _body(model: str, *, stream: bool) -> bytes:
+    request = {
+        "model": model,
+        "stream": stream,
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    return json.dumps(request, separators=(",", ":")).encode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    arguments = parser.parse_args()
+    result = measure(arguments.rounds, arguments.seconds)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1))
+    for name, goal in result["goals"].items():
+        print(
+            f"{name:<46} {goal['subject']:>9.2f} beside {goal['yardstick']:>9.2f}"
+            f"  = {goal['ratio']:.2f}x  (target {goal['target']}, stretch {goal['stretch']})"
+        )
+    print("load average", result["load_average"])
+
+
+if __name__ == "__main__":
+    main()
