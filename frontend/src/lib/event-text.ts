@@ -36,6 +36,17 @@ const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> =
   ApiKeyRevoked: { tone: 'neutral', text: () => 'API key revoked' },
 };
 
+const WORDS_ABOUT_PEOPLE: typeof WORDS = {
+  UserRegistered: {
+    tone: 'neutral',
+    text: (data) => `Account ${word(data['username']) ?? ''} made with the role ${word(data['role']) ?? 'unknown'}`,
+  },
+  UserRoleChanged: { tone: 'neutral', text: (data) => `Role changed to ${word(data['role']) ?? 'unknown'}` },
+  UserPasswordChanged: { tone: 'neutral', text: () => 'Password changed' },
+  AccessTokenCreated: { tone: 'neutral', text: (data) => `Access token "${word(data['name']) ?? ''}" created` },
+  AccessTokenRevoked: { tone: 'neutral', text: () => 'Access token revoked' },
+};
+
 const TRIGGERS: Record<string, string> = {
   deploy: 'Deployment',
   redeploy: 'Redeployment',
@@ -46,9 +57,12 @@ const TRIGGERS: Record<string, string> = {
 /** Every type of event about a model, for filters. */
 export const MODEL_EVENT_TYPES = Object.keys(WORDS);
 
+/** Every type of event, for the audit list. */
+export const EVENT_TYPES = [...MODEL_EVENT_TYPES, ...Object.keys(WORDS_ABOUT_PEOPLE)];
+
 /** An event as a sentence. A type that this version does not know is spelled out from its name. */
 export function eventWords(type: string, data: Data): EventWords {
-  const known = WORDS[type];
+  const known = WORDS[type] ?? WORDS_ABOUT_PEOPLE[type];
   return known ? { text: known.text(camelKeys(data)), tone: known.tone } : { text: spellOut(type), tone: 'neutral' };
 }
 

@@ -1,6 +1,6 @@
 import type { QueryClient } from '@tanstack/react-query';
 import { useEffect, useSyncExternalStore } from 'react';
-import { withQuery } from './api/client';
+import { ApiProblem, reportUnauthorized, request, withQuery } from './api/client';
 import type { LiveEvent, Telemetry } from './api/types';
 import { rememberPosition } from './freshness';
 import { keys } from './query-keys';
@@ -93,7 +93,10 @@ class LiveStream {
     source.addEventListener('error', () => {
       this.#setState('lost');
       // The browser reconnects by itself unless the server refused the stream.
-      if (source.readyState === EventSource.CLOSED) this.#openLater();
+      if (source.readyState === EventSource.CLOSED) {
+        this.#openLater();
+        void leaveIfSignedOut();
+      }
     });
     source.addEventListener('event', (message: MessageEvent<string>) => {
       this.#onEvent(JSON.parse(message.data) as LiveEvent);
@@ -150,6 +153,15 @@ class LiveStream {
     if (this.#state === state) return;
     this.#state = state;
     for (const listener of this.#stateListeners) listener();
+  }
+}
+
+/** A stream does not say why it was refused: asking for the session does. */
+async function leaveIfSignedOut(): Promise<void> {
+  try {
+    await request('GET', '/api/session');
+  } catch (error) {
+    if (ApiProblem.from(error).status === 401) reportUnauthorized();
   }
 }
 

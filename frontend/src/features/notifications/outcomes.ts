@@ -37,7 +37,7 @@ const OUTCOMES: Record<string, (model: string, data: LiveEvent['data']) => Telli
     detail: sentence(
       data['reason'],
       data['remedy'],
-      typeof data['serving_revision'] === 'number' ? `Revision ${data['serving_revision']} keeps serving.` : '',
+      typeof data['servingRevision'] === 'number' ? `Revision ${data['servingRevision']} keeps serving.` : '',
     ),
   }),
   ReplicaLost: (model, data) => ({

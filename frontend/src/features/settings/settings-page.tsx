@@ -1,3 +1,22 @@
+import { getRouteApi } from '@tanstack/react-router';
+import { PageHeader } from '@/components/page-header';
+import { PasswordPanel } from './password-panel';
+import classes from './settings-page.module.css';
+import { TokensPanel } from './tokens-panel';
+import { UsersPanel } from './users-panel';
+
+const route = getRouteApi('/shell/settings');
+
 export default function SettingsPage() {
-  return null;
+  const { user } = route.useRouteContext();
+  return (
+    <>
+      <PageHeader title="Settings" description={`Signed in as ${user.username}, role ${user.role}.`} />
+      <div className={classes.panels}>
+        <PasswordPanel username={user.username} />
+        <TokensPanel />
+        {(user.role === 'admin' || user.role === 'auditor') && <UsersPanel self={user} />}
+      </div>
+    </>
+  );
 }

@@ -25,6 +25,11 @@ export function onUnauthorized(listener: () => void): () => void {
   return () => unauthorizedListeners.delete(listener);
 }
 
+/** Reports that the session has ended. */
+export function reportUnauthorized(): void {
+  for (const listener of unauthorizedListeners) listener();
+}
+
 /** The value the server wants back in X-CSRF-Token with every change. */
 export function csrfToken(): string {
   const match = /(?:^|;\s*)loggia_csrf=([^;]*)/.exec(document.cookie);
@@ -64,9 +69,7 @@ export async function request<T>(method: Method, path: string, options: RequestO
   }
   if (!response.ok) {
     const problem = await ApiProblem.fromResponse(response);
-    if (response.status === 401 && path !== '/api/session') {
-      for (const listener of unauthorizedListeners) listener();
-    }
+    if (response.status === 401 && path !== '/api/session') reportUnauthorized();
     throw problem;
   }
   if (response.status === 204 || response.headers.get('content-length') === '0') return undefined as T;

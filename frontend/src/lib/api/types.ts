@@ -320,8 +320,20 @@ export interface Session {
   user: User;
 }
 
+export interface Person extends User {
+  createdAt: string;
+}
+
 export interface AccessToken {
   id: string;
   name: string;
+  /** The beginning of the token, to tell one from another. */
+  prefix: string;
   createdAt: string;
+  lastUsedAt: string | null;
+}
+
+export interface CreatedAccessToken extends Accepted {
+  /** Shown once; the server keeps only its hash. */
+  token: string;
 }
