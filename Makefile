@@ -40,6 +40,7 @@ install: ## Make the virtual environment from the hashed lock
 
 .PHONY: proto
 proto: $(GENERATED)/.built ## Generate the Python code of the event contract
+	@:
 
 $(GENERATED)/.built: $(PROTO) requirements.lock | install
 	@rm -rf $(GENERATED) && mkdir -p $(GENERATED)
@@ -48,10 +49,11 @@ $(GENERATED)/.built: $(PROTO) requirements.lock | install
 
 .PHONY: spa
 spa: frontend/dist/index.html ## Build the web interface
+	@:
 
 frontend/dist/index.html: $(SPA) frontend/node_modules/.installed
 	@echo "Building the web interface"
-	@cd frontend && npm run --silent build
+	@cd frontend && npm run --silent build -- --logLevel warn
 	@touch $@
 
 frontend/node_modules/.installed: frontend/package.json frontend/package-lock.json

@@ -203,9 +203,10 @@ class Supervisor:
             )
 
     async def _all_ready(self, parts: list[RunningChild]) -> None:
-        waiting = asyncio.gather(*(part.ready.wait() for part in parts))
         try:
-            await asyncio.wait_for(waiting, _START_SECONDS)
+            async with asyncio.timeout(_START_SECONDS):
+                for part in parts:
+                    await part.ready.wait()
         except TimeoutError:
             late = ", ".join(part.child.name for part in parts if not part.ready.is_set())
             raise EmbeddedError(

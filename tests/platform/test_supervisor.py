@@ -103,6 +103,7 @@ def test_a_stop_in_the_middle_of_a_start_leaves_nothing(platform: Launch) -> Non
     family = family_of(running)
     assert running.stop() == 0
     assert gone(family)
+    assert "Traceback" not in running.output
 
 
 @pytest.mark.parametrize("name", ["steady", "postgres", "broker"])
@@ -122,6 +123,7 @@ def test_a_role_that_cannot_start_ends_the_start_with_its_reason(platform: Launc
     assert running.wait(seconds=60) == 1
     assert "no such table: widgets" in running.output
     assert "broken ended with status 7 and never became ready" in running.output
+    assert "Traceback" not in running.output
     assert children_of(running) == {}
 
 
