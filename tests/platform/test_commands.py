@@ -1,10 +1,8 @@
 """The command line itself: errors a person understands, bounded waits, private files."""
 
 import json
-import os
+import socket
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from backend.cli.credentials import Credentials
 from backend.cli.deployments import apply_changes
 from backend.cli.streaming import Message, parse
 from backend.infra.settings import Settings
+from tests.rig.command_line import loggia
 from tests.rig.ports import free_port, free_ports
 
 CONFIGURATION = {
@@ -23,22 +22,6 @@ CONFIGURATION = {
     "scaling": {"minReplicas": 1},
     "engineArguments": {},
 }
-
-
-def loggia(
-    *arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LOGGIA_")}
-    return subprocess.run(
-        [sys.executable, "-m", "backend.cli", *arguments],
-        env={**clean, "NO_COLOR": "1", **(environment or {})},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -127,8 +110,6 @@ def test_doctor_finds_this_machine_fit(nowhere: dict[str, str]) -> None:
 
 
 def test_doctor_tells_a_busy_port_and_an_unreachable_server(nowhere: dict[str, str]) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
