@@ -154,7 +154,8 @@ export function describeConfiguration(configuration: DeployConfiguration): Confi
       title,
       rows: all.flatMap((path) => {
         const value = readField(configuration, path);
-        return value === null ? [] : [{ path, label: fieldLabel(path), value }];
+        const meaningless = path === 'hardware.acceleratorCount' && configuration.hardware.accelerator === 'cpu';
+        return value === null || meaningless ? [] : [{ path, label: fieldLabel(path), value }];
       }),
     };
   });

@@ -59,7 +59,7 @@ function Loaded({ model, deployment, options, history }: LoadedProps) {
   const serving = history.find(({ revision }) => revision === deployment?.servingRevision);
 
   return (
-    <>
+    <div className={classes.page}>
       <PageHeader
         title={deployment ? `Redeploy ${model.name}` : `Deploy ${model.name}`}
         parent={
@@ -87,13 +87,13 @@ function Loaded({ model, deployment, options, history }: LoadedProps) {
           {refused}
         </EmptyState>
       )}
-    </>
+    </div>
   );
 }
 
 function WizardSkeleton() {
   return (
-    <div aria-busy aria-label="Loading the deploy wizard">
+    <div className={classes.page} aria-busy aria-label="Loading the deploy wizard">
       <Skeleton height={16} width={90} mb={8} />
       <Skeleton height={34} width={320} maw="100%" mb={10} />
       <Skeleton height={20} width={520} maw="100%" mb={34} />

@@ -132,7 +132,7 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
   const stepHasProblem = (id: StepId) => Object.keys(visible).some((path) => stepOf(path) === id);
 
   return (
-    <div className={classes.root}>
+    <div>
       <Stepper
         active={active}
         size="sm"
@@ -150,7 +150,6 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
           <Stepper.Step
             key={id}
             label={title}
-            aria-label={`Step ${index + 1} of ${STEPS.length}: ${title}${stepHasProblem(id) ? ', has a problem' : ''}`}
             aria-current={index === active ? 'step' : undefined}
             allowStepSelect={index <= furthest}
             {...(stepHasProblem(id) && index !== active && { color: 'red' })}

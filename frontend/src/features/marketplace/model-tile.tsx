@@ -45,7 +45,7 @@ export function ModelTile({ item }: { item: MarketplaceItem }) {
             variant="light"
             size="compact-sm"
             className={classes.above}
-            aria-label={`Try ${item.name}`}
+            aria-label={`Try it: ${item.name}`}
           >
             Try it
           </LinkButton>

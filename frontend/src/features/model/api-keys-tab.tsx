@@ -28,7 +28,7 @@ export function ApiKeysTab({ model }: { model: ModelDetail }) {
     <>
       <Panel
         title="API keys"
-        description="Each key opens this model and no other. Revoking one takes effect within two seconds."
+        description="Each key opens this model and no other."
         actions={create}
         flush={!keys.error}
       >
@@ -124,9 +124,13 @@ function KeyState({ apiKey }: { apiKey: ApiKeyItem }) {
   if (apiKey.expiresAt === null) return <>Active</>;
   return (
     <>
-      {hasEnded(apiKey) ? 'Expired' : 'Active, expires'} <RelativeTime time={apiKey.expiresAt} />
+      {hasEnded(apiKey) ? 'Expired on' : 'Active until'} <time dateTime={apiKey.expiresAt}>{formatDate(apiKey.expiresAt)}</time>
     </>
   );
+}
+
+function formatDate(iso: string): string {
+  return new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' }).format(new Date(iso));
 }
 
 function hasEnded(apiKey: ApiKeyItem): boolean {

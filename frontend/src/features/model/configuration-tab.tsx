@@ -19,7 +19,7 @@ export function ConfigurationTab({ model }: { model: ModelDetail }) {
     <div className={classes.stack}>
       <Panel
         title="Details"
-        description="Shown in the gallery and on the marketplace. Editing never disturbs a running deployment."
+        description="Editing them never disturbs a running deployment."
       >
         <DetailsForm model={model} />
       </Panel>

@@ -1,4 +1,4 @@
-import { IconCheck, IconX } from '@tabler/icons-react';
+import { IconCheck } from '@tabler/icons-react';
 import { ProgressLine } from '@/components/progress-line';
 import type { Deployment } from '@/lib/api/types';
 import { useTelemetry } from '@/lib/live';
@@ -17,7 +17,6 @@ const STATE_WORDS: Record<StageState, string> = {
   done: 'done',
   running: 'in progress',
   waiting: 'waiting',
-  failed: 'failed',
 };
 
 /** The way of a new revision from the request to its first traffic. */
@@ -25,7 +24,7 @@ export function DeployProgress({ deployment }: { deployment: Deployment }) {
   const environment = useTelemetry(deployment.modelId, 'environment');
   const deploy = useTelemetry(deployment.modelId, 'deploy');
   const stages = deployStages(deployment, deploy?.step);
-  const current = stages.find(({ state }) => state === 'running' || state === 'failed');
+  const current = stages.find(({ state }) => state === 'running');
   const progress = current?.id === 'environment' ? environment : deploy;
 
   return (
@@ -41,13 +40,12 @@ export function DeployProgress({ deployment }: { deployment: Deployment }) {
           >
             <span className={classes.mark} aria-hidden>
               {state === 'done' && <IconCheck size={13} stroke={3} />}
-              {state === 'failed' && <IconX size={13} stroke={3} />}
             </span>
             <span className={classes.title}>{title}</span>
           </li>
         ))}
       </ol>
-      {current?.state === 'running' && (
+      {current && (
         <div className={classes.now} role="status">
           <p className={classes.message}>{progress?.message ?? EXPLANATIONS[current.id]}</p>
           <ProgressLine

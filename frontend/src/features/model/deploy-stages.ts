@@ -1,7 +1,7 @@
 import type { Deployment, Replica } from '@/lib/api/types';
 
 export type StageId = 'requested' | 'environment' | 'engine' | 'answer' | 'traffic';
-export type StageState = 'done' | 'running' | 'waiting' | 'failed';
+export type StageState = 'done' | 'running' | 'waiting';
 
 export interface Stage {
   id: StageId;
@@ -31,7 +31,7 @@ export function deployStages(deployment: Deployment, deployStep: string | undefi
   return ORDER.map((id, index) => ({
     id,
     title: TITLES[id],
-    state: index < at ? 'done' : index > at ? 'waiting' : deployment.state === 'failed' ? 'failed' : 'running',
+    state: index < at ? 'done' : index > at ? 'waiting' : 'running',
   }));
 }
 

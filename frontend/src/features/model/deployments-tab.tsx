@@ -79,14 +79,14 @@ function CurrentPanel({ model, deployment }: { model: ModelDetail; deployment: D
       description={describe(deployment)}
       actions={
         ended ? (
-          <ActionButton size="xs" loading={start.isPending} onClick={() => start.mutate()}>
+          <ActionButton size="xs" variant="default" loading={start.isPending} onClick={() => start.mutate()}>
             Start again
           </ActionButton>
         ) : undefined
       }
     >
       <div className={classes.current}>
-        {(bringingUp || deployment.state === 'failed') && <DeployProgress deployment={deployment} />}
+        {bringingUp && <DeployProgress deployment={deployment} />}
         {deployment.failure !== null && deployment.state === 'failed' && (
           <Alert color="red" icon={<IconAlertTriangle size={20} aria-hidden />} title={deployment.failure.reason}>
             <p className={classes.remedy}>{deployment.failure.remedy}</p>
@@ -125,7 +125,7 @@ function describe({ state, desiredRevision, servingRevision }: Deployment): stri
 
 function Replicas({ deployment }: { deployment: Deployment }) {
   return (
-    <Table.ScrollContainer minWidth={480} type="native">
+    <Table.ScrollContainer minWidth={480} type="native" tabIndex={0} role="region" aria-label="Replicas">
       <Table className={classes.table} verticalSpacing={8}>
         <Table.Thead>
           <Table.Tr>

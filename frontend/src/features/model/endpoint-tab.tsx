@@ -46,7 +46,7 @@ function Endpoint({ model, deployment, endpoint }: EndpointProps) {
       {!serving && <NotServing model={model} deployment={deployment} />}
       <Panel
         title="Address"
-        description="Speaks the OpenAI protocol: any OpenAI client works with these two values and a key."
+        description="Any OpenAI client works with these two values and a key."
         actions={serving ? <StateBadge state="deployed">{`Revision ${deployment.servingRevision ?? ''} answers`}</StateBadge> : undefined}
       >
         <div className={classes.values}>

@@ -40,7 +40,7 @@ export function EventsTab({ modelId }: { modelId: string }) {
   return (
     <Panel
       title="Events"
-      description="Facts in the order in which they were recorded. None can be changed or removed."
+      description="Newest first. None can be changed or removed."
       actions={
         <Select
           aria-label="Type of event"

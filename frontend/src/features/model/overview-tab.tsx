@@ -1,17 +1,19 @@
 import type { ModelDetail } from '@/lib/api/types';
 import { FilesPanel } from './files-panel';
 import { ModelCardPanel } from './model-card-panel';
-import classes from './model-page.module.css';
+import classes from './overview-tab.module.css';
 import { ReportPanel } from './report-panel';
 
+/** What the model is and what was found when it was checked; after a failure the report comes first. */
 export function OverviewTab({ model }: { model: ModelDetail }) {
   const failed = model.state === 'import_failed';
   return (
-    <div className={classes.stack}>
-      {failed && <ReportPanel model={model} />}
-      <ModelCardPanel model={model} />
-      {!failed && <ReportPanel model={model} />}
-      <FilesPanel model={model} />
+    <div className={classes.root}>
+      <div className={classes.column}>
+        {failed ? <ReportPanel model={model} /> : <ModelCardPanel model={model} />}
+        <FilesPanel model={model} />
+      </div>
+      <div className={classes.column}>{failed ? <ModelCardPanel model={model} /> : <ReportPanel model={model} />}</div>
     </div>
   );
 }

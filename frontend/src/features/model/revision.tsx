@@ -5,7 +5,7 @@ import { ConfigurationList } from '@/components/configuration-list';
 import { DifferenceTable } from '@/components/difference-table';
 import { LogLines } from '@/components/log-lines';
 import { RelativeTime } from '@/components/relative-time';
-import { StateBadge } from '@/components/state-badge';
+import { StateBadge, type AnyState } from '@/components/state-badge';
 import type { Deployment, HistoryEntry } from '@/lib/api/types';
 import { configurationDifferences } from '@/lib/configuration';
 import { actorText } from '@/lib/event-text';
@@ -41,7 +41,7 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
         <div className={classes.words}>
           <h3 className={classes.title}>
             Revision {entry.revision}
-            <StateBadge state={serves ? 'deployed' : entry.outcome}>{outcomeText(entry, serves)}</StateBadge>
+            <StateBadge state={badgeState(entry, serves)}>{outcomeText(entry, serves)}</StateBadge>
           </h3>
           <p className={classes.who}>
             {TRIGGERS[entry.trigger]} by {actorText(entry.actor)} <RelativeTime time={entry.requestedAt} />
@@ -56,7 +56,7 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
             size="xs"
             aria-expanded={opened}
             aria-controls={detailsId}
-            aria-label={`${opened ? 'Hide' : 'Show'} the details of revision ${entry.revision}`}
+            aria-label={`${opened ? 'Hide' : detailsText(differences)}, revision ${entry.revision}`}
             onClick={() => setOpened(!opened)}
           >
             {opened ? 'Hide' : detailsText(differences)}
@@ -98,6 +98,11 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
       />
     </li>
   );
+}
+
+function badgeState(entry: HistoryEntry, serves: boolean): AnyState {
+  if (serves) return 'deployed';
+  return entry.outcome === 'deployed' && entry.retiredAt !== null ? 'superseded' : entry.outcome;
 }
 
 function outcomeText(entry: HistoryEntry, serves: boolean): string {

@@ -21,7 +21,7 @@ export default function PlaygroundPage() {
   if (failed) return <ProblemAlert problem={failed.error} onRetry={() => void failed.refetch()} />;
   if (!model.data || deployment.data === undefined) {
     return (
-      <div aria-busy aria-label="Loading the playground">
+      <div className={classes.page} aria-busy aria-label="Loading the playground">
         <Skeleton height={16} width={90} mb={8} />
         <Skeleton height={34} width={260} maw="100%" mb={24} />
         <Skeleton height={480} radius="lg" />
