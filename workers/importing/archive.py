@@ -23,8 +23,7 @@ from workers.importing.zip_directory import (
 # The library's type information calls its exception class an instance.
 _InflateError = cast("type[Exception]", isal_zlib.error)
 
-_STORED_CHUNK = 1 << 20
-_PACKED_CHUNK = 1 << 18
+_CHUNK_BYTES = 1 << 18
 # Below this many bytes of output a high ratio harms nobody and is common (configs, empty weights).
 _RATIO_FREE_BYTES = 1 << 20
 
@@ -174,7 +173,7 @@ class ZipMember:
         return self._entry.compressed_size
 
     def chunks(self) -> Iterator[bytes]:
-        """The content in pieces of at most 1 MiB."""
+        """The content in pieces of at most 256 KiB."""
         start = data_offset(self._source, self._entry)
         if start + self._entry.compressed_size > self._bound:
             raise ImportRefused(
@@ -203,7 +202,7 @@ class ZipMember:
     def _stored(self) -> Iterator[bytes]:
         left = self._entry.compressed_size
         while left:
-            piece = self._source.read(min(left, _STORED_CHUNK))
+            piece = self._source.read(min(left, _CHUNK_BYTES))
             if not piece:
                 raise truncated(f"The archive ends inside {shown(self.path)}.")
             left -= len(piece)
@@ -216,12 +215,12 @@ class ZipMember:
         while not inflater.eof:
             packed = inflater.unconsumed_tail
             if not packed and left:
-                packed = self._source.read(min(left, _PACKED_CHUNK))
+                packed = self._source.read(min(left, _CHUNK_BYTES))
                 if not packed:
                     raise truncated(f"The archive ends inside {shown(self.path)}.")
                 left -= len(packed)
             try:
-                piece = inflater.decompress(packed, _STORED_CHUNK)
+                piece = inflater.decompress(packed, _CHUNK_BYTES)
             except _InflateError:
                 raise _undecodable(self.path) from None
             if piece:

@@ -13,8 +13,8 @@ from typing import BinaryIO, Self
 
 from backend.infra.object_store import ObjectStore, StagedFile
 
-# Chunks of at most 1 MiB between reading and writing; bounds the memory.
-_QUEUE_CHUNKS = 16
+# Chunks of at most 256 KiB between reading and writing; bounds the memory.
+_QUEUE_CHUNKS = 64
 
 
 @dataclass(frozen=True, slots=True)

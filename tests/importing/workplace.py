@@ -1,0 +1,156 @@
+"""An import worker's surroundings on a real database and a real object store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from backend.application.commands import CommandContext, CommandRunner
+from backend.application.models import Models
+from backend.application.store import EventStore
+from backend.domain.model import Model
+from backend.infra.jobs import Jobs, enqueue
+from backend.infra.object_store import ObjectStore
+from backend.infra.postgres import open_pool
+from backend.infra.settings import Settings
+from backend.infra.telemetry import Telemetry
+from backend.infra.uploads import Part, Uploads, part_path
+from workers.importing.archive import ArchiveLimits
+from workers.importing.executor import Executor
+from workers.importing.job import Workplace
+from workers.importing.residue import IMPORT, Residue
+
+
+class RecordedTelemetry:
+    """Keeps readings instead of sending them."""
+
+    def __init__(self) -> None:
+        self.readings: list[Telemetry] = []
+
+    def publish(self, reading: Telemetry) -> None:
+        self.readings.append(reading)
+
+
+class Site:
+    """A workplace, and what a person and the dispatcher do around it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pool = open_pool(settings, size=6)
+        self.events = EventStore(settings)
+        self.store = ObjectStore.from_settings(settings)
+        self.telemetry = RecordedTelemetry()
+        self.jobs = Jobs(self.pool, lease_seconds=settings.job_lease_seconds)
+        self.uploads = Uploads(self.pool)
+        self.models = Models(CommandRunner(self.events, b"k" * 32))
+        self.stop = threading.Event()
+        self.place = Workplace(
+            pool=self.pool,
+            events=self.events,
+            models=self.models,
+            store=self.store,
+            jobs=self.jobs,
+            uploads=self.uploads,
+            residue=Residue(self.pool, self.store, self.jobs, self.uploads),
+            telemetry=self.telemetry,  # type: ignore[arg-type]
+            limits=ArchiveLimits(),
+            lease_seconds=settings.job_lease_seconds,
+        )
+
+    def close(self) -> None:
+        self.stop.set()
+        self.events.close()
+        self.pool.close()
+
+    @property
+    def executor(self) -> Executor:
+        return Executor(self.place, dsn=self.settings.dsn, stop=self.stop)
+
+    def run_one(self) -> bool:
+        """What one executor thread does when it finds a job."""
+        return self.executor.run_one("test")
+
+    def upload(self, archive: Path, *, parts: int = 3) -> UUID:
+        """Stores the file's bytes as an upload in several parts, as the API does."""
+        data = archive.read_bytes()
+        upload_id = uuid4()
+        self.uploads.create(
+            upload_id, owner="admin", file_name=archive.name, size_bytes=len(data), expiry_hours=1
+        )
+        step = max(1, -(-len(data) // parts))
+        for offset in range(0, len(data), step):
+            piece = data[offset : offset + step]
+            self.store.put(part_path(upload_id, offset), [piece])
+            self.uploads.add_part(upload_id, Part(offset, len(piece)), expiry_hours=1)
+        return upload_id
+
+    def request(self, archive: Path, *, name: str | None = None, complete: bool = True) -> UUID:
+        """Requests the import of an archive; returns the model's id. No job is made yet."""
+        upload_id = self.upload(archive)
+        answer = self.models.request_import(
+            CommandContext("user:admin"),
+            file_name=name or archive.name,
+            upload_id=upload_id,
+            size_bytes=archive.stat().st_size,
+            complete=complete,
+        )
+        return answer.id
+
+    def enqueue(self, model_id: UUID, *, kind: str = IMPORT) -> UUID:
+        """Makes the job that the dispatcher makes of the model's last event."""
+        model = self.model(model_id)
+        job_id = uuid4()
+        with self.pool.connection() as connection, connection.transaction():
+            enqueue(
+                connection.cursor(),
+                kind=kind,
+                job_id=job_id,
+                model_id=model_id,
+                payload={
+                    "event_id": str(uuid4()),
+                    "correlation_id": str(uuid4()),
+                    "position": self.events.position_of(model_id, model.version),
+                },
+            )
+        return job_id
+
+    def submit(self, archive: Path, *, name: str | None = None) -> UUID:
+        """An import that waits for a worker."""
+        model_id = self.request(archive, name=name)
+        self.enqueue(model_id)
+        return model_id
+
+    def model(self, model_id: UUID) -> Model:
+        return self.events.load(Model, model_id)
+
+    def last_event(self, model_id: UUID) -> Model.Event:
+        return list(self.events.events.get(model_id))[-1]  # type: ignore[return-value]
+
+    def event_names(self, model_id: UUID) -> list[str]:
+        return [type(event).__name__ for event in self.events.events.get(model_id)]
+
+    def job(self, model_id: UUID) -> dict[str, object]:
+        with self.pool.connection() as connection:
+            row = connection.execute(
+                "SELECT * FROM loggia.jobs WHERE model_id = %s AND kind = %s "
+                "ORDER BY created_at DESC LIMIT 1",
+                (model_id, IMPORT),
+            ).fetchone()
+        assert row is not None
+        return row
+
+    def objects(self, folder: str) -> list[str]:
+        """The files below a folder of the store; none where it is not there."""
+        return self.store.list(folder)
+
+
+@contextmanager
+def open_site(settings: Settings) -> Iterator[Site]:
+    site = Site(settings)
+    try:
+        yield site
+    finally:
+        site.close()
