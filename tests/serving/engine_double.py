@@ -1,0 +1,105 @@
+"""A double of an inference engine: a real process that speaks just enough of the OpenAI protocol.
+
+What it does wrong is chosen on the command line, so that the launcher and the reconciler meet it
+as they would meet an engine:
+  die-at-load       ends with an error before it listens
+  never-healthy     listens, and answers 503 for ever
+  hang              takes connections and never answers
+  die-later         ends with status 7 when /die is called (any other mode does so too)
+  ok                works
+
+`/v1/completions` with `max_tokens` above 1 takes `max_tokens` tenths of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--port", type=int, required=True)
+parser.add_argument("--model", required=True)
+parser.add_argument("--directory", required=True)
+parser.add_argument("--mode", default="ok")
+parser.add_argument("--load-seconds", type=float, default=0.0)
+parser.add_argument("--label", default="")
+arguments = parser.parse_args()
+
+running = 0
+hanging = threading.Event()
+lock = threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if hanging.is_set() or arguments.mode == "hang":
+            time.sleep(3600)
+        if self.path == "/health":
+            self.answer(503 if arguments.mode == "never-healthy" else 200, {})
+        elif self.path == "/metrics":
+            self.answer(200, {"running": running, "waiting": 0})
+        elif self.path == "/die":
+            print("RuntimeError: told to die", file=sys.stderr, flush=True)
+            os._exit(7)
+        elif self.path == "/hang":
+            self.answer(200, {})
+            hanging.set()
+        else:
+            self.answer(404, {})
+
+    def do_POST(self) -> None:
+        global running
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if hanging.is_set() or arguments.mode == "hang":
+            time.sleep(3600)
+        if body["model"] != arguments.model:
+            self.answer(404, {"error": {"message": "no such model"}})
+            return
+        with lock:
+            running += 1
+        try:
+            if body["max_tokens"] > 1:
+                time.sleep(body["max_tokens"] / 10)
+            self.answer(
+                200,
+                {
+                    "choices": [{"text": f"revision {arguments.label}"}],
+                    "usage": {"completion_tokens": body["max_tokens"]},
+                },
+            )
+        finally:
+            with lock:
+                running -= 1
+
+    def answer(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing about requests."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+print(f"loading {arguments.directory}", flush=True)
+time.sleep(arguments.load_seconds)
+if arguments.mode == "die-at-load":
+    print("ValueError: the double was told to die while it loads", file=sys.stderr, flush=True)
+    sys.exit(3)
+print("serving", flush=True)
+Server(("127.0.0.1", arguments.port), Handler).serve_forever()
