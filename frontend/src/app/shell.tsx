@@ -86,13 +86,15 @@ export function Shell() {
         </div>
       </AppShell.Header>
 
-      <AppShell.Navbar>
-        <nav className={classes.places} aria-label="Main">
-          {PLACES.map((place) => (
-            <PlaceLink key={place.to} place={place} className={classes.place} onClick={menu.close} />
-          ))}
-        </nav>
-      </AppShell.Navbar>
+      {menuOpen && (
+        <AppShell.Navbar aria-label="Menu" hiddenFrom="sm">
+          <div className={classes.places}>
+            {PLACES.map((place) => (
+              <PlaceLink key={place.to} place={place} className={classes.place} onClick={menu.close} />
+            ))}
+          </div>
+        </AppShell.Navbar>
+      )}
 
       <AppShell.Main id="content" tabIndex={-1}>
         <div className={classes.page}>

@@ -7,8 +7,14 @@ import { actorText, eventWords } from '@/lib/event-text';
 import { formatDateTime } from '@/lib/format';
 import classes from './event-row.module.css';
 
+interface EventRowProps {
+  event: EventItem;
+  /** What the event is about, where the list is about more than one model. */
+  subject?: string | undefined;
+}
+
 /** An event as a sentence; opened, the event itself with its identifiers. */
-export function EventRow({ event }: { event: EventItem }) {
+export function EventRow({ event, subject }: EventRowProps) {
   const [opened, setOpened] = useState(false);
   const detailsId = useId();
   const { text, tone } = eventWords(event.type, event.data);
@@ -24,7 +30,10 @@ export function EventRow({ event }: { event: EventItem }) {
       >
         <span className={classes.dot} data-tone={tone} aria-hidden />
         <span className={classes.words}>
-          <span className={classes.text}>{text}</span>
+          <span className={classes.text}>
+            {subject !== undefined && <span className={classes.subject}>{subject}</span>}
+            {text}
+          </span>
           <span className={classes.meta}>
             {actorText(event.actor)} · <time dateTime={event.time}>{formatDateTime(event.time)}</time>
           </span>

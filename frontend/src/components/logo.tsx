@@ -7,13 +7,13 @@ export function Logo({ size = 28 }: LogoProps) {
   return (
     <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden focusable="false">
       <path
-        d="M5 26V14.500a4.500 4.500 0 0 1 9 0V26M18 26V14.500a4.500 4.500 0 0 1 9 0V26M3 26h26M3 5h26"
+        d="M4 26.500V14a4.200 4.200 0 0 1 8.400 0v12.500M19.600 26.500V14a4.200 4.200 0 0 1 8.400 0v12.500M2 26.500h28M2 5.200h28"
         fill="none"
         stroke="currentColor"
         strokeWidth="2.200"
         strokeLinecap="round"
       />
-      <circle cx="16" cy="12" r="1.700" fill="#e8b04b" />
+      <circle cx="16" cy="11.600" r="1.900" fill="#e8b04b" />
     </svg>
   );
 }

@@ -17,15 +17,15 @@ export function PageHeader({ title, aside, description, parent, actions }: PageH
   useDocumentTitle(`${title} · Loggia`);
   return (
     <header className={classes.root}>
-      <div className={classes.words}>
-        {parent && <div className={classes.parent}>{parent}</div>}
-        <div className={classes.line}>
+      {parent && <div className={classes.parent}>{parent}</div>}
+      <div className={classes.line}>
+        <div className={classes.heading}>
           <h1 className={classes.title}>{title}</h1>
           {aside}
         </div>
-        {description && <div className={classes.description}>{description}</div>}
+        {actions && <div className={classes.actions}>{actions}</div>}
       </div>
-      {actions && <div className={classes.actions}>{actions}</div>}
+      {description && <div className={classes.description}>{description}</div>}
     </header>
   );
 }

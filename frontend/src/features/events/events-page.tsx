@@ -13,6 +13,7 @@ import { atLeast } from '@/lib/freshness';
 import { useLiveEvents } from '@/lib/live';
 import { keys } from '@/lib/query-keys';
 import classes from './events-page.module.css';
+import { useModelNames } from './model-names';
 
 const route = getRouteApi('/shell/events');
 
@@ -55,6 +56,7 @@ export default function EventsPage() {
     getNextPageParam: (page) => page.nextCursor,
     placeholderData: keepPreviousData,
   });
+  const names = useModelNames();
   const items = events.data?.pages.flatMap((page) => page.items) ?? [];
 
   // New events do not push away what is being read: they are announced, and shown when asked for.
@@ -135,7 +137,7 @@ export default function EventsPage() {
       {items.length > 0 && (
         <ol className={classes.list} data-stale={events.isPlaceholderData || undefined}>
           {items.map((event) => (
-            <EventRow key={event.position} event={event} />
+            <EventRow key={event.position} event={event} subject={names.get(event.modelId ?? '')} />
           ))}
         </ol>
       )}

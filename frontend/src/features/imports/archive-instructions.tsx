@@ -2,9 +2,8 @@ import classes from './archive-instructions.module.css';
 
 const LAYOUT = `my-model.zip
 ├── config.json                     required
-├── model.safetensors               required: one file, or
-│   model-00001-of-00002.safetensors   shards with their index
-│   model.safetensors.index.json
+├── model.safetensors               required, or shards with their
+│                                   model.safetensors.index.json
 ├── tokenizer.json                  required, or tokenizer.model
 ├── tokenizer_config.json           recommended: chat template
 ├── generation_config.json          optional

@@ -1,7 +1,7 @@
-import { ActionIcon, Button, Collapse, Group, Text } from '@mantine/core';
+import { Button, Collapse, Group } from '@mantine/core';
 import { Dropzone } from '@mantine/dropzone';
 import { useDisclosure } from '@mantine/hooks';
-import { IconFileZip, IconInfoCircle, IconUpload, IconX } from '@tabler/icons-react';
+import { IconFileZip, IconInfoCircle, IconUpload } from '@tabler/icons-react';
 import { useState } from 'react';
 import { ActionButton } from '@/components/action-button';
 import { ProblemAlert } from '@/components/problem-alert';
@@ -34,39 +34,37 @@ export function BaseModelForm({ onImport, onCancel }: BaseModelFormProps) {
         inputProps={{ 'aria-label': 'Model archive' }}
       >
         <div className={classes.invitation}>
-          <IconUpload size={30} stroke={1.5} aria-hidden />
-          <div>
-            <Text fw={580}>Drop the model archive here</Text>
-            <Text size="sm" c="dimmed">
-              or <span className={classes.browse}>choose a file</span> · accepted: {ACCEPTED_SUFFIXES.join(', ')}
-            </Text>
-          </div>
+          {file === null ? (
+            <>
+              <IconUpload size={32} stroke={1.5} aria-hidden />
+              <div>
+                <div className={classes.title}>Drop the model archive here</div>
+                <div className={classes.detail}>
+                  or <span className={classes.browse}>choose a file</span> · accepted: {ACCEPTED_SUFFIXES.join(', ')}
+                </div>
+              </div>
+            </>
+          ) : (
+            <>
+              <IconFileZip size={32} stroke={1.5} aria-hidden />
+              <div className={classes.words}>
+                <div className={classes.title}>
+                  {file.name} <span className={classes.size}>{formatBytes(file.size)}</span>
+                </div>
+                <div className={classes.detail}>
+                  {usable !== null && (
+                    <>
+                      becomes the model <strong>{usable.modelName}</strong> ·{' '}
+                    </>
+                  )}
+                  <span className={classes.browse}>choose another file</span>
+                </div>
+              </div>
+            </>
+          )}
         </div>
       </Dropzone>
-
-      <div className={classes.chosen} aria-live="polite">
-        {file !== null && (
-          <div className={classes.file}>
-            <IconFileZip size={26} stroke={1.5} aria-hidden />
-            <div className={classes.words}>
-              <div className={classes.name}>{file.name}</div>
-              <div className={classes.detail}>
-                {formatBytes(file.size)}
-                {usable !== null && (
-                  <>
-                    {' '}
-                    · becomes <strong>{usable.modelName}</strong>
-                  </>
-                )}
-              </div>
-            </div>
-            <ActionIcon variant="subtle" color="gray" aria-label="Choose another file" onClick={() => setFile(null)}>
-              <IconX size={17} aria-hidden />
-            </ActionIcon>
-          </div>
-        )}
-        <ProblemAlert problem={problem} mt="sm" />
-      </div>
+      <ProblemAlert problem={problem} mt="sm" />
 
       <Button
         variant="subtle"

@@ -12,9 +12,25 @@ export function NotificationBell() {
   const unread = notices.filter(({ position }) => position > readUpTo).length;
 
   return (
-    <Popover opened={opened} onChange={(open) => !open && popover.close()} position="bottom-end" width={380} shadow="lg" radius="lg" trapFocus returnFocus>
-      <Popover.Target>
-        <Indicator label={unread > 9 ? '9+' : unread} disabled={unread === 0} size={17} offset={6} color="ochre.4" classNames={{ indicator: classes.count }}>
+    <Popover
+      opened={opened}
+      onChange={(open) => !open && popover.close()}
+      position="bottom-end"
+      width={380}
+      shadow="lg"
+      radius="lg"
+      trapFocus
+      returnFocus
+    >
+      <Indicator
+        label={unread > 9 ? '9+' : unread}
+        disabled={unread === 0}
+        size={17}
+        offset={6}
+        color="ochre.4"
+        classNames={{ indicator: classes.count }}
+      >
+        <Popover.Target>
           <ActionIcon
             variant="subtle"
             aria-label={unread === 0 ? 'Notifications' : `Notifications, ${unread} new`}
@@ -22,8 +38,8 @@ export function NotificationBell() {
           >
             <IconBell size={20} stroke={1.8} aria-hidden />
           </ActionIcon>
-        </Indicator>
-      </Popover.Target>
+        </Popover.Target>
+      </Indicator>
       <Popover.Dropdown p={0} className={classes.dropdown} aria-label="Notifications">
         <div className={classes.head}>
           <h2 className={classes.heading}>Notifications</h2>
