@@ -1,1 +1,1 @@
-"""The administrators' HTTP API."""
+"""The HTTP API: parse, call one command or one query, answer."""

@@ -1,0 +1,120 @@
+"""Which role may do what. An operation that has no rule here is refused to everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler
+
+from backend.api.identity import Identity
+from backend.api.problems import ApiError
+from backend.domain.user import Role
+
+_EVERYBODY = frozenset(Role)
+_ADMINISTRATORS = frozenset({Role.ADMIN})
+_OPERATORS = frozenset({Role.ADMIN, Role.OPERATOR})
+_INSPECTORS = _OPERATORS | {Role.AUDITOR}
+_CALLERS = _OPERATORS | {Role.INTEGRATOR}
+
+# Where handlers of the framework itself carry their name.
+OPERATION = "operation"
+
+# Open to people who have not signed in.
+PUBLIC = frozenset({"signIn", "readHealth", "readReadiness", "readSchema"})
+
+RULES: dict[str, frozenset[Role]] = {
+    # One's own account
+    "readSession": _EVERYBODY,
+    "signOut": _EVERYBODY,
+    "changePassword": _EVERYBODY,
+    "listTokens": _EVERYBODY,
+    "createToken": _EVERYBODY,
+    "revokeToken": _EVERYBODY,
+    # Other people's accounts
+    "listUsers": _ADMINISTRATORS | {Role.AUDITOR},
+    "registerUser": _ADMINISTRATORS,
+    "changeUserRole": _ADMINISTRATORS,
+    # Models
+    "listModels": _EVERYBODY,
+    "readModel": _EVERYBODY,
+    "listModelFiles": _EVERYBODY,
+    "editModel": _OPERATORS,
+    "deleteModel": _OPERATORS,
+    "setPublication": _OPERATORS,
+    "retryImport": _OPERATORS,
+    "cancelImport": _OPERATORS,
+    "importModel": _OPERATORS,
+    "readUploadOptions": _OPERATORS,
+    "createUpload": _OPERATORS,
+    "readUpload": _OPERATORS,
+    "appendUpload": _OPERATORS,
+    "terminateUpload": _OPERATORS,
+    # Deployments
+    "readDeployment": _EVERYBODY,
+    "readDeploymentHistory": _EVERYBODY,
+    "readDeploymentLogs": _INSPECTORS,
+    "readDeployOptions": _EVERYBODY,
+    "deployModel": _OPERATORS,
+    "stopDeployment": _OPERATORS,
+    "startDeployment": _OPERATORS,
+    "rollBackDeployment": _OPERATORS,
+    # Keys and the playground
+    "listApiKeys": _OPERATORS | {Role.AUDITOR, Role.INTEGRATOR},
+    "createApiKey": _CALLERS,
+    "revokeApiKey": _CALLERS,
+    "createPlaygroundToken": _CALLERS,
+    # What is on offer, and what happened
+    "listMarketplace": _EVERYBODY,
+    "listEvents": _EVERYBODY,
+    "streamEvents": _EVERYBODY,
+    "listNotifications": _EVERYBODY,
+    "readMetrics": _OPERATORS | {Role.AUDITOR, Role.INTEGRATOR},
+}
+
+# The operation behind each action that a model's page offers.
+ACTIONS = {
+    "deploy": "deployModel",
+    "redeploy": "deployModel",
+    "stop": "stopDeployment",
+    "publish": "setPublication",
+    "withdraw": "setPublication",
+    "retry": "retryImport",
+    "cancel": "cancelImport",
+    "edit": "editModel",
+    "delete": "deleteModel",
+}
+
+
+def may(role: Role, operation: str) -> bool:
+    """Whether the role may do this."""
+    return role in RULES.get(operation, frozenset())
+
+
+def may_act(role: Role, action: str) -> bool:
+    """Whether the role may take this action of a model's page."""
+    return may(role, ACTIONS[action])
+
+
+def operation_of(handler: BaseRouteHandler) -> str:
+    """The name under which a handler has its rule."""
+    return str(getattr(handler, "operation_id", None) or handler.opt.get(OPERATION, ""))
+
+
+def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route. Raises 401 for strangers and 403 for the wrong role."""
+    operation = operation_of(handler)
+    if operation in PUBLIC:
+        return
+    identity: Identity | None = connection.scope.get("user")
+    if identity is None:
+        raise NotAuthorizedException("You are not signed in")
+    if not may(identity.role, operation):
+        allowed = sorted(role.value for role in RULES.get(operation, frozenset()))
+        raise ApiError(
+            403,
+            "forbidden",
+            f"Your role, {identity.role.value}, may not do this.",
+            remedy=f"Ask an administrator for one of these roles: {', '.join(allowed)}.",
+        )

@@ -1,0 +1,121 @@
+"""What the handlers work with, opened once for each process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+from backend.api.accounts import Accounts
+from backend.api.lanes import Lane
+from backend.api.live import LiveHub
+from backend.api.metrics import Metrics
+from backend.api.upload_end import UploadEnd
+from backend.application.api_keys import ApiKeys
+from backend.application.commands import Accepted, CommandRunner
+from backend.application.deployments import Deployments
+from backend.application.feed import EventFeed
+from backend.application.models import Models
+from backend.application.store import EventStore
+from backend.application.users import Users
+from backend.infra.object_store import ObjectStore
+from backend.infra.playground_tokens import PlaygroundTokens
+from backend.infra.postgres import Pool, open_pool
+from backend.infra.settings import Settings
+from backend.infra.telemetry import TelemetryPublisher
+from backend.infra.uploads import Uploads
+from backend.readmodels.cursors import Cursors
+from backend.readmodels.gallery import Gallery
+
+T = TypeVar("T")
+
+_COMMAND_THREADS = 12
+_QUERY_THREADS = 8
+_FILE_THREADS = 16
+_PASSWORD_THREADS = 2  # each verification takes 64 MiB
+_WAITING = 200
+
+
+@dataclass
+class Services:
+    """Commands, queries and files, with a lane of threads for each."""
+
+    settings: Settings
+    pool: Pool
+    store: EventStore
+    accounts: Accounts
+    models: Models
+    deployments: Deployments
+    api_keys: ApiKeys
+    users: Users
+    uploads: Uploads
+    upload_end: UploadEnd
+    object_store: ObjectStore
+    telemetry: TelemetryPublisher
+    playground_tokens: PlaygroundTokens
+    cursors: Cursors
+    gallery: Gallery
+    metrics: Metrics
+    live: LiveHub
+    commands: Lane = field(default_factory=lambda: Lane(threads=_COMMAND_THREADS, waiting=_WAITING))
+    queries: Lane = field(default_factory=lambda: Lane(threads=_QUERY_THREADS, waiting=_WAITING))
+    files: Lane = field(default_factory=lambda: Lane(threads=_FILE_THREADS, waiting=_WAITING))
+    passwords: Lane = field(default_factory=lambda: Lane(threads=_PASSWORD_THREADS, waiting=20))
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Connects to PostgreSQL and to the object store. Kafka is not waited for."""
+        pool = open_pool(settings, size=_QUERY_THREADS + _FILE_THREADS // 2)
+        store = EventStore(settings)
+        runner = CommandRunner(store, settings.secret_key)
+        models = Models(runner)
+        uploads = Uploads(pool)
+        object_store = ObjectStore.from_settings(settings)
+        metrics = Metrics()
+        return cls(
+            settings=settings,
+            pool=pool,
+            store=store,
+            accounts=Accounts(pool, session_hours=settings.session_hours),
+            models=models,
+            deployments=Deployments(runner),
+            api_keys=ApiKeys(runner),
+            users=Users(runner),
+            uploads=uploads,
+            upload_end=UploadEnd(pool, uploads, object_store, models),
+            object_store=object_store,
+            telemetry=TelemetryPublisher(settings, client_id="loggia-api"),
+            playground_tokens=PlaygroundTokens(settings.secret_key),
+            cursors=Cursors(settings.secret_key),
+            gallery=Gallery(pool),
+            metrics=metrics,
+            live=LiveHub(settings, EventFeed(store, settings.dsn), metrics),
+        )
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        self.telemetry.close()
+        self.store.close()
+        self.pool.close(timeout=2)
+
+    async def command(self, call: Callable[[], Accepted]) -> Accepted:
+        """Runs a command in its lane."""
+        return await self.commands.run(call)
+
+    async def query(self, call: Callable[[], T]) -> T:
+        """Runs a query in its lane."""
+        return await self.queries.run(call)
+
+    async def command_if_any(self, call: Callable[[], Accepted | None]) -> Accepted | None:
+        """Runs something that may turn out to need no command."""
+        return await self.commands.run(call)
+
+    def is_stopping(self) -> bool:
+        """Whether the process has been told to end."""
+        return self.live.stopping
+
+
+def services_of(state: Any) -> Services:
+    """The services of the application that a request belongs to."""
+    found: Services = state.services
+    return found

@@ -1,0 +1,157 @@
+"""What a deployment can be made of: terms, servers, optimisations, values that fit the model."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psutil
+
+from backend.application import terms
+from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.errors import NotFound
+from backend.infra.postgres import Pool
+from backend.readmodels.configuration import ConfigurationView, from_domain
+
+GIB = 1024**3
+# An engine without weights and cache, and what the weights need beside their own size.
+_ENGINE_GIB = 2.5
+_WEIGHTS_FACTOR = 1.2
+_LARGEST_DEFAULT_CONTEXT = 4096
+_PROBE_SECONDS = 5
+
+
+class TermsView(msgspec.Struct, rename="camel", frozen=True):
+    """What is accepted with a deployment."""
+
+    version: str
+    text: str
+    sha256: str
+
+
+class GpuView(msgspec.Struct, rename="camel", frozen=True):
+    """A GPU of a server."""
+
+    name: str
+    memory_gib: float
+
+
+class ServerView(msgspec.Struct, rename="camel", frozen=True):
+    """A server that can run engines; `reason` says why the model does not fit."""
+
+    name: str
+    accelerator: str
+    cpu_count: int
+    memory_gib: float
+    gpus: list[GpuView]
+    fits: bool
+    reason: str | None
+
+
+class OptimizationOption(msgspec.Struct, rename="camel", frozen=True):
+    """A way to transform the model before it is served."""
+
+    method: str
+    label: str
+    available: bool
+    reason: str | None
+    quantizations: list[str]
+
+
+class DeployOptions(msgspec.Struct, rename="camel", frozen=True):
+    """Everything that the deploy wizard offers."""
+
+    terms: TermsView
+    servers: list[ServerView]
+    defaults: ConfigurationView
+    optimizations: list[OptimizationOption]
+
+
+_OPTIMIZATIONS = [
+    OptimizationOption("skip", "Serve the model as it is", True, None, []),
+    OptimizationOption("ctranslate2", "CTranslate2", False, "Not available in this version.", []),
+    OptimizationOption("vllm", "vLLM quantization", False, "Not available in this version.", []),
+]
+
+
+def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
+    """The options for a model, or in general. Raises `NotFound`."""
+    card = _card(pool, model_id) if model_id is not None else {}
+    needed = memory_needed_gib(int(card.get("total_bytes") or 0))
+    gpus = _gpus()
+    return DeployOptions(
+        terms=TermsView(terms.VERSION, terms.TEXT, terms.SHA256),
+        servers=[_local_server(needed, gpus)],
+        defaults=from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
+        optimizations=_OPTIMIZATIONS,
+    )
+
+
+def memory_needed_gib(weights_bytes: int) -> float:
+    """A replica's memory in GiB, to the next half: weights with working space, and the engine."""
+    return math.ceil((weights_bytes / GIB * _WEIGHTS_FACTOR + _ENGINE_GIB) * 2) / 2
+
+
+def _card(pool: Pool, model_id: UUID) -> dict[str, Any]:
+    with pool.connection() as connection:
+        row = connection.execute(
+            "SELECT card FROM gallery.models WHERE model_id = %s", (model_id,)
+        ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no model {model_id}.", remedy="Check the id, or reload the list.")
+    card: dict[str, Any] = row["card"] or {}
+    return card
+
+
+def _defaults(card: dict[str, Any], needed: float, *, on_gpu: bool) -> DeployConfiguration:
+    context = card.get("context_length")
+    arguments = {"max_model_len": str(min(context, _LARGEST_DEFAULT_CONTEXT))} if context else {}
+    return DeployConfiguration(
+        hardware=Hardware(
+            accelerator="gpu" if on_gpu else "cpu",
+            accelerator_count=1 if on_gpu else 0,
+            memory_gib=needed,
+        ),
+        engine_arguments=arguments,
+    )
+
+
+def _local_server(needed: float, gpus: list[GpuView]) -> ServerView:
+    memory = round(psutil.virtual_memory().total / GIB, 1)
+    available = max((gpu.memory_gib for gpu in gpus), default=memory)
+    fits = needed <= available
+    where = "its largest GPU" if gpus else "it"
+    return ServerView(
+        name="local",
+        accelerator="gpu" if gpus else "cpu",
+        cpu_count=psutil.cpu_count() or 1,
+        memory_gib=memory,
+        gpus=gpus,
+        fits=fits,
+        reason=None
+        if fits
+        else f"The model needs about {needed:g} GiB, and {where} has {available:g} GiB.",
+    )
+
+
+def _gpus() -> list[GpuView]:
+    """What the driver's own tool says; none where there is no driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line.rpartition(",") for line in answer.stdout.splitlines() if "," in line]
+    return [GpuView(name.strip(), round(int(mib) / 1024, 1)) for name, _, mib in lines]
