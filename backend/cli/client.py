@@ -124,8 +124,12 @@ def refuse(response: httpx.Response) -> NoReturn:
     except (ValueError, KeyError, AttributeError):
         fail(f"the platform answered {response.status_code} {response.reason_phrase}")
     fields = "".join(
-        f"\n  {each.get('field')}: {each.get('message')}" for each in problem.get("errors") or []
+        f"\n  {each.get('field')}: {each.get('message')}"
+        for each in problem.get("errors") or []
+        if each.get("message") != detail
     )
+    if response.is_server_error and (correlation := problem.get("correlationId")):
+        fields += f"\n  correlation id: {correlation}"
     remedy = problem.get("remedy")
     if response.status_code == httpx.codes.UNAUTHORIZED and not remedy:
         remedy = "run `loggia login` again: the token is unknown or was revoked"

@@ -121,7 +121,8 @@ def apply_changes(configuration: dict[str, Any], changes: list[str]) -> dict[str
             if not isinstance(inner, dict):
                 fail(f"--set {path!r}: {folder} holds a single value")
             place = inner
-        place[_known(place, last, path, free=free)] = _value(text)
+        # An engine's own arguments are text, whatever they look like.
+        place[_known(place, last, path, free=free)] = text if free else _value(text)
     return changed
 
 

@@ -8,12 +8,13 @@ then what follows the event store, then the broker and the store itself.
 import asyncio
 import contextlib
 import http.client
-import os
 import signal
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from backend.embedded import postgres
@@ -257,8 +258,21 @@ def supervise(settings: Settings, children: Sequence[Child], preparation: Prepar
 
     Raises EmbeddedError when it cannot be brought up, after everything started has been stopped.
     """
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(settings.data / "run"))
+    _require_writable(settings.data)
     return asyncio.run(_supervise(settings, children, preparation))
+
+
+def _require_writable(folder: Path) -> None:
+    """Make the data folder. Raises EmbeddedError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise EmbeddedError(
+            f"nothing can be written to {folder}: {error.strerror}",
+            "change its owner or free some space, or name another folder in LOGGIA_DATA_DIR",
+        ) from None
 
 
 async def _supervise(

@@ -148,7 +148,7 @@ def test_the_stored_login_is_private_and_the_environment_wins(
         ("parameters.temperature=0.2", ("parameters", "temperature"), 0.2),
         ("scaling.min_replicas=2", ("scaling", "minReplicas"), 2),
         ('parameters.stop=["END"]', ("parameters", "stop"), ["END"]),
-        ("engine_arguments.max_model_len=256", ("engineArguments", "max_model_len"), 256),
+        ("engine_arguments.max_model_len=256", ("engineArguments", "max_model_len"), "256"),
         ("engineArguments.dtype=bfloat16", ("engineArguments", "dtype"), "bfloat16"),
     ],
 )

@@ -275,6 +275,14 @@ def test_two_settings_with_one_port_are_refused(platform: Launch) -> None:
     assert "LOGGIA_PORT and LOGGIA_GATEWAY_PORT are both" in running.output
 
 
+def test_a_data_folder_that_cannot_be_written_is_named(platform: Launch) -> None:
+    running = platform(LOGGIA_DATA_DIR="/dev/null/data")
+    running.launch()
+    assert running.wait(seconds=60) == 1
+    assert "nothing can be written to /dev/null/data" in running.output
+    assert "Traceback" not in running.output
+
+
 def test_a_named_server_is_used_instead_of_an_embedded_one(platform: Launch, postgres: str) -> None:
     running = platform(LOGGIA_POSTGRES_DSN=postgres)
     running.start()
