@@ -24,7 +24,7 @@ from workers.serving.launcher import LocalProcesses
 from workers.serving.reconciler import Patience
 from workers.serving.records import Records
 from workers.serving.replicas import Replicas
-from workers.serving.targets import EVENT_TYPES, Targets, note_event
+from workers.serving.targets import EVENT_TYPES, Targets, note_events
 from workers.serving.worker import ServingWorker
 
 PLACES: dict[type[Any], tuple[str, ...]] = {
@@ -83,9 +83,8 @@ def main() -> None:
 
         def follow() -> None:
             for batch in EventFeed(store, settings.dsn).follow(0, stop, EVENT_TYPES):
-                for stored in batch:
-                    with pool.connection() as connection, connection.transaction():
-                        note_event(connection.cursor(), stored.public)
+                with pool.connection() as connection, connection.transaction():
+                    note_events(connection.cursor(), [stored.public for stored in batch])
 
         threading.Thread(target=follow, daemon=True).start()
         worker = ServingWorker(settings, pool, {"vllm": EngineDouble()}, patience=PATIENCE)

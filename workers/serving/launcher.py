@@ -97,36 +97,21 @@ class LocalProcesses:
         port: int,
     ) -> None:
         """Starts the engine, unless it runs already. Raises `OSError`."""
-        if self.find(replica_id, search=True).running:
+        if self.find(replica_id).running:
             return
-        folder = self._folders / str(replica_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
-        }
-        with (folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                list(command.arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env={**inherited, **command.environment, _REPLICA: str(replica_id)},
-                start_new_session=True,
+        # A worker that died before it wrote the record has left the engine behind.
+        pid = self._orphan(replica_id) or self._spawn(command, replica_id)
+        self._write(
+            RunRecord(
+                pid=pid,
+                create_time=_create_time(pid),
+                replica_id=replica_id,
+                deployment_id=deployment_id,
+                model_id=model_id,
+                revision=revision,
+                port=port,
             )
-        self._children[replica_id] = process
-        record = RunRecord(
-            pid=process.pid,
-            create_time=_create_time(process.pid),
-            replica_id=replica_id,
-            deployment_id=deployment_id,
-            model_id=model_id,
-            revision=revision,
-            port=port,
         )
-        self._write(record)
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:
         """Whether the engine runs. `search` also looks for one whose record was never written."""
@@ -177,6 +162,34 @@ class LocalProcesses:
         folders.sort(key=lambda f: f.stat().st_mtime, reverse=True)
         for folder in folders[_KEPT_FOLDERS:]:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _orphan(self, replica_id: UUID) -> int | None:
+        members = _members(replica_id, None)
+        leader = next((process for process in members if process.pid == _sid(process)), None)
+        if leader is None and members:
+            self.stop(replica_id)
+        return leader.pid if leader else None
+
+    def _spawn(self, command: Command, replica_id: UUID) -> int:
+        folder = self._folders / str(replica_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+        }
+        with (folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                list(command.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**inherited, **command.environment, _REPLICA: str(replica_id)},
+                start_new_session=True,
+            )
+        self._children[replica_id] = process
+        return process.pid
 
     def _record_path(self, replica_id: UUID) -> Path:
         return self._records / f"{replica_id}.json"

@@ -7,7 +7,7 @@ record it writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,25 +22,30 @@ from backend.infra.postgres import Pool
 EVENT_TYPES = ("DeploymentRequested", "DeploymentStopRequested", "ModelDeleted")
 
 
-def note_event(cursor: Cursor[DictRow], event: PublicEvent) -> None:
-    """Opens the deployment's target; an event seen before changes nothing."""
-    if event.type not in EVENT_TYPES or event.model_id is None:
-        return
-    model_id = UUID(str(event.model_id))
-    cursor.execute(
-        "INSERT INTO loggia.serving_targets AS t "
-        "(deployment_id, model_id, position, correlation_id, event_id) "
-        "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (deployment_id) DO UPDATE "
-        "SET position = EXCLUDED.position, correlation_id = EXCLUDED.correlation_id, "
-        "event_id = EXCLUDED.event_id, settled = false WHERE t.position < EXCLUDED.position",
-        (
-            Deployment.create_id(model_id),
-            model_id,
-            event.position,
-            event.correlation_id,
-            event.event_id,
-        ),
-    )
+def note_events(cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
+    """Opens the targets of deployments that changed; an event seen before changes nothing."""
+    for event in events:
+        if event.type in EVENT_TYPES and event.model_id is not None:
+            model_id = UUID(event.model_id)
+            cursor.execute(
+                _NOTE,
+                (
+                    Deployment.create_id(model_id),
+                    model_id,
+                    event.position,
+                    event.correlation_id,
+                    event.event_id,
+                ),
+            )
+
+
+_NOTE = (
+    "INSERT INTO loggia.serving_targets AS t "
+    "(deployment_id, model_id, position, correlation_id, event_id) "
+    "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (deployment_id) DO UPDATE "
+    "SET position = EXCLUDED.position, correlation_id = EXCLUDED.correlation_id, "
+    "event_id = EXCLUDED.event_id, settled = false WHERE t.position < EXCLUDED.position"
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""The role `work deploy`."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from backend.infra.consumer import Consumer
+from backend.infra.logging import get_logger
+from backend.infra.postgres import open_pool
+from backend.infra.settings import Settings
+from workers.serving.engines import engines
+from workers.serving.targets import note_events
+from workers.serving.worker import ServingWorker
+
+CONSUMER = "serving"
+_PREDECESSOR_SECONDS = 30
+_POLL_SECONDS = 0.2
+_log = get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Looks after deployments until SIGTERM or SIGINT. Raises `RuntimeError` where another does."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _only_one(settings, stop), open_pool(settings) as pool:
+        consumer = Consumer(settings, pool, CONSUMER, note_events)
+        thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer")
+        thread.start()
+        try:
+            ServingWorker(settings, pool, engines()).run(stop)
+        finally:
+            stop.set()
+            thread.join()
+
+
+@contextmanager
+def _only_one(settings: Settings, stop: threading.Event) -> Iterator[None]:
+    """One worker for each data directory: engines found there are its own.
+
+    The lock ends with its process, however that ends, so that a successor waits only for one
+    that is still stopping.
+    """
+    path = settings.data / "run" / "work-deploy.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        for _ in range(int(_PREDECESSOR_SECONDS / _POLL_SECONDS)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop.wait(_POLL_SECONDS):
+                    raise SystemExit(0) from None
+        else:
+            raise RuntimeError(
+                f"another deploy worker uses {settings.data}; stop it, or set LOGGIA_DATA_DIR"
+            )
+        yield
