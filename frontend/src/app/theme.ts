@@ -6,6 +6,7 @@ import {
   createTheme,
   Menu,
   Modal,
+  Notification,
   Tooltip,
   type MantineColorsTuple,
 } from '@mantine/core';
@@ -62,6 +63,7 @@ export const theme = createTheme({
         transitionProps: { transition: 'pop', duration: 140 },
       },
     }),
+    Notification: Notification.extend({ defaultProps: { closeButtonProps: { 'aria-label': 'Dismiss' } } }),
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, events: { hover: true, focus: true, touch: false } } }),
   },
 });

@@ -30,7 +30,7 @@ const SEARCH_DELAY_MS = 250;
 export default function GalleryPage() {
   const search = route.useSearch({ select: gallerySearch, structuralSharing: true });
   const navigate = route.useNavigate();
-  const wide = useMediaQuery('(min-width: 56em)', true, { getInitialValueInEffect: false });
+  const wide = useMediaQuery('(min-width: 62em)', true, { getInitialValueInEffect: false });
   const [filtersOpen, filters] = useDisclosure(false);
   const [editing, setEditing] = useState<ModelSummary | null>(null);
   const gallery = useGallery(search);

@@ -119,7 +119,7 @@ export function ModelMenu({ model, onEdit }: ModelMenuProps) {
           </ActionMenuItem>
         )}
         <ActionMenuItem
-          color="red"
+          danger
           leftSection={<IconTrash size={17} aria-hidden />}
           disabledReason={reason('delete')}
           onClick={() =>

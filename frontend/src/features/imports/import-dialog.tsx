@@ -17,7 +17,11 @@ interface ImportDialogProps {
 export function ImportDialog({ opened, kind, onClose }: ImportDialogProps) {
   const narrow = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
   const [uploadKey, setUploadKey] = useState<string | null>(null);
-  const item = useUploads().find(({ key }) => key === uploadKey);
+  const running = useUploads().find(({ key }) => key === uploadKey);
+  // A complete upload leaves the list after a while; the dialog goes on showing how it ended.
+  const [last, setLast] = useState(running);
+  if (running !== undefined && running !== last) setLast(running);
+  const item = uploadKey === null ? undefined : (running ?? last);
 
   return (
     <Modal

@@ -41,6 +41,8 @@ interface Running {
 
 const CHUNK_BYTES = 16 * 1024 * 1024;
 const RETRY_DELAYS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+/** How long a complete upload stays in the list (ms). */
+const COMPLETE_SHOWN_MS = 12_000;
 /** The tus status for a piece whose checksum did not match: worth sending again. */
 const CHECKSUM_MISMATCH = 460;
 
@@ -225,6 +227,8 @@ export class UploadManager {
     if (running.record?.modelId != null) dropRecord(running.record.uploadId);
     if (running.item.modelId !== null) telemetryStore.finish(running.item.modelId);
     this.#update(running, { status: 'complete', done: running.item.size });
+    // From here on, the gallery and the notifications tell how it goes on.
+    setTimeout(() => running.item.status === 'complete' && this.#forget(running), COMPLETE_SHOWN_MS);
   }
 
   async #failed(running: Running, error: Error): Promise<void> {

@@ -15,7 +15,7 @@ export function UploadProgress({ item, compact = false }: { item: UploadItem; co
         rate: measured?.rate ?? null,
         remaining: measured?.remaining ?? null,
       }}
-      paused={item.status !== 'uploading' && item.status !== 'starting'}
+      paused={item.status === 'paused' || item.status === 'needs_file' || item.status === 'failed'}
       compact={compact}
     />
   );

@@ -103,7 +103,7 @@ export function ModelActions({ model, deployment }: ModelActionsProps) {
             </ActionMenuItem>
           )}
           <ActionMenuItem
-            color="red"
+            danger
             leftSection={<IconTrash size={16} aria-hidden />}
             disabledReason={refusal(model.actions, 'delete')}
             onClick={() =>
