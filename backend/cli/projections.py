@@ -6,7 +6,7 @@ the entry point `operations` of the group `loggia.projections`.
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NoReturn, Protocol
 
 import typer
 
@@ -24,9 +24,10 @@ class Operations(Protocol):
     """What the projections package offers (a module with these functions).
 
     `status` has a row for each projection: `name`, `description`, `position` (the last event in
-    it), `lag` (events it is behind) and `state`. `rebuild` builds a projection anew beside the live
-    one and swaps it in; it tells `progress` (position, last position) and raises KeyError for an
-    unknown name.
+    it), `lag` (events it is behind), `parked` (events that could not be applied) and `state`.
+    `rebuild` builds a projection anew beside the live one and swaps it in; it tells `progress`
+    (position, last position). `redrive` applies parked events again and returns how many are left.
+    Both raise KeyError for an unknown name.
     """
 
     def status(self, settings: Settings) -> list[dict[str, Any]]: ...
@@ -34,6 +35,8 @@ class Operations(Protocol):
     def rebuild(
         self, settings: Settings, name: str, progress: Callable[[int, int], None]
     ) -> dict[str, Any]: ...
+
+    def redrive(self, settings: Settings, name: str) -> int: ...
 
 
 def register(app: typer.Typer) -> None:
@@ -63,8 +66,11 @@ def status(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     print_table(
-        ["NAME", "STATE", "POSITION", "BEHIND"],
-        [[row["name"], row["state"], row["position"], row["lag"]] for row in rows],
+        ["NAME", "STATE", "POSITION", "BEHIND", "PARKED"],
+        [
+            [row["name"], row["state"], row["position"], row["lag"], row.get("parked", 0)]
+            for row in rows
+        ],
         empty="no projections",
     )
 
@@ -93,9 +99,35 @@ def rebuild(
                 settings, name, lambda done, total: bar.update(task, completed=done, total=total)
             )
         except KeyError:
-            known = ", ".join(row["name"] for row in operations.status(settings))
-            fail(f"there is no projection named {name!r}", f"there is: {known}")
+            _unknown(operations, settings, name)
     print_json(result) if as_json else print(f"{name} was rebuilt")
+
+
+@projections.command()
+def redrive(
+    name: Annotated[str, typer.Argument(help="The projection's name.")], as_json: AsJson = False
+) -> None:
+    """Apply the events that a read model had to park again, in their order."""
+    settings = settings_or_fail()
+    operations = _operations()
+    try:
+        left = operations.redrive(settings, name)
+    except KeyError:
+        _unknown(operations, settings, name)
+    if as_json:
+        print_json({"name": name, "parked": left})
+    elif not left:
+        print(f"nothing of {name} is parked any more")
+    if left:
+        fail(
+            f"{left} events of {name} still cannot be applied",
+            "`loggia projections status` and the log of `loggia project` say more",
+        )
+
+
+def _unknown(operations: Operations, settings: Settings, name: str) -> NoReturn:
+    known = ", ".join(row["name"] for row in operations.status(settings))
+    fail(f"there is no projection named {name!r}", f"there is: {known}")
 
 
 def _operations() -> Operations:
