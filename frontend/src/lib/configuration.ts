@@ -1,4 +1,5 @@
 import type { DeployConfiguration } from './api/types';
+import { formatNumber } from './format';
 
 export type ConfigurationSection = 'optimization' | 'parameters' | 'scaling' | 'hardware' | 'engine';
 
@@ -84,6 +85,14 @@ export const NUMBER_FIELDS: Record<NumberPath, NumberField> = {
     min: 0.5, max: 4096, step: 0.5, integer: false, unit: 'GiB',
   },
 };
+
+/** The accepted values as a sentence. */
+export function limitsText(path: NumberPath): string {
+  const { min, max, unit } = NUMBER_FIELDS[path];
+  const end = unit === undefined ? '.' : ` ${unit}.`;
+  const [least, most] = [formatNumber(path === 'parameters.topK' ? 1 : min), formatNumber(max)];
+  return `${least} to ${most}${end}`;
+}
 
 export const MAX_STOP_SEQUENCES = 4;
 export const MAX_STOP_LENGTH = 64;

@@ -1,5 +1,5 @@
 import { NumberInput } from '@mantine/core';
-import { NUMBER_FIELDS, type NumberPath } from '@/lib/configuration';
+import { limitsText, NUMBER_FIELDS, type NumberPath } from '@/lib/configuration';
 import type { StepProps } from './wizard';
 
 type NumberFieldProps = Pick<StepProps, 'draft' | 'onChange' | 'problems'> & { path: NumberPath; max?: number };
@@ -12,7 +12,7 @@ export function NumberField({ draft, onChange, problems, path, max }: NumberFiel
   return (
     <NumberInput
       label={label}
-      description={explanation}
+      description={`${explanation} ${limitsText(path)}`}
       inputWrapperOrder={['label', 'input', 'description', 'error']}
       min={min}
       max={max ?? field.max}

@@ -1,7 +1,8 @@
-import { Button, Group, Stepper } from '@mantine/core';
+import { Alert, Button, Group, Stepper } from '@mantine/core';
 import { useNavigate } from '@tanstack/react-router';
 import { useRef, useState } from 'react';
 import { ProblemAlert } from '@/components/problem-alert';
+import type { ApiProblem } from '@/lib/api/client';
 import type { Deployment, DeployConfiguration, DeployOptions, HistoryEntry, ModelDetail } from '@/lib/api/types';
 import { useCommand } from '@/lib/commands';
 import { problemPath } from '@/lib/configuration';
@@ -163,7 +164,12 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
         {STEPS[active]?.title}
       </h2>
 
-      {deploy.error && (
+      {deploy.error && fieldsOnly(deploy.error) && (
+        <Alert color="red" role="alert" mb="lg" title="The server did not accept this configuration">
+          The fields that it names are marked. Change them, then go on to the review again.
+        </Alert>
+      )}
+      {deploy.error && !fieldsOnly(deploy.error) && (
         <ProblemAlert problem={deploy.error} mb="lg" {...(deploy.error.transient && { onRetry: submit })} />
       )}
 
@@ -206,6 +212,11 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
       </Group>
     </div>
   );
+}
+
+/** True when every complaint is shown at its field, so that it need not be said twice. */
+function fieldsOnly({ errors }: ApiProblem): boolean {
+  return errors.length > 0 && errors.every(({ field }) => stepOf(problemPath(field)) !== 'review');
 }
 
 /** Drops the server's words about values that are no longer what the server saw. */

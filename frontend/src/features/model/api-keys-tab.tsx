@@ -1,4 +1,4 @@
-import { Button, Skeleton, Table } from '@mantine/core';
+import { Button, Skeleton } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { IconPlus } from '@tabler/icons-react';
 import { useState } from 'react';
@@ -45,25 +45,11 @@ export function ApiKeysTab({ model }: { model: ModelDetail }) {
             An application needs a key to call the endpoint of {model.name}.
           </EmptyState>
         ) : (
-          <Table.ScrollContainer minWidth={680} type="native">
-            <Table className={classes.table} verticalSpacing={10} horizontalSpacing={20}>
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th>Name</Table.Th>
-                  <Table.Th>Begins with</Table.Th>
-                  <Table.Th>State</Table.Th>
-                  <Table.Th>Created</Table.Th>
-                  <Table.Th>Limit</Table.Th>
-                  <Table.Th aria-label="Actions" />
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {keys.data.items.map((key) => (
-                  <Key key={key.id} modelId={model.id} apiKey={key} />
-                ))}
-              </Table.Tbody>
-            </Table>
-          </Table.ScrollContainer>
+          <ul className={classes.keys}>
+            {keys.data.items.map((key) => (
+              <Key key={key.id} modelId={model.id} apiKey={key} />
+            ))}
+          </ul>
         )}
       </Panel>
       <ApiKeyDialog model={model} opened={creating} onClose={() => setCreating(false)} />
@@ -78,38 +64,42 @@ function Key({ modelId, apiKey }: { modelId: string; apiKey: ApiKeyItem }) {
     accepted: `Key "${apiKey.name}" revoked`,
   });
   return (
-    <Table.Tr data-ended={hasEnded(apiKey)}>
-      <Table.Td className={classes.name}>{apiKey.name}</Table.Td>
-      <Table.Td>
-        <code>{apiKey.prefix}…</code>
-      </Table.Td>
-      <Table.Td>
-        <KeyState apiKey={apiKey} />
-      </Table.Td>
-      <Table.Td>
-        <RelativeTime time={apiKey.createdAt} />
-      </Table.Td>
-      <Table.Td>{apiKey.requestsPerMinute === null ? 'None' : `${formatNumber(apiKey.requestsPerMinute)} / min`}</Table.Td>
-      <Table.Td className={classes.action}>
-        {apiKey.revokedAt === null && (
-          <ConfirmButton
-            variant="subtle"
-            color="red"
-            size="xs"
-            loading={revoke.isPending}
-            confirmation={{
-              title: `Revoke the key "${apiKey.name}"?`,
-              message: 'Whatever uses it is refused within two seconds. A revoked key cannot be brought back.',
-              confirmLabel: 'Revoke key',
-              danger: true,
-              onConfirm: () => revoke.mutate(),
-            }}
-          >
-            Revoke
-          </ConfirmButton>
-        )}
-      </Table.Td>
-    </Table.Tr>
+    <li className={classes.key} data-ended={hasEnded(apiKey)}>
+      <div className={classes.words}>
+        <h3 className={classes.name}>{apiKey.name}</h3>
+        <p className={classes.meta}>
+          <code>{apiKey.prefix}…</code>
+          <span>
+            <KeyState apiKey={apiKey} />
+          </span>
+          <span>
+            Created <RelativeTime time={apiKey.createdAt} />
+          </span>
+          <span>
+            {apiKey.requestsPerMinute === null
+              ? 'No limit'
+              : `At most ${formatNumber(apiKey.requestsPerMinute)} requests a minute`}
+          </span>
+        </p>
+      </div>
+      {apiKey.revokedAt === null && (
+        <ConfirmButton
+          variant="default"
+          size="xs"
+          aria-label={`Revoke ${apiKey.name}`}
+          loading={revoke.isPending}
+          confirmation={{
+            title: `Revoke the key "${apiKey.name}"?`,
+            message: 'Whatever uses it is refused within two seconds. A revoked key cannot be brought back.',
+            confirmLabel: 'Revoke key',
+            danger: true,
+            onConfirm: () => revoke.mutate(),
+          }}
+        >
+          Revoke
+        </ConfirmButton>
+      )}
+    </li>
   );
 }
 

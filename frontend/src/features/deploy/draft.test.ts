@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import type { DeployConfiguration, DeployOptions } from '@/lib/api/types';
+import { configurationOf, draftOf, draftProblems, stepOf, type Draft } from './draft';
+
+const base: DeployConfiguration = {
+  schemaVersion: 1,
+  engine: 'vllm',
+  optimization: { method: 'skip', quantization: null },
+  parameters: { temperature: 1, maxTokens: 256, topP: 1, topK: -1, stop: ['END'], batchSize: 8 },
+  scaling: { minReplicas: 1, maxReplicas: 2, scaleUpDelaySeconds: 30, scaleDownDelaySeconds: 300 },
+  hardware: { server: 'local', accelerator: 'cpu', acceleratorCount: 0, memoryGib: 4 },
+  engineArguments: { max_model_len: '256' },
+};
+
+const options: Pick<DeployOptions, 'servers' | 'optimizations'> = {
+  servers: [
+    { name: 'local', accelerator: 'cpu', cpuCount: 2, memoryGib: 16, gpus: [], fits: true, reason: null },
+    { name: 'small', accelerator: 'cpu', cpuCount: 1, memoryGib: 1, gpus: [], fits: false, reason: 'It has 1 GiB.' },
+    {
+      name: 'gpu', accelerator: 'gpu', cpuCount: 8, memoryGib: 64, fits: true, reason: null,
+      gpus: [{ name: 'A', memoryGib: 24 }, { name: 'A', memoryGib: 24 }],
+    },
+  ],
+  optimizations: [
+    { method: 'skip', label: 'Skip', available: true, reason: null, quantizations: [] },
+    { method: 'vllm', label: 'vLLM', available: false, reason: 'Not on a CPU.', quantizations: ['awq'] },
+  ],
+};
+
+function problems(part: Partial<Draft>) {
+  return draftProblems({ ...draftOf(base), ...part }, options);
+}
+
+function withNumbers(numbers: Partial<Draft['numbers']>) {
+  return problems({ numbers: { ...draftOf(base).numbers, ...numbers } });
+}
+
+describe('a draft', () => {
+  it('becomes the configuration it was made of', () => {
+    expect(configurationOf(draftOf(base), base)).toEqual(base);
+  });
+
+  it('leaves out rows of engine arguments that were never filled in', () => {
+    const draft = draftOf(base);
+    draft.engineArguments.push({ id: 'new', name: ' ', value: '' });
+    expect(configurationOf(draft, base).engineArguments).toEqual({ max_model_len: '256' });
+    expect(draftProblems(draft, options)).toEqual({});
+  });
+});
+
+describe('draftProblems', () => {
+  it('finds nothing wrong with a configuration that the server accepts', () => {
+    expect(problems({})).toEqual({});
+  });
+
+  it.each<[Partial<Draft['numbers']>, string]>([
+    [{ 'parameters.temperature': 2.1 }, 'parameters.temperature'],
+    [{ 'parameters.maxTokens': '' }, 'parameters.maxTokens'],
+    [{ 'parameters.maxTokens': 1.5 }, 'parameters.maxTokens'],
+    [{ 'parameters.topK': 0 }, 'parameters.topK'],
+    [{ 'parameters.topP': 0 }, 'parameters.topP'],
+    [{ 'scaling.minReplicas': 3 }, 'scaling.minReplicas'],
+    [{ 'hardware.memoryGib': 17 }, 'hardware.memoryGib'],
+  ])('marks the field of %o', (numbers, path) => {
+    expect(Object.keys(withNumbers(numbers))).toEqual([path]);
+  });
+
+  it('accepts the limits themselves', () => {
+    expect(
+      withNumbers({ 'parameters.temperature': 0, 'parameters.topP': 0.01, 'parameters.topK': 1, 'scaling.minReplicas': 2 }),
+    ).toEqual({});
+  });
+
+  it('says why a server or an optimization cannot be chosen', () => {
+    expect(problems({ hardware: { server: 'small', accelerator: 'cpu' } })).toEqual({ 'hardware.server': 'It has 1 GiB.' });
+    expect(problems({ optimization: { method: 'vllm', quantization: 'awq' } })).toEqual({
+      'optimization.method': 'Not on a CPU.',
+    });
+  });
+
+  it('counts the memory of all GPUs that a replica gets, and no more GPUs than there are', () => {
+    const numbers = { ...draftOf(base).numbers, 'hardware.acceleratorCount': 2, 'hardware.memoryGib': 48 };
+    const hardware = { server: 'gpu', accelerator: 'gpu' } as const;
+    expect(problems({ hardware, numbers })).toEqual({});
+    expect(Object.keys(problems({ hardware, numbers: { ...numbers, 'hardware.acceleratorCount': 3 } }))).toEqual([
+      'hardware.acceleratorCount',
+    ]);
+  });
+
+  it('refuses argument names that are misspelt, doubled or set elsewhere', () => {
+    const found = problems({
+      engineArguments: [
+        { id: '1', name: '--max-model-len', value: '1' },
+        { id: '2', name: 'seed', value: '1' },
+        { id: '3', name: 'seed', value: '2' },
+        { id: '4', name: 'port', value: '80' },
+      ],
+    });
+    expect(Object.keys(found).sort()).toEqual([
+      'engineArguments.--max-model-len',
+      'engineArguments.port',
+      'engineArguments.seed',
+    ]);
+  });
+});
+
+describe('stepOf', () => {
+  it.each([
+    ['optimization.method', 'optimization'],
+    ['scaling.minReplicas', 'parameters'],
+    ['engineArguments.seed', 'parameters'],
+    ['hardware.server', 'hardware'],
+    ['engine', 'general'],
+    ['terms', 'review'],
+    ['reason', 'review'],
+  ])('finds %s on the step %s', (path, step) => {
+    expect(stepOf(path)).toBe(step);
+  });
+});
