@@ -65,7 +65,12 @@ class EventFeed:
         return events
 
     def follow(
-        self, after: int, stop: threading.Event, types: Sequence[str] | None = None
+        self,
+        after: int,
+        stop: threading.Event,
+        types: Sequence[str] | None = None,
+        *,
+        page: int = _PAGE,
     ) -> Iterator[list[StoredEvent]]:
         """Batches of events behind a position, for ever; an empty batch says 'up to date'.
 
@@ -76,11 +81,11 @@ class EventFeed:
                 with connect(self._dsn) as listener:
                     listener.execute(SQL("LISTEN {}").format(Identifier(TABLE)))
                     while not stop.is_set():
-                        batch = self.read_private(after, _PAGE, types)
+                        batch = self.read_private(after, page, types)
                         if batch:
                             after = batch[-1].public.position
                         yield batch
-                        if len(batch) < _PAGE:
+                        if len(batch) < page:
                             for _ in listener.notifies(timeout=_POLL_SECONDS, stop_after=1):
                                 pass
             except (

@@ -73,7 +73,9 @@ def ensure_topics(settings: Settings) -> None:
         admin.close()
 
 
-def producer(settings: Settings, *, client_id: str, linger_ms: int = 0) -> KafkaProducer:
+def producer(
+    settings: Settings, *, client_id: str, linger_ms: int = 0, batch_size: int = 16_384
+) -> KafkaProducer:
     """A producer that neither loses, nor repeats, nor reorders within its own lifetime."""
     return KafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
@@ -81,6 +83,7 @@ def producer(settings: Settings, *, client_id: str, linger_ms: int = 0) -> Kafka
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
+        batch_size=batch_size,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         delivery_timeout_ms=20_000,
         max_block_ms=_REQUEST_TIMEOUT_MS,

@@ -43,7 +43,7 @@ def configure_logging(role: str) -> None:
         stream=sys.stdout, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     # kafka-python reports every retry as an error; the callers say what matters.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

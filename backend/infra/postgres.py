@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ Pool = ConnectionPool[psycopg.Connection[DictRow]]
 # A statement that runs longer than this is a fault, not patience.
 STATEMENT_TIMEOUT_MS = 30_000
 _MIGRATION_LOCK = "migrations"
+
+SILENCE_SECONDS = 5
+LOCK_POLL_SECONDS = 0.2
 
 
 def connect(dsn: str, *, autocommit: bool = True, **options: Any) -> psycopg.Connection[DictRow]:
@@ -128,3 +132,32 @@ def _locked(connection: psycopg.Connection[DictRow], name: str) -> Iterator[None
         yield
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s)", (lock_number(name),))
+
+
+class Exclusive:
+    """The named lock on a connection of its own; PostgreSQL frees it when its holder falls silent.
+
+    Who holds it must call `confirm()` at least every few seconds. A process that was paused for
+    longer finds its session ended, and somebody else may hold the lock by then.
+    """
+
+    def __init__(self, dsn: str, name: str) -> None:
+        self.connection = connect(dsn)
+        self.connection.execute(f"SET idle_session_timeout = '{SILENCE_SECONDS}s'")
+        self._name = name
+
+    def acquire(self, stop: threading.Event) -> bool:
+        """Waits until the lock is free; False where `stop` was set before."""
+        while not stop.is_set():
+            if try_lock(self.connection, self._name):
+                return True
+            stop.wait(LOCK_POLL_SECONDS)
+        return False
+
+    def confirm(self) -> None:
+        """Raises `psycopg.OperationalError` where the lock is lost."""
+        self.connection.execute("SELECT 1")
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self.connection.close()

@@ -1,0 +1,2 @@
+-- Search by any part of a name.
+CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public;
