@@ -144,6 +144,8 @@ def _run(name: str, wait: float, *, broker: bool = False) -> None:
         if broker:
             _wait_for_broker(settings.bootstrap_servers, deadline)
         body(settings)
+    except typer.Exit:
+        raise
     except Exception as error:
         get_logger("backend.cli.roles").exception("the role ended with an error", error=repr(error))
         raise typer.Exit(FAILED) from None
