@@ -8,20 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from backend.application.commands import CommandContext, CommandRunner
-from backend.application.models import Models
+from backend.application.commands import CommandContext
 from backend.application.store import EventStore
 from backend.domain.model import Model
-from backend.infra.jobs import Jobs, enqueue
-from backend.infra.object_store import ObjectStore
+from backend.infra.jobs import enqueue
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import Telemetry
-from backend.infra.uploads import Part, Uploads, part_path
-from workers.importing.archive import ArchiveLimits
+from backend.infra.uploads import Part, part_path
 from workers.importing.executor import Executor
-from workers.importing.job import Workplace
-from workers.importing.residue import IMPORT, Residue
+from workers.importing.residue import IMPORT
+from workers.importing.service import workplace
 
 
 class RecordedTelemetry:
@@ -41,24 +38,13 @@ class Site:
         self.settings = settings
         self.pool = open_pool(settings, size=6)
         self.events = EventStore(settings)
-        self.store = ObjectStore.from_settings(settings)
         self.telemetry = RecordedTelemetry()
-        self.jobs = Jobs(self.pool, lease_seconds=settings.job_lease_seconds)
-        self.uploads = Uploads(self.pool)
-        self.models = Models(CommandRunner(self.events, b"k" * 32))
         self.stop = threading.Event()
-        self.place = Workplace(
-            pool=self.pool,
-            events=self.events,
-            models=self.models,
-            store=self.store,
-            jobs=self.jobs,
-            uploads=self.uploads,
-            residue=Residue(self.pool, self.store, self.jobs, self.uploads),
-            telemetry=self.telemetry,  # type: ignore[arg-type]
-            limits=ArchiveLimits(),
-            lease_seconds=settings.job_lease_seconds,
-        )
+        self.place = workplace(settings, self.pool, self.events, self.telemetry)  # type: ignore[arg-type]
+        self.jobs = self.place.jobs
+        self.uploads = self.place.uploads
+        self.models = self.place.models
+        self.store = self.place.store
 
     def close(self) -> None:
         self.stop.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from psycopg import Cursor
@@ -14,24 +15,27 @@ from workers.importing.residue import CLEANUP, IMPORT
 CONSUMER = "import-dispatcher"
 
 
-def handle(cursor: Cursor[DictRow], event: PublicEvent) -> None:
-    """Turns one event into a job or a cancellation, in the transaction of the consumer's progress.
+def handle(cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
+    """Turns events into jobs and cancellations, in the transaction of the consumer's progress.
 
     An event that comes twice finds its job there already: the job has the event's id.
     """
-    if event.type in {"ModelArchiveReceived", "ModelImportRetried"}:
-        _enqueue(cursor, IMPORT, event)
-    elif event.type in {"ModelImportCancelled", "ModelDeleted"}:
-        request_cancellation(cursor, kind=IMPORT, model_id=UUID(event.model_id))
-        _enqueue(cursor, CLEANUP, event)
+    for event in events:
+        if event.model_id is None:
+            continue
+        if event.type in {"ModelArchiveReceived", "ModelImportRetried"}:
+            _enqueue(cursor, IMPORT, event, UUID(event.model_id))
+        elif event.type in {"ModelImportCancelled", "ModelDeleted"}:
+            request_cancellation(cursor, kind=IMPORT, model_id=UUID(event.model_id))
+            _enqueue(cursor, CLEANUP, event, UUID(event.model_id))
 
 
-def _enqueue(cursor: Cursor[DictRow], kind: str, event: PublicEvent) -> None:
+def _enqueue(cursor: Cursor[DictRow], kind: str, event: PublicEvent, model_id: UUID) -> None:
     enqueue(
         cursor,
         kind=kind,
         job_id=UUID(event.event_id),
-        model_id=UUID(event.model_id),
+        model_id=model_id,
         payload={
             "event_id": event.event_id,
             "correlation_id": event.correlation_id,

@@ -7,8 +7,7 @@ is decided is in the model's events, and both are written only under this worker
 from __future__ import annotations
 
 import errno
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.errors import NotAllowed
 from backend.domain.model import Model, ModelState
+from backend.infra.failpoints import failpoint
 from backend.infra.jobs import Claim, Jobs, LeaseLost, fence
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
@@ -44,9 +44,6 @@ ACTOR = "worker:import"
 # A fault that comes back is recorded at this claim; a job that kills its workers, after so many.
 MOST_ATTEMPTS = 5
 _MOST_CLAIMS = 20
-_JOURNAL_SECONDS = 1.0
-# A file of this size is entered into the journal as soon as it is stored.
-_JOURNAL_BYTES = 8 << 20
 _UNDERWAY = {ModelState.IMPORTING, ModelState.VALIDATING}
 
 _log = get_logger(__name__)
@@ -77,7 +74,6 @@ class ImportJob:
         self._lease = lease
         self._journal = dict(claim.journal)
         self._journal.setdefault("files", {})
-        self._journal_at = time.monotonic()
         self._step = "extract"
 
     def run(self) -> None:
@@ -146,32 +142,34 @@ class ImportJob:
         known = self._journal["files"]
         done = sum(entry.size for entry in entries if entry.path in known)
         self._progress("extract", done, total, "bytes")
-        with BlobWriter(self._place.store) as writer:
-            for entry in entries:
-                if entry.path in known:
-                    continue
+        missing = [entry for entry in entries if entry.path not in known]
+        with BlobWriter(self._place.store, self._enter) as writer:
+            for entry in missing:
                 writer.add(entry.path, self._watched(entry, done, total))
                 done += entry.size
-                self._enter(writer.take_stored())
-        self._enter(writer.take_stored(), at_once=True)
         self._progress("extract", total, total, "bytes")
 
     def _watched(self, entry: ZipMember, done: int, total: int) -> Iterator[bytes]:
         for chunk in entry.chunks():
             self._lease.check()
+            failpoint("import.chunk")
             yield chunk
             done += len(chunk)
             self._progress("extract", done, total, "bytes")
 
-    def _enter(self, stored: list[StoredFile], *, at_once: bool = False) -> None:
-        """Enters stored files into the journal: large ones at once, small ones together."""
-        for file in stored:
+    def _enter(self, files: Sequence[StoredFile]) -> None:
+        """Enters files into the journal before they appear: none is ever unaccounted for.
+
+        One that did not appear after all is missed when the manifest is to be published.
+        """
+        for file in files:
             self._journal["files"][file.path] = [file.sha256, file.size]
-        due = time.monotonic() - self._journal_at > _JOURNAL_SECONDS
-        if at_once or due or any(file.size >= _JOURNAL_BYTES for file in stored):
-            self._lease.check()
-            self._place.jobs.write_journal(self._claim, self._journal)
-            self._journal_at = time.monotonic()
+        self._write_journal()
+
+    def _write_journal(self) -> None:
+        self._lease.check()
+        self._place.jobs.write_journal(self._claim, self._journal)
+        failpoint("import.journaled")
 
     def _published(self, entries: list[ZipMember], total: int) -> list[StoredFile]:
         """Writes the manifest and records that the files are stored."""
@@ -184,7 +182,7 @@ class ImportJob:
             ]
             text, digest = manifest(files)
             self._journal["manifest"] = digest
-            self._enter([], at_once=True)
+            self._write_journal()
             with place.residue.nothing_removed():
                 gone = {f.sha256 for f in files if not place.store.exists(blob_path(f.sha256))}
                 if not gone:
@@ -199,8 +197,10 @@ class ImportJob:
                         total_bytes=total,
                         fence=fence(self._claim),
                     )
+                    failpoint("import.files-recorded")
                     return files
-            # Another import that had the same content failed and took it away meanwhile.
+            # A worker died between entering and storing them, or another import that had the same
+            # content failed and took it away.
             self._journal["files"] = {
                 path: row for path, row in self._journal["files"].items() if row[0] not in gone
             }
@@ -215,6 +215,7 @@ class ImportJob:
         def on_check(check: Check) -> None:
             nonlocal done
             self._lease.check()
+            failpoint("import.checked")
             done += 1
             self._progress("validate", done, max(done, CHECKS), "steps", check.title)
 
@@ -238,7 +239,9 @@ class ImportJob:
     # -- ends ------------------------------------------------------------------------------------
 
     def _succeed(self, upload_id: UUID) -> None:
+        failpoint("import.ended")
         self._place.residue.discard_upload(upload_id)
+        failpoint("import.tidied")
         self._place.jobs.finish(self._claim)
         _log.info("imported", model_id=str(self._claim.model_id))
 
@@ -257,8 +260,10 @@ class ImportJob:
         except NotAllowed:
             self._give_up("cancelled")
             return
+        failpoint("import.ended")
         _log.info("refused", model_id=str(self._claim.model_id), code=refusal.code)
         self._place.residue.discard_files(self._claim, self._journal)
+        failpoint("import.tidied")
         state = "parked" if parked else "failed"
         self._place.jobs.finish(self._claim, state=state, error=parked or refusal.reason)
 

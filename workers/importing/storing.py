@@ -6,7 +6,7 @@ import hashlib
 import json
 import queue
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -15,6 +15,9 @@ from backend.infra.object_store import ObjectStore, StagedFile
 
 # Chunks of at most 256 KiB between reading and writing; bounds the memory.
 _QUEUE_CHUNKS = 64
+# Small files appear together, so that not each of them is an entry in the journal of its own.
+_BATCH_FILES = 64
+_BATCH_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,19 @@ class _Abandon:
 class BlobWriter:
     """Hashes in the caller's thread and writes in its own, in order, with bounded memory.
 
-    While one file is being synced to the disk, the next is already read and hashed. A file whose
-    content is in the store already is not written over.
+    While one file is synced to the disk, the next is already read and hashed. A file whose content
+    is in the store already is not written over. `before_storing` is called in the writing thread
+    with files that are complete but that nobody sees yet; when it returns, they appear. What it
+    raises is raised by `add`, and then they do not.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(
+        self, store: ObjectStore, before_storing: Callable[[Sequence[StoredFile]], None]
+    ) -> None:
         self._store = store
+        self._before_storing = before_storing
         self._queue: queue.Queue[bytes | StoredFile | _Abandon | None] = queue.Queue(_QUEUE_CHUNKS)
-        self._stored: queue.SimpleQueue[StoredFile] = queue.SimpleQueue()
+        self._complete: list[tuple[StagedFile, StoredFile]] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="blob-writer", daemon=True)
 
@@ -74,6 +82,9 @@ class BlobWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None:
+            # Whatever broke off the caller, nothing more shall appear.
+            self._error = self._error or error
         self._queue.put(None)
         self._thread.join()
         if error is None:
@@ -94,13 +105,6 @@ class BlobWriter:
             raise
         self._queue.put(StoredFile(path, digest.hexdigest(), size))
 
-    def take_stored(self) -> list[StoredFile]:
-        """The files that have been stored for good since the last call."""
-        stored = []
-        while not self._stored.empty():
-            stored.append(self._stored.get())
-        return stored
-
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
@@ -108,10 +112,8 @@ class BlobWriter:
     def _run(self) -> None:
         staged: StagedFile | None = None
         while (item := self._queue.get()) is not None:
-            if self._error is not None:
-                continue
             try:
-                if isinstance(item, _Abandon):
+                if isinstance(item, _Abandon) or self._error is not None:
                     if staged is not None:
                         staged.discard()
                         staged = None
@@ -120,24 +122,37 @@ class BlobWriter:
                     staged = self._store.stage()
                 if isinstance(item, bytes):
                     staged.write(item)
-                else:
-                    self._finish(staged, item)
-                    staged = None
+                    continue
+                self._complete.append((staged, item))
+                staged = None
+                if self._enough():
+                    self._store_complete()
             except BaseException as error:  # raised again in the caller's thread
-                self._error = error
-                if staged is not None:
-                    staged.discard()
-                    staged = None
-        if staged is not None:
-            staged.discard()
+                self._error = self._error or error
+        try:
+            if self._error is None:
+                self._store_complete()
+        except BaseException as error:  # raised again in the caller's thread
+            self._error = error
+        for unfinished in [file for file, _ in self._complete] + ([staged] if staged else []):
+            unfinished.discard()
 
-    def _finish(self, staged: StagedFile, file: StoredFile) -> None:
-        target = blob_path(file.sha256)
-        if self._store.exists(target):
-            staged.discard()
-        else:
-            staged.commit(target)
-        self._stored.put(file)
+    def _enough(self) -> bool:
+        size = sum(file.size for _, file in self._complete)
+        return size >= _BATCH_BYTES or len(self._complete) >= _BATCH_FILES
+
+    def _store_complete(self) -> None:
+        if not self._complete:
+            return
+        self._before_storing([file for _, file in self._complete])
+        while self._complete:
+            staged, file = self._complete[0]
+            target = blob_path(file.sha256)
+            if self._store.exists(target):
+                staged.discard()
+            else:
+                staged.commit(target)
+            del self._complete[0]
 
 
 class StoredModel:

@@ -1,0 +1,103 @@
+"""The import worker's process: turns events into jobs, carries them out, and sweeps."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, closing
+
+import psycopg
+from eventsourcing.persistence import PersistenceError
+from psycopg_pool import PoolTimeout
+
+from backend.application.commands import CommandRunner
+from backend.application.models import Models
+from backend.application.store import EventStore, StoreUnavailable
+from backend.embedded.readiness import announce_ready
+from backend.infra.consumer import Consumer
+from backend.infra.jobs import Jobs
+from backend.infra.logging import get_logger
+from backend.infra.object_store import ObjectStore
+from backend.infra.postgres import Pool, open_pool
+from backend.infra.settings import Settings
+from backend.infra.shutdown import stop_on_signals
+from backend.infra.telemetry import TelemetryPublisher
+from backend.infra.uploads import Uploads
+from workers.importing.archive import ArchiveLimits
+from workers.importing.dispatch import CONSUMER, handle
+from workers.importing.executor import Executor
+from workers.importing.job import Workplace
+from workers.importing.residue import Residue
+from workers.importing.sweep import sweep
+
+_SWEEP_SECONDS = 60.0
+
+_log = get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Works until the process is told to stop; unfinished jobs are given back."""
+    work(settings, stop_on_signals())
+
+
+def work(settings: Settings, stop: threading.Event) -> None:
+    """Works until `stop` is set."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(open_pool(settings))
+        events = stack.enter_context(closing(EventStore(settings)))
+        telemetry = stack.enter_context(
+            closing(TelemetryPublisher(settings, client_id="loggia-import"))
+        )
+        place = workplace(settings, pool, events, telemetry)
+        executor = Executor(place, dsn=settings.dsn, stop=stop)
+        dispatcher = threading.Thread(
+            target=_dispatch, args=(settings, pool, stop), name="dispatcher"
+        )
+        executor.start()
+        dispatcher.start()
+        announce_ready()
+        while not stop.is_set():
+            _sweep(place)
+            stop.wait(_SWEEP_SECONDS)
+        executor.join()
+        dispatcher.join()
+
+
+def _dispatch(settings: Settings, pool: Pool, stop: threading.Event) -> None:
+    """A process without its dispatcher would look alive and do nothing: end with it."""
+    try:
+        Consumer(settings, pool, CONSUMER, handle).run(stop)
+    finally:
+        stop.set()
+
+
+def workplace(
+    settings: Settings, pool: Pool, events: EventStore, telemetry: TelemetryPublisher
+) -> Workplace:
+    """What an import works with, as the settings say."""
+    store = ObjectStore.from_settings(settings)
+    jobs = Jobs(pool, lease_seconds=settings.job_lease_seconds)
+    uploads = Uploads(pool)
+    return Workplace(
+        pool=pool,
+        events=events,
+        models=Models(CommandRunner(events, settings.secret_key)),
+        store=store,
+        jobs=jobs,
+        uploads=uploads,
+        residue=Residue(pool, store, jobs, uploads),
+        telemetry=telemetry,
+        limits=ArchiveLimits(
+            max_entries=settings.import_max_entries,
+            max_depth=settings.import_max_depth,
+            max_total_bytes=settings.import_max_bytes,
+            max_ratio=settings.import_max_ratio,
+        ),
+        lease_seconds=settings.job_lease_seconds,
+    )
+
+
+def _sweep(place: Workplace) -> None:
+    try:
+        sweep(place)
+    except (psycopg.Error, PoolTimeout, PersistenceError, StoreUnavailable, OSError) as error:
+        _log.warning("sweeping failed, trying again later", error=str(error))
