@@ -1,8 +1,8 @@
 import type { Actions, ModelAction } from './api/types';
 
-/** Why the action is refused now, or null when it is possible. What the server does not mention it decides itself. */
+/** Why the action is refused now, or null when it is possible. */
 export function refusal(actions: Actions, action: ModelAction): string | null {
   const state = actions[action];
-  if (state === undefined || state.allowed) return null;
+  if (state.allowed) return null;
   return state.reason ?? 'This is not possible in the present state.';
 }

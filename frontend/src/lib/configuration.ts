@@ -199,14 +199,15 @@ export function problemPath(field: string): string {
   return argument === undefined ? camelCase(path) : argumentPath(argument);
 }
 
-/** The text of `deployconfig.json`: the document with the field names of the file format. */
+/** The text of `deployconfig.json`, which the wizard and the command line read again. */
 export function deployConfigFile(configuration: DeployConfiguration): string {
-  const { engineArguments, ...rest } = configuration;
-  const document = { ...(renameKeys(rest, snakeCase) as object), engine_arguments: engineArguments };
-  return `${JSON.stringify(document, null, 2)}\n`;
+  return `${JSON.stringify(configuration, null, 2)}\n`;
 }
 
-/** Reads a `deployconfig.json`; fields that it lacks come from `defaults`. Throws an Error that says what is wrong. */
+/**
+ * Reads a `deployconfig.json`, with field names as the API or as the events write them; fields that it lacks
+ * come from `defaults`. Throws an Error that says what is wrong.
+ */
 export function readDeployConfigFile(text: string, defaults: DeployConfiguration): DeployConfiguration {
   let document: unknown;
   try {
@@ -286,10 +287,6 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function camelCase(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-}
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function renameKeys(value: unknown, rename: (name: string) => string): unknown {

@@ -7,7 +7,7 @@ import { EventRow } from '@/components/event-row';
 import { PageHeader } from '@/components/page-header';
 import { ProblemAlert } from '@/components/problem-alert';
 import { request } from '@/lib/api/client';
-import type { EventItem, LiveEvent } from '@/lib/api/types';
+import type { EventPage, LiveEvent } from '@/lib/api/types';
 import { EVENT_TYPES, spellOut } from '@/lib/event-text';
 import { atLeast } from '@/lib/freshness';
 import { useLiveEvents } from '@/lib/live';
@@ -16,11 +16,6 @@ import classes from './events-page.module.css';
 import { useModelNames } from './model-names';
 
 const route = getRouteApi('/shell/events');
-
-interface EventPage {
-  items: EventItem[];
-  nextCursor: string | null;
-}
 
 const PAGE_SIZE = 50;
 const ACTORS = [

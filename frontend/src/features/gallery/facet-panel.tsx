@@ -24,7 +24,7 @@ const ORDER: Partial<Record<Filter, string[]>> = {
 };
 
 interface FacetPanelProps {
-  facets: Facets | undefined;
+  facets: Facets | null | undefined;
   selected: GallerySearch;
   onSelect: (change: GallerySearch) => void;
 }

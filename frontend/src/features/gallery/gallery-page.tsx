@@ -36,7 +36,7 @@ export default function GalleryPage() {
   const gallery = useGallery(search);
 
   const models = gallery.data?.pages.flatMap(({ items }) => items) ?? [];
-  const newest = gallery.data?.pages.at(-1);
+  const first = gallery.data?.pages[0];
   const active = FILTERS.filter((filter) => search[filter] !== undefined).length;
   const narrowed = active > 0 || search.search !== undefined;
 
@@ -44,7 +44,7 @@ export default function GalleryPage() {
     void navigate({ search: (current) => ({ ...current, ...changes }), replace: true, resetScroll: false });
   const clear = () => void navigate({ search: search.sort === undefined ? {} : { sort: search.sort } });
 
-  const facets = <FacetPanel facets={newest?.facets} selected={search} onSelect={change} />;
+  const facets = <FacetPanel facets={first?.facets} selected={search} onSelect={change} />;
   const Models = wide ? ModelTable : ModelCards;
 
   return (
@@ -91,9 +91,9 @@ export default function GalleryPage() {
             />
           </div>
           <p className={classes.count} role="status">
-            {newest === undefined
+            {first === undefined
               ? ' '
-              : `${formatNumber(newest.total)} ${newest.total === 1 ? 'model' : 'models'}${narrowed ? ' found' : ''}`}
+              : `${formatNumber(first.total)} ${first.total === 1 ? 'model' : 'models'}${narrowed ? ' found' : ''}`}
             {narrowed && (
               <Button variant="subtle" size="compact-xs" onClick={clear}>
                 Clear search and filters
@@ -112,7 +112,7 @@ export default function GalleryPage() {
               {gallery.hasNextPage && (
                 <div className={classes.more}>
                   <Button variant="default" loading={gallery.isFetchingNextPage} onClick={() => void gallery.fetchNextPage()}>
-                    Load more ({formatNumber((newest?.total ?? 0) - models.length)} left)
+                    Load more ({formatNumber((first?.total ?? 0) - models.length)} left)
                   </Button>
                 </div>
               )}
@@ -144,7 +144,7 @@ function SearchField({ value, onChange }: { value: string; onChange: (text: stri
     <TextInput
       type="search"
       aria-label="Search models"
-      placeholder="Search by name, description or label"
+      placeholder="Search by name"
       leftSection={<IconSearch size={17} aria-hidden />}
       value={text}
       onChange={(event) => {

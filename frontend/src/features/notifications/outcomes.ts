@@ -2,7 +2,7 @@ import { notifications } from '@mantine/notifications';
 import { useQuery, useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect } from 'react';
 import { request } from '@/lib/api/client';
-import type { LiveEvent, ModelDetail } from '@/lib/api/types';
+import type { LiveEvent, ModelDetail, OutcomeEvent } from '@/lib/api/types';
 import { useLiveEvents } from '@/lib/live';
 import { modelQuery } from '@/lib/queries';
 import { notificationStore, type Notice } from './notification-store';
@@ -75,20 +75,24 @@ export function useOutcomeNotifications(): void {
 
   const missed = useQuery({
     queryKey: ['notifications'],
-    queryFn: ({ signal }) => request<{ items: LiveEvent[] }>('GET', '/api/notifications', { signal }),
+    queryFn: ({ signal }) => request<{ items: OutcomeEvent[] }>('GET', '/api/notifications', { signal }),
     staleTime: Infinity,
   });
   useEffect(() => {
     for (const event of missed.data?.items ?? []) {
-      void tell(queryClient, event).then((notice) => notice && notificationStore.add(notice));
+      void tell(queryClient, event, event.modelName).then((notice) => notice && notificationStore.add(notice));
     }
   }, [missed.data, queryClient]);
 }
 
-async function tell(queryClient: QueryClient, event: LiveEvent): Promise<Notice | null> {
+async function tell(
+  queryClient: QueryClient,
+  event: LiveEvent,
+  knownName: string | null = null,
+): Promise<Notice | null> {
   const outcome = OUTCOMES[event.type];
   if (outcome === undefined) return null;
-  const name = event.modelId === null ? null : await modelName(queryClient, event.modelId);
+  const name = knownName ?? (event.modelId === null ? null : await modelName(queryClient, event.modelId));
   return {
     position: event.position,
     time: event.time,

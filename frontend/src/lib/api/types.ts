@@ -1,4 +1,11 @@
-/** JSON shapes of the HTTP API. Field names are those of the wire (camelCase). */
+/**
+ * The JSON shapes of the API, from the generated description. Where that says only "string" for one of a few
+ * words, the words are stated here.
+ */
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+type Narrow<Shape, Fields> = Omit<Shape, keyof Fields> & Fields;
 
 export type ModelState = 'importing' | 'validating' | 'ready_to_deploy' | 'import_failed';
 export type Publication = 'published' | 'withdrawn' | 'unpublished';
@@ -10,7 +17,7 @@ export type DeploymentState =
   | 'stopping'
   | 'stopped';
 export type ModelKind = 'base' | 'adapter';
-export type Role = 'admin' | 'operator' | 'auditor' | 'integrator' | 'viewer';
+export type Role = Schemas['Role'];
 
 export interface Problem {
   type?: string;
@@ -29,277 +36,83 @@ export interface FieldError {
   message: string;
 }
 
-export interface Accepted {
-  id: string;
-  version: number;
-  position: number;
-}
+export type Accepted = Schemas['CommandAnswer'];
 
-export interface Page<T> {
-  items: T[];
-  nextCursor: string | null;
-  total: number;
-}
+export type Actions = Schemas['Actions'];
+export type ModelAction = keyof Actions;
 
-export interface ActionState {
-  allowed: boolean;
-  /** Why the action is not possible now; null when it is. */
-  reason: string | null;
-}
-
-export type ModelAction =
-  | 'deploy'
-  | 'redeploy'
-  | 'stop'
-  | 'publish'
-  | 'withdraw'
-  | 'retry'
-  | 'cancel'
-  | 'edit'
-  | 'delete';
-
-export type Actions = Partial<Record<ModelAction, ActionState>>;
-
-export interface ImportFailure {
-  step: string;
-  reason: string;
-  remedy: string;
-}
-
-export interface ModelSummary {
-  id: string;
-  /** Aggregate version, the value of If-Match. */
-  version: number;
-  name: string;
+interface ModelWords {
   kind: ModelKind;
-  source: string;
-  modelVersion: string;
   state: ModelState;
   publication: Publication;
   deploymentState: DeploymentState | null;
-  description: string;
-  labels: string[];
-  sizeBytes: number | null;
-  architecture: string | null;
-  parameterCount: number | null;
-  createdAt: string;
-  updatedAt: string;
-  position: number;
-  failure: ImportFailure | null;
-  actions: Actions;
 }
-
-export interface ModelCard {
-  architecture: string | null;
-  modelType: string | null;
-  task: string | null;
-  parameterCount: number | null;
-  dtype: string | null;
-  contextLength: number | null;
-  vocabularySize: number | null;
-  hiddenSize: number | null;
-  layers: number | null;
-  license: string | null;
-  tokenizer: string | null;
-  chatTemplate: boolean;
-  languages: string[];
-  summary: string | null;
-  weightFormat: string | null;
-  totalBytes: number | null;
-}
-
-export interface ReportCheck {
-  id: string;
-  title: string;
-  outcome: 'pass' | 'warn' | 'fail';
-  evidence: string | null;
-  hint: string | null;
-}
-
-export interface ImportStep {
-  step: string;
-  state: 'pending' | 'running' | 'done' | 'failed';
-  at: string | null;
-}
-
-export interface ModelDetail extends ModelSummary {
-  card: ModelCard | null;
-  report: { checks: ReportCheck[] } | null;
-  fileCount: number | null;
-  totalBytes: number | null;
-  manifestSha256: string | null;
-  documentationLinks: string[];
-  baseModelId: string | null;
-  uploadId: string | null;
-  fileName: string | null;
-  importSteps: ImportStep[];
-}
-
-export interface ModelFile {
-  path: string;
-  sizeBytes: number;
-  sha256: string;
-}
-
-export type Facets = Record<string, Record<string, number>>;
-
-export interface ModelPage extends Page<ModelSummary> {
-  facets: Facets;
-}
-
-export interface DeployConfiguration {
-  schemaVersion: number;
-  engine: string;
-  optimization: { method: 'skip' | 'ctranslate2' | 'vllm'; quantization: string | null };
-  parameters: {
-    temperature: number;
-    maxTokens: number;
-    topP: number;
-    topK: number;
-    stop: string[];
-    batchSize: number;
-  };
-  scaling: {
-    minReplicas: number;
-    maxReplicas: number;
-    scaleUpDelaySeconds: number;
-    scaleDownDelaySeconds: number;
-  };
-  hardware: {
-    server: string;
-    accelerator: 'cpu' | 'gpu';
-    acceleratorCount: number;
-    memoryGib: number;
-  };
-  engineArguments: Record<string, string>;
-}
-
-export interface Replica {
-  id: string;
-  revision: number;
-  state: string;
-  endpoint: string | null;
-  startedAt: string | null;
-}
-
-export interface Deployment {
-  id: string;
-  version: number;
-  state: DeploymentState;
-  modelId: string;
-  desiredRevision: number | null;
-  servingRevision: number | null;
-  configuration: DeployConfiguration;
-  endpoint: { baseUrl: string; model: string } | null;
-  replicas: Replica[];
-  failure: { reason: string; remedy: string; logTail: string[] } | null;
-  actions: Actions;
-}
-
-export interface ConfigurationChange {
-  field: string;
-  before: unknown;
-  after: unknown;
-}
-
-export interface HistoryEntry {
-  revision: number;
-  trigger: 'deploy' | 'redeploy' | 'rollback' | 'start';
-  actor: string;
-  requestedAt: string;
-  configuration: DeployConfiguration;
-  reason: string | null;
-  outcome: 'pending' | 'deployed' | 'failed' | 'superseded';
-  deployedAt: string | null;
-  failedAt: string | null;
-  retiredAt: string | null;
-  seconds: number | null;
-  failure: string | null;
-  logTail: string[] | null;
-  changes: ConfigurationChange[];
-}
-
-export interface DeployServer {
-  name: string;
-  accelerator: 'cpu' | 'gpu';
-  cpuCount: number;
-  memoryGib: number;
-  gpus: { name: string; memoryGib: number }[];
-  fits: boolean;
-  reason: string | null;
-}
-
-export interface OptimizationOption {
-  method: 'skip' | 'ctranslate2' | 'vllm';
-  label: string;
-  available: boolean;
-  reason: string | null;
-  quantizations: string[];
-}
-
-export interface DeployOptions {
-  terms: { version: string; text: string; sha256: string };
-  servers: DeployServer[];
-  defaults: DeployConfiguration;
-  optimizations: OptimizationOption[];
-}
-
-export interface ApiKeyItem {
-  id: string;
-  name: string;
-  prefix: string;
-  createdAt: string;
-  expiresAt: string | null;
-  revokedAt: string | null;
-  requestsPerMinute: number | null;
-}
-
-export interface CreatedApiKey extends Accepted {
-  /** Shown once; the server keeps only its hash. */
-  secret: string;
-  prefix: string;
-}
-
-export interface PlaygroundToken {
-  token: string;
-  gatewayUrl: string;
-  model: string;
-  expiresAt: string;
-}
-
-export interface MarketplaceItem {
-  modelId: string;
-  name: string;
-  description: string;
-  labels: string[];
-  architecture: string | null;
-  parameterCount: number | null;
-  license: string | null;
-  publishedAt: string;
-  deployed: boolean;
-}
-
-export interface EventItem {
-  position: number;
-  type: string;
-  time: string;
-  actor: string;
-  modelId: string | null;
-  aggregateId: string;
-  aggregateVersion: number;
-  correlationId: string;
-  causationId: string | null;
-  data: Record<string, unknown>;
-}
-
-/** What the live stream sends for an event. */
-export type LiveEvent = Pick<
-  EventItem,
-  'position' | 'type' | 'time' | 'actor' | 'modelId' | 'data'
+export type ModelSummary = Narrow<Schemas['ModelSummary'], ModelWords>;
+export type ModelCard = Required<Schemas['Card']>;
+export type ReportCheck = Narrow<Required<Schemas['Check']>, { outcome: 'pass' | 'warn' | 'fail' }>;
+export type ImportStep = Narrow<
+  Schemas['ImportStep'],
+  { state: 'pending' | 'running' | 'done' | 'failed' }
 >;
+export type ModelDetail = Narrow<
+  Schemas['ModelDetail'],
+  ModelWords & {
+    card: ModelCard | null;
+    report: { checks: ReportCheck[] } | null;
+    importSteps: ImportStep[];
+  }
+>;
+export type ModelFile = Schemas['ModelFile'];
+/** Only the first page of a list carries facets. */
+export type ModelPage = Narrow<Schemas['ModelPage'], { items: ModelSummary[] }>;
+export type Facets = NonNullable<ModelPage['facets']>;
+
+export type DeployConfiguration = Narrow<
+  Required<Schemas['ConfigurationView']>,
+  {
+    optimization: Narrow<Required<Schemas['OptimizationView']>, { method: OptimizationMethod }>;
+    hardware: Narrow<Schemas['HardwareView'], { accelerator: Accelerator }>;
+  }
+>;
+type OptimizationMethod = 'skip' | 'ctranslate2' | 'vllm';
+type Accelerator = 'cpu' | 'gpu';
+
+export type Replica = Schemas['ReplicaView'];
+export type Deployment = Narrow<
+  Schemas['DeploymentView'],
+  { state: DeploymentState; configuration: DeployConfiguration }
+>;
+export type ConfigurationChange = Schemas['Change'];
+export type HistoryEntry = Narrow<
+  Schemas['HistoryEntry'],
+  {
+    trigger: 'deploy' | 'redeploy' | 'rollback' | 'start';
+    outcome: 'pending' | 'deployed' | 'failed' | 'superseded';
+    configuration: DeployConfiguration;
+  }
+>;
+export type DeployServer = Narrow<Schemas['ServerView'], { accelerator: Accelerator }>;
+export type OptimizationOption = Narrow<Schemas['OptimizationOption'], { method: OptimizationMethod }>;
+export type DeployOptions = Narrow<
+  Schemas['DeployOptions'],
+  { servers: DeployServer[]; defaults: DeployConfiguration; optimizations: OptimizationOption[] }
+>;
+
+export type ApiKeyItem = Schemas['ApiKeyView'];
+/** Carries the secret, which is shown once: the server keeps only its hash. */
+export type CreatedApiKey = Schemas['CreatedApiKey'];
+export type PlaygroundToken = Schemas['PlaygroundToken'];
+export type MarketplaceItem = Schemas['MarketplaceItem'];
+
+export type EventItem = Schemas['EventItem'];
+export type EventPage = Schemas['EventPage'];
+export type OutcomeEvent = Schemas['Notification'];
+/** What the live stream sends for an event. */
+export type LiveEvent = Omit<OutcomeEvent, 'modelName'>;
 
 export type TelemetryKind = 'upload' | 'import' | 'deploy' | 'environment' | 'log';
 
+/** A reading of work in progress. It travels on the live stream only, which OpenAPI does not describe. */
 export interface Telemetry {
   modelId: string;
   kind: TelemetryKind;
@@ -310,30 +123,9 @@ export interface Telemetry {
   message: string | null;
 }
 
-export interface User {
-  id: string;
-  username: string;
-  role: Role;
-}
-
-export interface Session {
-  user: User;
-}
-
-export interface Person extends User {
-  createdAt: string;
-}
-
-export interface AccessToken {
-  id: string;
-  name: string;
-  /** The beginning of the token, to tell one from another. */
-  prefix: string;
-  createdAt: string;
-  lastUsedAt: string | null;
-}
-
-export interface CreatedAccessToken extends Accepted {
-  /** Shown once; the server keeps only its hash. */
-  token: string;
-}
+export type User = Schemas['UserView'];
+export type Session = Schemas['SessionView'];
+export type Person = Narrow<Schemas['PersonView'], { role: Role }>;
+export type AccessToken = Schemas['TokenView'];
+/** Carries the token, which is shown once: the server keeps only its hash. */
+export type CreatedAccessToken = Schemas['CreatedToken'];
