@@ -48,7 +48,7 @@ export default function MarketplacePage() {
         className={classes.search}
         type="search"
         aria-label="Search the marketplace"
-        placeholder="Name, description or label"
+        placeholder="Name or description"
         leftSection={<IconSearch size={17} aria-hidden />}
         rightSection={text !== '' && <CloseButton size="sm" aria-label="Clear the search" onClick={clear} />}
         value={text}
@@ -79,7 +79,7 @@ export default function MarketplacePage() {
               </Button>
             }
           >
-            The search looks at names, descriptions and labels of published models.
+            The search looks at the names and descriptions of published models.
           </EmptyState>
         ))}
       {models.data && models.data.items.length > 0 && (

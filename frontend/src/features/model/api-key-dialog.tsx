@@ -33,6 +33,7 @@ interface ApiKeyDialogProps {
 
 /** Makes a key and shows its secret, which exists in readable form only here. */
 export function ApiKeyDialog({ model, opened, onClose }: ApiKeyDialogProps) {
+  /** Empty when the command was repeated after a lost answer: the server does not know the secret any more. */
   const [secret, setSecret] = useState<string | null>(null);
   const close = () => {
     setSecret(null);
@@ -42,15 +43,20 @@ export function ApiKeyDialog({ model, opened, onClose }: ApiKeyDialogProps) {
     <Modal
       opened={opened}
       onClose={close}
-      title={secret === null ? `New API key for ${model.name}` : 'Copy the key now'}
+      title={title(secret, model.name)}
       // A stray click must not take away a secret that cannot be shown again.
-      closeOnClickOutside={secret === null}
-      closeOnEscape={secret === null}
-      withCloseButton={secret === null}
+      closeOnClickOutside={!secret}
+      closeOnEscape={!secret}
+      withCloseButton={!secret}
     >
-      {secret === null ? (
-        <KeyForm model={model} onCreated={setSecret} onCancel={close} />
-      ) : (
+      {secret === null && <KeyForm model={model} onCreated={setSecret} onCancel={close} />}
+      {secret === '' && (
+        <Alert color="ochre" title="The answer with the key got lost on its way">
+          The key was created, but it can be shown only once and that time has passed. Revoke it, then create another
+          one.
+        </Alert>
+      )}
+      {secret !== null && secret !== '' && (
         <>
           <Alert icon={<IconKey size={20} aria-hidden />} mb="md">
             This is the only time the key is shown. Loggia keeps just a hash of it.
@@ -63,6 +69,11 @@ export function ApiKeyDialog({ model, opened, onClose }: ApiKeyDialogProps) {
       )}
     </Modal>
   );
+}
+
+function title(secret: string | null, name: string): string {
+  if (secret === null) return `New API key for ${name}`;
+  return secret === '' ? 'The key cannot be shown' : 'Copy the key now';
 }
 
 interface KeyFormProps {

@@ -2,7 +2,7 @@ import { IconCheck } from '@tabler/icons-react';
 import { ProgressLine } from '@/components/progress-line';
 import type { Deployment } from '@/lib/api/types';
 import { useTelemetry } from '@/lib/live';
-import { deployStages, type StageId, type StageState } from './deploy-stages';
+import { belongsTo, deployStages, type StageId, type StageState } from './deploy-stages';
 import classes from './deploy-progress.module.css';
 
 const EXPLANATIONS: Record<StageId, string> = {
@@ -21,11 +21,11 @@ const STATE_WORDS: Record<StageState, string> = {
 
 /** The way of a new revision from the request to its first traffic. */
 export function DeployProgress({ deployment }: { deployment: Deployment }) {
-  const environment = useTelemetry(deployment.modelId, 'environment');
-  const deploy = useTelemetry(deployment.modelId, 'deploy');
-  const stages = deployStages(deployment, deploy?.step);
+  const reading = useTelemetry(deployment.modelId, 'deploy');
+  const stages = deployStages(deployment, reading?.step);
   const current = stages.find(({ state }) => state === 'running');
-  const progress = current?.id === 'environment' ? environment : deploy;
+  // A reading of an earlier stage says nothing about this one.
+  const progress = current && belongsTo(reading?.step, current.id) ? reading : undefined;
 
   return (
     <div className={classes.root}>
@@ -47,12 +47,13 @@ export function DeployProgress({ deployment }: { deployment: Deployment }) {
       </ol>
       {current && (
         <div className={classes.now} role="status">
-          <p className={classes.message}>{progress?.message ?? EXPLANATIONS[current.id]}</p>
+          <p className={classes.message}>{EXPLANATIONS[current.id]}</p>
           <ProgressLine
             progress={progress ?? { done: 0, total: null, unit: 'percent', rate: null, remaining: null }}
             label={`${current.title} of revision ${deployment.desiredRevision ?? ''}`}
             paused={progress === undefined}
           />
+          <p className={classes.detail}>{progress?.message}</p>
         </div>
       )}
     </div>

@@ -3,7 +3,7 @@ import type { Deployment, Replica } from '@/lib/api/types';
 import { deployStages } from './deploy-stages';
 
 function replica(revision: number, endpoint: string | null): Replica {
-  return { id: `${revision}${endpoint ?? ''}`, revision, state: endpoint === null ? 'started' : 'ready', endpoint, startedAt: null };
+  return { id: `${revision}${endpoint ?? ''}`, revision, state: endpoint === null ? 'starting' : 'ready', endpoint, startedAt: null };
 }
 
 function running(replicas: Replica[], step?: string, servingRevision: number | null = 1): string | undefined {
@@ -16,8 +16,12 @@ describe('deployStages', () => {
     const old = replica(1, 'http://old');
     expect(running([old])).toBe('environment');
     expect(running([old, replica(2, null)])).toBe('engine');
-    expect(running([old, replica(2, null)], 'readiness')).toBe('answer');
+    expect(running([old, replica(2, null)], 'ready')).toBe('answer');
     expect(running([old, replica(2, 'http://new')])).toBe('traffic');
+  });
+
+  it('does not count a replica that was lost', () => {
+    expect(running([{ ...replica(2, 'http://gone'), state: 'lost' }])).toBe('environment');
   });
 
   it('waits for all replicas before traffic', () => {

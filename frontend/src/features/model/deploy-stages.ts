@@ -18,15 +18,20 @@ const TITLES: Record<StageId, string> = {
 };
 const ORDER: StageId[] = ['requested', 'environment', 'engine', 'answer', 'traffic'];
 
-/** Steps of the deploy telemetry during which the engine runs and is being asked for its first token. */
-const ANSWER_STEP = /ready|readiness|probe|answer|token/i;
+/** The stage to which each step of the deploy worker's telemetry belongs. */
+const STAGE_OF_STEP: Partial<Record<string, StageId>> = {
+  environment: 'environment',
+  files: 'environment',
+  start: 'engine',
+  ready: 'answer',
+};
 
 /**
  * How far the desired revision has come, from what was observed about its replicas. Telemetry only refines
  * the view of a running engine: without it the stages are still right.
  */
-export function deployStages(deployment: Deployment, deployStep: string | undefined): Stage[] {
-  const current = currentStage(deployment, deployStep);
+export function deployStages(deployment: Deployment, step: string | undefined): Stage[] {
+  const current = currentStage(deployment, step);
   const at = current === null ? ORDER.length : ORDER.indexOf(current);
   return ORDER.map((id, index) => ({
     id,
@@ -35,18 +40,21 @@ export function deployStages(deployment: Deployment, deployStep: string | undefi
   }));
 }
 
-function currentStage(deployment: Deployment, deployStep: string | undefined): StageId | null {
+/** Whether a reading of this step tells about this stage. */
+export function belongsTo(step: string | undefined, stage: StageId): boolean {
+  return step !== undefined && STAGE_OF_STEP[step] === stage;
+}
+
+function currentStage(deployment: Deployment, step: string | undefined): StageId | null {
   if (deployment.servingRevision === deployment.desiredRevision) return null;
-  const replicas = deployment.replicas.filter(({ revision }) => revision === deployment.desiredRevision);
-  if (replicas.length === 0) return deployStep === undefined ? 'environment' : engineStage(deployStep);
+  const replicas = deployment.replicas.filter(
+    ({ revision, state }) => revision === deployment.desiredRevision && state !== 'lost',
+  );
+  if (replicas.length === 0) return 'environment';
   if (replicas.every(answers)) return 'traffic';
-  return engineStage(deployStep);
+  return step === 'ready' ? 'answer' : 'engine';
 }
 
-function engineStage(deployStep: string | undefined): StageId {
-  return deployStep !== undefined && ANSWER_STEP.test(deployStep) ? 'answer' : 'engine';
-}
-
-function answers({ state, endpoint }: Replica): boolean {
-  return state === 'ready' || endpoint !== null;
+function answers({ state }: Replica): boolean {
+  return state === 'ready';
 }
