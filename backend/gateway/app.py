@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import cast
 from urllib.parse import unquote
@@ -92,8 +93,10 @@ class Gateway:
             return _refusal(error)
         except ConnectionError:
             raise  # the client has gone; nobody waits for an answer
-        except Exception:
-            _log.exception("request failed")
+        except Exception as error:
+            # Without the message and the values: they may quote a prompt or a key.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("request failed", error=type(error).__name__, where=where)
             return _refusal(
                 GatewayError(
                     500,

@@ -39,7 +39,7 @@ class Payload:
             self._known = _known.decode(body)
         except msgspec.ValidationError as error:
             raise _explained(error) from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise invalid_body(
                 f"The body is not valid JSON ({error}). Send a JSON object."
             ) from error

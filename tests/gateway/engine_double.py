@@ -1,0 +1,210 @@
+"""The double of an inference engine: a real HTTP server in a process of its own.
+
+    python -m tests.gateway.engine_double PORT
+
+`PUT /double` with {"mode": ...} says how it treats the requests that follow; `GET /double` tells
+what it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from aiohttp import web
+
+from tests.rig.ports import free_port
+from tests.rig.waiting import eventually
+
+WORDS = ["one ", "two ", "three ", "four "]
+TEXT = "".join(WORDS)
+
+
+class Double:
+    """The server's state."""
+
+    def __init__(self) -> None:
+        self.mode = "answer"
+        self.requests: list[dict[str, Any]] = []
+        self.open = 0
+        self.left_by_client = 0
+
+    async def behave(self, request: web.Request) -> web.Response:
+        self.mode = (await request.json())["mode"]
+        return web.json_response({})
+
+    async def tell(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "requests": self.requests[-10:],
+                "count": len(self.requests),
+                "open": self.open,
+                "left_by_client": self.left_by_client,
+            }
+        )
+
+    async def generate(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append({"path": request.path, "headers": dict(request.headers), "body": body})
+        self.open += 1
+        try:
+            return await self._answer(request, body)
+        except asyncio.CancelledError:
+            self.left_by_client += 1
+            raise
+        finally:
+            self.open -= 1
+
+    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        assert request.transport is not None
+        if self.mode == "die":
+            os._exit(1)
+        if self.mode == "hang":
+            await asyncio.Event().wait()
+        if self.mode == "disconnect":
+            request.transport.abort()
+        if self.mode == "slow":
+            await asyncio.sleep(0.3)
+        if self.mode == "fail":
+            return web.json_response({"object": "error", "message": "out of memory"}, status=500)
+        if self.mode == "small context" and "max_tokens" in body:
+            message = "This model's maximum context length is 8 tokens."
+            return web.json_response({"error": {"message": message, "code": 400}}, status=400)
+        if body.get("stream"):
+            return await self._stream(request, body)
+        return web.json_response(_whole(body), headers={"Set-Cookie": "a=b", "Server": "double"})
+
+    async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        async for piece in self._pieces(request, body):
+            await response.write(piece)
+            await asyncio.sleep(0.005)
+        return response
+
+    async def _pieces(self, request: web.Request, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        assert request.transport is not None
+        if self.mode == "die before first byte":
+            os._exit(1)
+        for number, word in enumerate(WORDS):
+            event = _event(body, word)
+            if number == 2 and self.mode == "break in an event":
+                yield event[:20]
+                request.transport.abort()
+            if number == 2 and self.mode == "die mid-stream":
+                os._exit(1)
+            if number == 2 and self.mode == "fall silent":
+                await asyncio.Event().wait()
+            if number == 2 and self.mode == "end early":
+                return
+            yield event[:30]
+            yield event[30:]
+        while self.mode == "endless":
+            yield _event(body, "more ")
+        yield b"data: [DONE]\n\n"
+
+
+def _whole(body: dict[str, Any]) -> dict[str, Any]:
+    if "input" in body:
+        return {
+            "object": "list",
+            "model": body["model"],
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}],
+            "usage": {"prompt_tokens": 3, "total_tokens": 3},
+        }
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    if "messages" in body:
+        choice["message"] = {"role": "assistant", "content": TEXT}
+    else:
+        choice["text"] = TEXT
+    return {
+        "id": "double-1",
+        "object": "chat.completion" if "messages" in body else "text_completion",
+        "created": 1,
+        "model": body["model"],
+        "choices": [choice],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+    }
+
+
+def _event(body: dict[str, Any], word: str) -> bytes:
+    choice: dict[str, Any] = {"index": 0, "finish_reason": None}
+    if "messages" in body:
+        choice["delta"] = {"content": word}
+    else:
+        choice["text"] = word
+    chunk = {
+        "id": "double-1",
+        "object": "chat.completion.chunk" if "messages" in body else "text_completion",
+        "created": 1,
+        "model": body["model"],
+        "choices": [choice],
+    }
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+class EngineDouble:
+    """Starts, steers and ends such a process."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._http = httpx.Client(base_url=self.endpoint, timeout=10)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.gateway.engine_double", str(self.port)]
+        )
+        eventually(self._answers, "the engine double answers")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def behave(self, mode: str) -> None:
+        self._http.put("/double", json={"mode": mode}).raise_for_status()
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        seen: dict[str, Any] = self._http.get("/double").json()
+        return seen
+
+    @property
+    def last_body(self) -> dict[str, Any]:
+        body: dict[str, Any] = self.seen["requests"][-1]["body"]
+        return body
+
+    def _answers(self) -> bool:
+        try:
+            return self._http.get("/double").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def main() -> None:
+    double = Double()
+    app = web.Application()
+    app.router.add_put("/double", double.behave)
+    app.router.add_get("/double", double.tell)
+    app.router.add_post("/v1/{endpoint:.+}", double.generate)
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        handler_cancellation=True,
+        access_log=None,
+        print=None,
+    )
+
+
+if __name__ == "__main__":
+    main()

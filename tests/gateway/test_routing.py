@@ -1,0 +1,157 @@
+"""The routing table as a fold of events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.gateway.routing import Replica, RoutingTable
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+MODELS, REVISIONS, REPLICAS, KEYS = ("m1", "m2"), (1, 2, 3), ("a", "b"), ("k1", "k2")
+
+Event = tuple[str, dict[str, Any]]
+
+
+def fold(events: list[Event]) -> RoutingTable:
+    table = RoutingTable()
+    for position, (event_type, facts) in enumerate(events, start=1):
+        table.apply(position, event_type, facts, AT)
+    return table
+
+
+def endpoints(table: RoutingTable, model_id: str) -> set[str]:
+    route = table.models.get(model_id)
+    serving = route.serving if route else None
+    return {r.endpoint for r in serving.replicas.values()} if serving else set()
+
+
+def events() -> st.SearchStrategy[list[Event]]:
+    """Any events in any order, sensible or not."""
+
+    def event(event_type: str, **facts: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
+        return st.tuples(
+            st.just(event_type),
+            st.fixed_dictionaries({"model_id": st.sampled_from(MODELS), **facts}),
+        )
+
+    revision, replica = st.sampled_from(REVISIONS), st.sampled_from(REPLICAS)
+    key = st.sampled_from(KEYS)
+    created = key.flatmap(
+        lambda k: event("ApiKeyCreated", key_id=st.just(k), sha256=st.just(f"digest of {k}"))
+    )
+    return st.lists(
+        st.one_of(
+            event("ModelImportRequested", name=st.sampled_from(("tiny", "small"))),
+            event("ModelDeleted"),
+            event("ModelWithdrawn"),
+            created,
+            event("ApiKeyRevoked", key_id=key),
+            event("DeploymentRequested", revision=revision, configuration=st.just({})),
+            event(
+                "ReplicaReady",
+                revision=revision,
+                replica_id=replica,
+                endpoint=replica.map(lambda r: f"http://{r}"),
+            ),
+            event("ReplicaLost", revision=revision, replica_id=replica),
+            event("RevisionDeployed", revision=revision),
+            event(
+                "RevisionFailed",
+                revision=revision,
+                serving_revision=st.none() | st.sampled_from(REVISIONS),
+            ),
+            event("RevisionRetired", revision=revision),
+            event("DeploymentStopRequested"),
+            event("DeploymentStopped"),
+        ),
+        max_size=40,
+    )
+
+
+@given(events())
+def test_a_repeated_tail_changes_nothing(history: list[Event]) -> None:
+    table = fold(history)
+    before = [(m, endpoints(table, m)) for m in MODELS], [table.key(f"digest of {k}") for k in KEYS]
+    for position, (event_type, facts) in enumerate(history, start=1):
+        table.apply(position, event_type, facts, AT)
+    after = [(m, endpoints(table, m)) for m in MODELS], [table.key(f"digest of {k}") for k in KEYS]
+    assert after == before
+    assert table.position == len(history)
+
+
+@given(events())
+def test_no_request_goes_to_a_lost_replica_a_stopped_or_a_deleted_model(
+    history: list[Event],
+) -> None:
+    table = fold(history)
+    for model_id in MODELS:
+        about = [event for event in history if event[1]["model_id"] == model_id]
+        state: dict[tuple[int, str], bool] = {}
+        stopped = deleted = False
+        for event_type, facts in about:
+            if event_type in {"ReplicaReady", "ReplicaLost"}:
+                state[facts["revision"], facts["replica_id"]] = event_type == "ReplicaReady"
+            if event_type in {"DeploymentStopRequested", "DeploymentStopped"}:
+                stopped = True
+            if event_type in {"DeploymentRequested", "ModelImportRequested"}:
+                stopped = False
+            if event_type in {"ModelDeleted", "ModelImportRequested"}:
+                deleted = event_type == "ModelDeleted"
+        used = endpoints(table, model_id)
+        if stopped or deleted:
+            assert not used
+        if used:
+            serving = table.models[model_id].serving_revision
+            assert serving is not None
+            assert used <= {f"http://{r}" for (n, r), up in state.items() if up and n == serving}
+
+
+@given(events())
+def test_a_key_is_worth_something_from_creation_to_revocation(history: list[Event]) -> None:
+    table = fold(history)
+    for key_id in KEYS:
+        last = [t for t, f in history if f.get("key_id") == key_id][-1:]
+        assert (table.key(f"digest of {key_id}") is not None) == (last == ["ApiKeyCreated"])
+
+
+def deployed(revision: int = 1, *replicas: str, **parameters: Any) -> list[Event]:
+    model = {"model_id": "m1", "revision": revision}
+    return [
+        ("DeploymentRequested", {**model, "configuration": {"parameters": parameters}}),
+        *(
+            ("ReplicaReady", {**model, "replica_id": r, "endpoint": f"http://{r}/v1/"})
+            for r in replicas
+        ),
+        ("RevisionDeployed", model),
+    ]
+
+
+IMPORTED: Event = ("ModelImportRequested", {"model_id": "m1", "name": "tiny"})
+
+
+def test_traffic_moves_with_the_deployed_revision_and_brings_its_defaults() -> None:
+    table = fold(
+        [IMPORTED, *deployed(1, "a", temperature=0.5, stop=[]), *deployed(2, "b", top_k=3)]
+    )
+    assert endpoints(table, "m1") == {"http://b"}
+    serving = table.models["m1"].serving
+    assert serving is not None
+    assert serving.defaults == {"top_k": b"3"}
+
+
+def test_replicas_take_turns_and_the_least_busy_one_is_chosen() -> None:
+    route = fold([IMPORTED, *deployed(1, "a", "b")]).models["m1"]
+    first, second = route.pick(0), route.pick(0)
+    assert isinstance(first, Replica)
+    assert isinstance(second, Replica)
+    assert first is not second
+    first.outstanding = 1
+    assert {id(route.pick(0)) for _ in range(4)} == {id(second)}
+    second.avoid_until = 10
+    assert {id(route.pick(5)) for _ in range(4)} == {id(first)}
+    assert {id(route.pick(15)) for _ in range(4)} == {id(second)}
+    assert route.pick(0, exclude=first) is second
