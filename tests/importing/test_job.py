@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from backend.application.commands import CommandContext
+from backend.infra.jobs import LeaseLost, fence
+from backend.infra.telemetry import Telemetry
 from tests.builders.models import sharded, tiny_llama, write_archive
+from tests.importing.hostile import CASES
 from tests.importing.workplace import Site
-
-
-def blobs(site: Site) -> set[str]:
-    return {path.rsplit("/", 1)[1] for path in site.objects("blobs")}
+from tests.rig.waiting import eventually
+from workers.importing.executor import Executor
+from workers.importing.sweep import sweep
 
 
 def test_an_archive_becomes_a_ready_model_with_verified_files(site: Site, tmp_path: Path) -> None:
@@ -99,11 +112,276 @@ def test_a_retry_needs_no_second_upload(site: Site, tmp_path: Path) -> None:
     assert site.model(model_id).state == "import_failed"
 
     site.place = kept
-    from backend.application.commands import CommandContext
-
-    site.models.retry_import(CommandContext("user:admin"), model_id)
-    site.enqueue(model_id)
+    site.retry(model_id)
     site.run_one()
 
     assert site.model(model_id).state == "ready_to_deploy"
     assert site.objects("uploads") == []
+
+
+def spare(seed: int, mebibytes: int) -> bytes:
+    """A valid safetensors file that belongs to no model, of random bytes."""
+    return save({"x": np.random.default_rng(seed).integers(0, 255, mebibytes << 20, np.uint8)})
+
+
+def with_spares(count: int = 4, mebibytes: int = 9) -> dict[str, bytes]:
+    return {**tiny_llama(), **{f"spare-{i}.safetensors": spare(i, mebibytes) for i in range(count)}}
+
+
+def at_reading(step: str, number: int, act: Callable[[], None]) -> Callable[[Telemetry], None]:
+    """Acts once, at the given reading of a step."""
+    seen = 0
+
+    def watch(reading: Telemetry) -> None:
+        nonlocal seen
+        seen += reading.step == step
+        if reading.step == step and seen == number:
+            act()
+
+    return watch
+
+
+@pytest.mark.parametrize(("step", "reading"), [("extract", 3), ("extract", 60), ("validate", 9)])
+def test_a_cancelled_import_leaves_only_the_upload_and_can_be_retried(
+    site: Site, tmp_path: Path, step: str, reading: int
+) -> None:
+    model_id = site.submit(
+        write_archive(tmp_path / "m.zip", with_spares(2), compression=zipfile.ZIP_STORED)
+    )
+
+    def cancel() -> None:
+        site.cancel(model_id)
+        before = site.job(model_id)["lease_until"]
+        eventually(lambda: site.job(model_id)["lease_until"] != before, "the worker has heard")
+
+    site.telemetry.watch = at_reading(step, reading, cancel)
+    site.run_all()
+    assert site.event_names(model_id)[-1] == "ImportCancelled"
+    assert site.job(model_id)["state"] == "cancelled"
+    assert list(site.residue()) == ["uploads"]
+
+    site.telemetry.watch = lambda _: None
+    site.retry(model_id)
+    site.run_all()
+    assert site.model(model_id).state == "ready_to_deploy"
+    assert list(site.residue()) == ["blobs", "manifests"]
+
+
+def test_a_cancellation_that_the_job_has_not_heard_of_still_counts(
+    site: Site, tmp_path: Path
+) -> None:
+    model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
+    site.telemetry.watch = at_reading(
+        "validate",
+        14,
+        lambda: site.models.cancel_import(CommandContext("user:admin"), model_id) and None,
+    )
+    site.run_one()
+    assert site.event_names(model_id)[-1] == "ImportCancelled"
+    assert list(site.residue()) == ["uploads"]
+
+
+def test_a_queued_import_that_is_cancelled_never_begins(site: Site, tmp_path: Path) -> None:
+    model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
+    site.cancel(model_id)
+    site.run_all()
+    assert site.telemetry.readings == []
+    assert site.job(model_id)["state"] == "cancelled"
+
+
+def test_cancelling_an_unfinished_upload_removes_its_bytes(site: Site, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "m.zip", tiny_llama())
+    upload_id = site.upload(archive, parts=4)
+    with site.pool.connection() as connection:
+        connection.execute("UPDATE loggia.uploads SET completed_at = NULL")
+    model_id = site.models.request_import(
+        CommandContext("user:admin"),
+        file_name="m.zip",
+        upload_id=upload_id,
+        size_bytes=archive.stat().st_size,
+        complete=False,
+    ).id
+    site.models.cancel_import(CommandContext("user:admin"), model_id)
+    site.ask_to_stop(model_id)
+    site.run_all()
+    assert site.residue() == {}
+    assert site.uploads.get(upload_id) is None
+
+
+def test_a_deleted_model_takes_its_files_along_but_not_those_of_others(
+    site: Site, tmp_path: Path
+) -> None:
+    files = tiny_llama()
+    first = site.submit(write_archive(tmp_path / "first.zip", files))
+    second = site.submit(write_archive(tmp_path / "second.zip", {**files, "notes.txt": b"more"}))
+    site.run_all()
+    site.delete(second)
+    site.run_all()
+    assert len(site.objects("blobs")) == len(files)
+    assert len(site.objects("manifests")) == 1
+    site.delete(first)
+    site.run_all()
+    assert site.residue() == {}
+
+
+def test_a_failed_import_does_not_take_another_models_files(site: Site, tmp_path: Path) -> None:
+    files = tiny_llama()
+    good = site.submit(write_archive(tmp_path / "good.zip", files))
+    bad = site.submit(write_archive(tmp_path / "bad.zip", {**files, "tokenizer.json": b"{}"}))
+    site.run_all()
+    assert site.model(good).state == "ready_to_deploy"
+    assert site.model(bad).state == "import_failed"
+    assert len(site.objects("blobs")) == len(files)
+
+
+def test_two_failed_imports_of_the_same_files_leave_nothing(site: Site, tmp_path: Path) -> None:
+    files = {**tiny_llama(), "tokenizer.json": b"{}"}
+    for name in ("one.zip", "two.zip"):
+        site.submit(write_archive(tmp_path / name, files))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: site.run_one(), range(2)))
+    assert list(site.residue()) == ["uploads"]
+
+
+def test_a_file_that_vanishes_before_it_is_published_is_stored_again(
+    site: Site, tmp_path: Path
+) -> None:
+    model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
+    gone: list[str] = []
+
+    original = site.place.residue.nothing_removed
+
+    @contextmanager
+    def removed_just_before() -> Iterator[None]:
+        if not gone:
+            gone.append(site.objects("blobs")[0])
+            site.store.delete(gone[0])
+        with original():
+            yield
+
+    site.place.residue.nothing_removed = removed_just_before  # type: ignore[method-assign]
+    site.run_one()
+    assert site.model(model_id).state == "ready_to_deploy"
+    assert gone[0] in site.objects("blobs")
+
+
+def test_a_hostile_archive_leaves_nothing_and_says_what_it_is(site: Site, tmp_path: Path) -> None:
+    for name in ("parent", "ratio 1000", "checksum", "truncated", "not a zip", "hidden ratio"):
+        archive = tmp_path / f"{name.replace(' ', '-')}.zip"
+        data, _, words = CASES[name]
+        archive.write_bytes(data)
+        model_id = site.submit(archive)
+        site.run_one()
+        failure = site.last_event(model_id)
+        assert failure.step == "extract"
+        assert words in failure.reason
+        assert failure.remedy
+        site.delete(model_id)
+        site.run_all()
+    assert site.residue() == {}
+
+
+def test_a_full_disk_fails_the_import_cleanly(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
+    original = type(site.store.stage()).write
+
+    def full(staged: object, chunk: bytes) -> int:
+        if len(chunk) > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(staged, chunk)  # type: ignore[arg-type]
+
+    staged = site.store.stage()
+    monkeypatch.setattr(type(staged), "write", full)
+    staged.discard()
+    for left in site.objects("staging"):
+        site.store.delete(left)
+    site.run_one()
+    failure = site.last_event(model_id)
+    assert "no room left" in failure.reason
+    assert list(site.residue()) == ["uploads"]
+
+
+def test_a_fault_that_stays_is_parked_for_the_administrator(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
+    monkeypatch.setattr(
+        type(site.store), "stage", lambda self: (_ for _ in ()).throw(OSError(5, "disk on fire"))
+    )
+    monkeypatch.setattr(Executor, "_back_off", lambda self, claim: site.jobs.release(claim))
+    site.run_all()
+    assert site.job(model_id)["state"] == "parked"
+    assert "disk on fire" in str(site.jobs.parked()[0]["error"])
+    assert "disk on fire" in site.last_event(model_id).reason
+
+
+def test_a_worker_without_its_claim_writes_nothing(site: Site, tmp_path: Path) -> None:
+    model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
+    first = site.jobs.claim("import", "first")
+    assert first is not None
+    with site.pool.connection() as connection:
+        connection.execute("UPDATE loggia.jobs SET lease_until = now() - interval '1 second'")
+    second = site.jobs.claim("import", "second")
+    assert second is not None
+    assert second.attempt == first.attempt + 1
+
+    with pytest.raises(LeaseLost):
+        site.models.record_import_failed(
+            CommandContext("worker:import"),
+            model_id,
+            step="extract",
+            reason="stale",
+            remedy="none",
+            fence=fence(first),
+        )
+    with pytest.raises(LeaseLost):
+        site.jobs.write_journal(first, {"files": {}})
+    assert site.event_names(model_id) == ["Created", "ArchiveReceived"]
+
+
+def test_an_expired_upload_fails_its_import_and_is_removed(site: Site, tmp_path: Path) -> None:
+    model_id = site.request(write_archive(tmp_path / "m.zip", tiny_llama()), complete=False)
+    with site.pool.connection() as connection:
+        connection.execute("UPDATE loggia.uploads SET completed_at = NULL, expires_at = now()")
+    sweep(site.place)
+    failure = site.last_event(model_id)
+    assert (failure.step, failure.remedy) == (
+        "upload",
+        "Delete this model and upload the file again.",
+    )
+    assert "The upload expired" in failure.reason
+    assert site.residue() == {}
+    assert site.uploads.get(site.model(model_id).upload_id) is None
+
+
+def test_an_archive_is_kept_while_its_import_waits_and_not_after_its_time(
+    site: Site, tmp_path: Path
+) -> None:
+    waiting = site.submit(write_archive(tmp_path / "waiting.zip", tiny_llama()))
+    failed = site.submit(write_archive(tmp_path / "failed.zip", {"a.txt": b"no model"}))
+    with site.pool.connection() as connection:
+        connection.execute("UPDATE loggia.jobs SET state = 'done' WHERE model_id = %s", (waiting,))
+        site.run_all()
+        connection.execute("UPDATE loggia.uploads SET expires_at = now()")
+    sweep(site.place)
+    kept = {path.split("/")[1] for path in site.objects("uploads")}
+    assert kept == {str(site.model(waiting).upload_id)}
+    site.retry(failed)
+    site.run_one()
+    assert site.last_event(failed).reason == "The uploaded archive is no longer stored."
+
+
+def test_half_written_files_are_swept_when_nobody_can_be_writing_them(site: Site) -> None:
+    old, fresh = site.store.stage(), site.store.stage()
+    old.write(b"x")
+    fresh.write(b"x")
+    folder = site.store.local_path("staging")
+    assert folder is not None
+    oldest = min(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    os.utime(oldest, (0, 0))
+    sweep(site.place)
+    assert len(site.objects("staging")) == 1
+    fresh.discard()
+    old.discard()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,35 +11,37 @@ from uuid import UUID, uuid4
 from backend.application.commands import CommandContext
 from backend.application.store import EventStore
 from backend.domain.model import Model
-from backend.infra.jobs import enqueue
+from backend.infra.jobs import enqueue, request_cancellation
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import Telemetry
 from backend.infra.uploads import Part, part_path
 from workers.importing.executor import Executor
-from workers.importing.residue import IMPORT
+from workers.importing.residue import CLEANUP, IMPORT
 from workers.importing.service import workplace
 
 
 class RecordedTelemetry:
-    """Keeps readings instead of sending them."""
+    """Keeps readings instead of sending them, and lets a test act at one."""
 
     def __init__(self) -> None:
         self.readings: list[Telemetry] = []
+        self.watch: Callable[[Telemetry], None] = lambda _: None
 
     def publish(self, reading: Telemetry) -> None:
         self.readings.append(reading)
+        self.watch(reading)
 
 
 class Site:
     """A workplace, and what a person and the dispatcher do around it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, stop: threading.Event | None = None) -> None:
         self.settings = settings
         self.pool = open_pool(settings, size=6)
         self.events = EventStore(settings)
         self.telemetry = RecordedTelemetry()
-        self.stop = threading.Event()
+        self.stop = stop or threading.Event()
         self.place = workplace(settings, self.pool, self.events, self.telemetry)  # type: ignore[arg-type]
         self.jobs = self.place.jobs
         self.uploads = self.place.uploads
@@ -128,14 +130,44 @@ class Site:
         assert row is not None
         return row
 
+    def cancel(self, model_id: UUID) -> None:
+        """What the command and then the dispatcher do."""
+        self.models.cancel_import(CommandContext("user:admin"), model_id)
+        self.ask_to_stop(model_id)
+
+    def ask_to_stop(self, model_id: UUID) -> None:
+        with self.pool.connection() as connection, connection.transaction():
+            request_cancellation(connection.cursor(), kind=IMPORT, model_id=model_id)
+        self.enqueue(model_id, kind=CLEANUP)
+
+    def retry(self, model_id: UUID) -> None:
+        """What the command and then the dispatcher do."""
+        self.models.retry_import(CommandContext("user:admin"), model_id)
+        self.enqueue(model_id)
+
+    def delete(self, model_id: UUID) -> None:
+        """What the command and then the dispatcher do."""
+        self.models.delete(CommandContext("user:admin"), model_id)
+        self.ask_to_stop(model_id)
+
+    def run_all(self) -> None:
+        """Works until no job waits."""
+        while self.run_one():
+            pass
+
+    def residue(self) -> dict[str, list[str]]:
+        """Everything in the store by folder, without what is empty."""
+        folders = ("blobs", "manifests", "staging", "uploads")
+        return {folder: found for folder in folders if (found := self.objects(folder))}
+
     def objects(self, folder: str) -> list[str]:
         """The files below a folder of the store; none where it is not there."""
         return self.store.list(folder)
 
 
 @contextmanager
-def open_site(settings: Settings) -> Iterator[Site]:
-    site = Site(settings)
+def open_site(settings: Settings, *, stop: threading.Event | None = None) -> Iterator[Site]:
+    site = Site(settings, stop=stop)
     try:
         yield site
     finally:
