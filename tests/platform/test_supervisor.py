@@ -231,6 +231,7 @@ def test_a_second_supervisor_on_the_same_data_is_refused(platform: Launch) -> No
     assert running.process is not None
     second = subprocess.run(
         [sys.executable, "-m", "tests.platform.stand_in"],
+        cwd=running.data_dir,
         env=running.environment,
         capture_output=True,
         text=True,

@@ -45,6 +45,7 @@ class RunningPlatform:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("LOGGIA_")},
             **{k: v for k, v in os.environ.items() if k == "LOGGIA_CACHE_DIR"},
+            "PYTHONPATH": str(REPOSITORY),
             "LOGGIA_DATA_DIR": str(self.data_dir),
             "LOGGIA_PORT": str(api),
             "LOGGIA_GATEWAY_PORT": str(gateway),
@@ -65,7 +66,8 @@ class RunningPlatform:
         self._lines = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", *self._module],
-            cwd=REPOSITORY,
+            # Not the repository: a developer's .env file is no part of a test.
+            cwd=self.data_dir,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -115,7 +117,7 @@ class RunningPlatform:
                 self.kill()
         subprocess.run(
             [sys.executable, "-m", "backend.cli", "down"],
-            cwd=REPOSITORY,
+            cwd=self.data_dir,
             env=self.environment,
             capture_output=True,
             timeout=60,
