@@ -103,5 +103,5 @@ def consumer(settings: Settings, *, client_id: str) -> KafkaConsumer:
         fetch_max_wait_ms=10,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         max_poll_records=2000,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=3_000,
     )

@@ -46,6 +46,8 @@ _ROUND_BYTES = 400_000
 _RECORD_OVERHEAD_BYTES = 700
 _PAUSE_SECONDS = 0.5
 _TAIL_SECONDS = 10.0
+# Below the silence after which the lock is lost.
+_CONFIRM_SECONDS = 4.0
 _WATCH_SECONDS = 2.0
 _log = get_logger(__name__)
 
@@ -203,7 +205,7 @@ class Relay:
         futures: list[Any],
         moved: dict[int, int],
     ) -> None:
-        producer.flush(timeout=30)
+        producer.flush(timeout=_CONFIRM_SECONDS)
         failpoint("relay.sent")
         for future in futures:
             future.get(timeout=0)
