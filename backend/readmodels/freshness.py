@@ -9,9 +9,9 @@ from typing import Self
 
 import psycopg
 
+from backend.infra.consumer import CHANNEL
 from backend.infra.logging import get_logger
 from backend.infra.postgres import Pool, connect
-from backend.infra.progress import CHANNEL
 
 _RECONNECT_SECONDS = 1.0
 _LISTEN_SECONDS = 1.0
@@ -30,7 +30,7 @@ def position_of(pool: Pool, consumer: str) -> int:
     """The position up to which the consumer has applied every event; 0 before its first."""
     with pool.connection() as connection:
         row = connection.execute(
-            "SELECT position FROM loggia.consumers WHERE consumer = %s", (consumer,)
+            "SELECT position FROM loggia.consumer_watermark WHERE consumer = %s", (consumer,)
         ).fetchone()
     return int(row["position"]) if row else 0
 
@@ -100,7 +100,7 @@ class Freshness:
                     connection.execute(f"LISTEN {CHANNEL}")
                     while not self._stop.is_set():
                         for notice in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
-                            consumer, _, position = notice.payload.rpartition(" ")
+                            consumer, _, position = notice.payload.rpartition(":")
                             self._note(consumer, int(position))
             except psycopg.OperationalError as error:
                 _log.warning("progress cannot be heard, trying again", error=str(error))
