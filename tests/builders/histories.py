@@ -1,0 +1,288 @@
+"""Random histories that the product could really have had: made by the aggregates themselves.
+
+history = History(seed=7)
+events = history.public(500)        # as they would be on the topic, positions 1 to 500
+write(store, history)               # or into a real event store, in one go
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.sql import SQL, Identifier
+
+from backend.application.store import SCHEMA, TABLE, EventStore
+from backend.application.translate import publish
+from backend.contracts.codec import PublicEvent
+from backend.domain.api_key import ApiKey
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.deployment import Deployment, DeploymentState
+from backend.domain.events import Aggregate, Cause, caused_by
+from backend.domain.model import Model, ModelState
+from backend.domain.user import Role, User
+
+LABELS = ["chat", "code", "vision", "small", "中文", "8-bit", "experimental"]
+ACTORS = ["user:admin", "user:ada", "user:grace", "worker:import", "worker:deploy"]
+ARCHITECTURES = ["LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM"]
+
+
+class _Life:
+    """A model with its deployment and its keys, and what may happen to it next."""
+
+    def __init__(self, dice: random.Random, name: str) -> None:
+        self.dice = dice
+        self.size = dice.randint(1, 10**12)
+        self.model = Model.request_import(
+            file_name=f"{name}.zip", upload_id=uuid4(), size_bytes=self.size
+        )
+        self.deployment: Deployment | None = None
+        self.keys: list[ApiKey] = []
+
+    @property
+    def aggregates(self) -> list[Aggregate]:
+        deployment = [self.deployment] if self.deployment else []
+        return [self.model, *deployment, *self.keys]
+
+    def choices(self) -> list[Callable[[], None]]:
+        """Everything that the rules allow now."""
+        state, model = self.model.state, self.model
+        if state is ModelState.DELETED:
+            return []
+        found: list[Callable[[], None]] = [self.edit, self.create_key]
+        if state in {ModelState.IMPORTING, ModelState.VALIDATING}:
+            found += [self.fail_import, *[self.advance_import] * 6]
+            found += [model.cancel_import] * (self.dice.random() < 0.1)
+        if state is ModelState.FAILED and model.archive_received:
+            found += [model.retry_import] * 3
+        if state is ModelState.READY:
+            found += [model.publish, *[self.deploy] * 2]
+        if model.publication == "published":
+            found.append(model.withdraw)
+        if self.deployment is None and self.dice.random() < 0.1:
+            found.append(lambda: model.delete(ever_deployed=False))
+        if self.deployment is not None:
+            found += [self.serve] * 4
+        if self.keys:
+            found.append(self.dice.choice(self.keys).revoke)
+        return found
+
+    def edit(self) -> None:
+        self.model.edit_configuration(
+            description="".join(
+                self.dice.choices("abc xyz '\"\\é模\n", k=self.dice.randint(0, 40))
+            ),
+            labels=self.dice.sample(LABELS, self.dice.randint(0, 4)),
+            documentation_links=["https://example.org/a"][: self.dice.randint(0, 1)],
+        )
+
+    def create_key(self) -> None:
+        self.keys.append(
+            ApiKey.create(
+                model_id=self.model.id,
+                name=f"key {len(self.keys)}",
+                prefix="lgk_abcdef",
+                sha256=f"{self.dice.getrandbits(256):064x}",
+                expires_at=None,
+                requests_per_minute=self.dice.choice([None, 60]),
+            )
+        )
+
+    def advance_import(self) -> None:
+        model = self.model
+        if not model.archive_received:
+            model.receive_archive(self.size)
+        elif model.state is ModelState.IMPORTING:
+            model.record_files_stored(
+                manifest_uri="file:///manifests/a.json",
+                manifest_sha256=f"{self.dice.getrandbits(256):064x}",
+                file_count=self.dice.randint(1, 40),
+                total_bytes=self.size,
+            )
+        else:
+            model.record_validated(report=self.report("pass"), card=self.card())
+
+    def fail_import(self) -> None:
+        step = "validate" if self.model.state is ModelState.VALIDATING else "extract"
+        self.model.record_import_failed(
+            step=step,
+            reason="The archive is truncated.",
+            remedy="Upload it again.",
+            report=self.report("fail") if step == "validate" else None,
+        )
+
+    def report(self, outcome: str) -> dict[str, Any]:
+        return {
+            "checks": [
+                {
+                    "id": f"check-{number}",
+                    "title": f"Check number {number}",
+                    "outcome": outcome if number == 0 else "pass",
+                    "evidence": "model.safetensors: 12 tensors, offsets without holes",
+                    "hint": "",
+                }
+                for number in range(self.dice.randint(3, 6))
+            ]
+        }
+
+    def card(self) -> dict[str, Any]:
+        return {
+            "architecture": self.dice.choice(ARCHITECTURES),
+            "model_type": "llama",
+            "task": "text-generation",
+            "parameter_count": self.dice.randint(10**6, 10**11),
+            "dtype": "bfloat16",
+            "context_length": 4096,
+            "license": self.dice.choice(["apache-2.0", "mit"]),
+            "chat_template": True,
+            "languages": ["en", "zh"],
+            "summary": "A model made for tests. " * self.dice.randint(0, 8),
+            "weight_format": "safetensors",
+            "total_bytes": self.size,
+        }
+
+    def deploy(self) -> None:
+        terms = {"terms_version": "1", "terms_sha256": "0" * 64}
+        if self.deployment is None:
+            self.deployment = Deployment.begin(model_id=self.model.id, **terms)
+        elif self.deployment.state is DeploymentState.STOPPING:
+            return
+        else:
+            self.deployment.accept_terms(**terms)
+        configuration = DeployConfiguration.from_dict(
+            {"parameters": {"temperature": round(self.dice.uniform(0, 2), 2)}}
+        )
+        self.deployment.request(
+            configuration=configuration, model_version=self.model.model_version, reason=""
+        )
+
+    def serve(self) -> None:
+        """What the deploy worker or an administrator does next."""
+        deployment = self.deployment
+        assert deployment is not None
+        revision = deployment.desired_revision
+        choice = self.dice.random()
+        if deployment.state is DeploymentState.DEPLOYING:
+            self._start(deployment, revision, choice)
+        elif deployment.state is DeploymentState.DEPLOYED:
+            if choice < 0.3:
+                deployment.stop(reason="enough")
+            elif choice < 0.5:
+                deployment.roll_back(
+                    revision=self.dice.randint(1, revision),
+                    model_version=self.model.model_version,
+                    reason="better before",
+                )
+            elif choice < 0.7 and deployment.replicas:
+                self._lose(deployment, revision)
+            elif revision > 1:
+                deployment.record_revision_retired(revision=revision - 1)
+        elif deployment.state is DeploymentState.STOPPING:
+            deployment.record_stopped()
+        else:
+            deployment.start(model_version=self.model.model_version)
+
+    def _start(self, deployment: Deployment, revision: int, choice: float) -> None:
+        replica_id = uuid4()
+        deployment.record_replica_started(
+            revision=revision,
+            replica_id=replica_id,
+            server="local",
+            engine="vllm",
+            engine_version="1",
+        )
+        if choice < 0.2:
+            self._lose(deployment, revision, replica_id)
+        elif choice < 0.3:
+            deployment.record_revision_failed(
+                revision=revision,
+                reason="The engine ended.",
+                remedy="Give it more memory.",
+                log_tail=["out of memory"],
+            )
+        elif choice < 0.8:
+            deployment.record_replica_ready(
+                revision=revision,
+                replica_id=replica_id,
+                endpoint="http://127.0.0.1:9000",
+                startup_seconds=round(self.dice.uniform(1, 60), 3),
+            )
+            deployment.record_revision_deployed(revision=revision)
+
+    def _lose(self, deployment: Deployment, revision: int, replica_id: UUID | None = None) -> None:
+        deployment.record_replica_lost(
+            revision=revision,
+            replica_id=replica_id or UUID(self.dice.choice(sorted(deployment.replicas))),
+            reason="killed",
+            exit_code=self.dice.choice([None, -9]),
+            log_tail=["bye"],
+        )
+
+
+class History:
+    """An endless valid history; the same seed makes the same decisions (ids and times differ)."""
+
+    def __init__(self, seed: int, *, models: int = 20) -> None:
+        self._dice = random.Random(seed)
+        self._models = models
+        self._names = count(1)
+        self._lives: list[_Life] = []
+
+    def domain(self, events: int) -> list[Any]:
+        """At least this many domain events, in the order of their positions."""
+        found: list[Any] = []
+        while len(found) < events:
+            found.extend(self._step())
+        return found
+
+    def public(self, events: int) -> list[PublicEvent]:
+        """The same in public form, with positions from 1."""
+        return [publish(event, n) for n, event in enumerate(self.domain(events), start=1)]
+
+    def _step(self) -> Iterator[Any]:
+        actor = self._dice.choice(ACTORS)
+        with caused_by(Cause(actor, uuid4(), uuid4() if self._dice.random() < 0.5 else None)):
+            if self._dice.random() < 0.02:
+                user = User.register(username=f"user{next(self._names)}", role=Role.VIEWER)
+                return iter(user.collect_events())
+            if len(self._lives) < self._models and self._dice.random() < 0.3:
+                life = _Life(self._dice, f"model-{next(self._names)}")
+                self._lives.append(life)
+            else:
+                alive = [life for life in self._lives if life.model.state is not ModelState.DELETED]
+                if not alive:
+                    self._models += 1
+                    return iter(())
+                life = self._dice.choice(alive)
+                self._dice.choice(life.choices())()
+        return (event for aggregate in life.aggregates for event in aggregate.collect_events())
+
+
+def write(store: EventStore, events: Sequence[Any], *, after: int = 0) -> int:
+    """Puts domain events into the store behind a position, in one COPY; returns the last position.
+
+    The store's own path is too slow for a hundred thousand of them; the rows are the same.
+    """
+    with store.recorder.datastore.transaction(commit=True) as cursor:
+        columns = ("originator_id", "originator_version", "topic", "state", "notification_id")
+        with cursor.copy(
+            SQL("COPY {} ({}) FROM STDIN").format(
+                Identifier(SCHEMA, TABLE), SQL(", ").join(map(Identifier, columns))
+            )
+        ) as copy:
+            for position, event in enumerate(events, start=after + 1):
+                stored = store.mapper.to_stored_event(event)
+                copy.write_row(
+                    (
+                        stored.originator_id,
+                        stored.originator_version,
+                        stored.topic,
+                        stored.state,
+                        position,
+                    )
+                )
+        cursor.execute(SQL("NOTIFY {}").format(Identifier(TABLE)))
+    return after + len(events)
