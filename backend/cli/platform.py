@@ -26,13 +26,13 @@ def up() -> None:
     from backend.application.users import ensure_first_administrator
     from backend.embedded.errors import EmbeddedError
     from backend.embedded.supervisor import Preparation, roles, supervise
+    from backend.infra.kafka import ensure_topics
     from backend.infra.postgres import migrate
 
     settings = settings_or_fail()
+    preparation = Preparation(migrate, ensure_topics, ensure_first_administrator)
     try:
-        status = supervise(
-            settings, roles(settings), Preparation(migrate, ensure_first_administrator)
-        )
+        status = supervise(settings, roles(settings), preparation)
     except EmbeddedError as error:
         fail(error.detail, error.remedy)
     raise typer.Exit(status)

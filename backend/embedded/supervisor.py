@@ -38,13 +38,15 @@ _ECHO_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What happens in a running database before the roles start.
+    """What happens in a running database and broker before the roles start.
 
-    `migrate` brings the schema up to date. `first_administrator` returns the password of the
-    administrator it made, or None when there is one already.
+    `migrate` brings the schema up to date. `topics` makes the topics of an embedded broker, which
+    is empty at every start, so that no role finds them missing. `first_administrator` returns the
+    password of the administrator it made, or None when there is one already.
     """
 
     migrate: Callable[[Settings], object]
+    topics: Callable[[Settings], object]
     first_administrator: Callable[[Settings], str | None]
 
 
@@ -138,6 +140,8 @@ class Supervisor:
         applied = await asyncio.to_thread(self._preparation.migrate, self._settings)
         if applied:
             self._log.say("the database schema is up to date")
+        if self._settings.kafka_bootstrap_servers is None:
+            await asyncio.to_thread(self._preparation.topics, self._settings)
         parts = [self._launch(child) for child in self._roles]
         password = await asyncio.to_thread(self._preparation.first_administrator, self._settings)
         await self._all_ready(parts)

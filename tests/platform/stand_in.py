@@ -40,7 +40,9 @@ def main() -> int:
         Child(name, (sys.executable, "-c", BODIES[name]), STAGES.get(name, FRONT), 2)
         for name in os.environ["STAND_IN_ROLES"].split()
     ]
-    preparation = Preparation(lambda _: [], lambda _: os.environ.get("STAND_IN_PASSWORD"))
+    preparation = Preparation(
+        lambda _: [], lambda _: None, lambda _: os.environ.get("STAND_IN_PASSWORD")
+    )
     try:
         return supervise(load_settings(), children, preparation)
     except EmbeddedError as error:
