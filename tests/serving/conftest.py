@@ -211,7 +211,9 @@ class Worker:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, die_at: str | None = None, supervised: bool = False) -> None:
+    def start(
+        self, *, die_at: str | None = None, supervised: bool = False, real: bool = False
+    ) -> None:
         environment = {**self.environment, **({"LOGGIA_RUN_ID": "test"} if supervised else {})}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -220,6 +222,7 @@ class Worker:
                     "-m",
                     "tests.serving.worker_process",
                     *([f"--die-at={die_at}"] if die_at else []),
+                    *(["--real"] if real else []),
                 ],
                 cwd=REPOSITORY,
                 env=environment,

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_TAIL_LINES = 40
+TAIL_LINES = 40
 _TAIL_BYTES = 64 * 1024
 _LINE_CHARACTERS = 500
 _MAX_BYTES = 16 * 1024**2
@@ -22,13 +22,13 @@ class EngineLog:
         self._path = path
         self._offset = 0
 
-    def tail(self) -> list[str]:
-        """The last forty lines that say something; empty where there is no log."""
+    def tail(self, lines: int = TAIL_LINES) -> list[str]:
+        """The last lines that say something; empty where there is no log."""
         try:
             with self._path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(max(0, size - _TAIL_BYTES))
-                return _lines(file.read())[-_TAIL_LINES:]
+                return _lines(file.read())[-lines:]
         except OSError:
             return []
 

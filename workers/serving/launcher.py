@@ -31,6 +31,7 @@ from workers.serving.engine_log import EngineLog
 _PORTS = range(20_000, 30_000)
 _PORT_ATTEMPTS = 200
 _TERM_SECONDS = 10.0
+_FOLLOWER_SECONDS = 2.0
 _KILL_SECONDS = 5.0
 _KEPT_FOLDERS = 100
 _REPLICA = "LOGGIA_REPLICA_ID"
@@ -130,9 +131,12 @@ class LocalProcesses:
         record = self._read(self._record_path(replica_id))
         members = _members(replica_id, record)
         leaders = [process for process in members if process.pid == _sid(process)]
-        # The leader ends its own; only where it has gone are the others asked themselves.
+        # The leader ends its own; what it leaves behind is asked afterwards, and not for long.
         _terminate(leaders or members)
-        psutil.wait_procs(members, timeout=seconds)
+        psutil.wait_procs(leaders or members, timeout=seconds)
+        left = _members(replica_id, record)
+        _terminate(left)
+        psutil.wait_procs(left, timeout=min(seconds, _FOLLOWER_SECONDS))
         left = _members(replica_id, record)
         for process in left:
             with suppress(psutil.Error):

@@ -22,7 +22,7 @@ from backend.domain.deployment import Deployment, DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from backend.domain.model import Model
 from workers.serving.engine import Diagnosis, Engine, Launch
-from workers.serving.engine_log import EngineLog
+from workers.serving.engine_log import TAIL_LINES, EngineLog
 from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.files import FilesUnavailable
 from workers.serving.launcher import LocalProcesses, NoFreePort
@@ -31,6 +31,8 @@ from workers.serving.progress import Progress
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
 from workers.serving.targets import Lease
+
+_DIAGNOSED_LINES = 400
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,11 @@ class Reconciler:
             return
         if replica.state is State.DRAINING:
             return  # it is being stopped anyway
-        tail = self._launcher.log(replica.id).tail()
+        # The cause often stands far above the last lines.
+        lines = self._launcher.log(replica.id).tail(_DIAGNOSED_LINES)
         engine = self._preparations.engine(_configuration(deployment, replica.revision))
-        self._lose(replica, engine.diagnose(tail, seen.exit_code), seen.exit_code, tail)
+        why = engine.diagnose(lines, seen.exit_code)
+        self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:])
 
     def _follow_log(self, replica: Replica) -> None:
         key = str(replica.id)

@@ -87,6 +87,10 @@ _SIGNS = (
         "Redeploy; another port will be chosen.",
     ),
 )  # fmt: skip
+# A setting's refusal in the validator's own sentence, and what any other exception says.
+_REFUSAL = re.compile(r"Value error, (.+)")
+_EXCEPTION = re.compile(r"\b\w*(?:Error|Exception): .+")
+_SAYS_NOTHING = re.compile(r"See root cause above|validation errors? for")
 _KILLED = -9
 
 
@@ -210,8 +214,8 @@ class Vllm:
                 "Give the deployment more memory, or stop others on this server; then redeploy.",
             )
         how = "" if exit_code is None else f" with exit status {exit_code}"
-        errors = [line for line in log_tail if re.search(r"\b\w*(Error|Exception)\b: ", line)]
-        detail = f": {errors[-1].strip()[-300:]}" if errors else "."
+        words = _own_words(log_tail)
+        detail = f": {words[:300]}" if words else "."
         return Diagnosis(
             f"The engine ended{how}{detail}",
             "Read the log's last lines, change the configuration, and redeploy.",
@@ -221,6 +225,16 @@ class Vllm:
 def has_nvidia_gpu() -> bool:
     """Whether the NVIDIA driver runs on this machine."""
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+
+
+def _own_words(lines: Sequence[str]) -> str:
+    refusals = [found.group(1) for line in lines if (found := _REFUSAL.search(line))]
+    exceptions = [
+        found.group(0)
+        for line in lines
+        if (found := _EXCEPTION.search(line)) and not _SAYS_NOTHING.search(line)
+    ]
+    return (refusals or exceptions or [""])[-1].strip()
 
 
 _ENVIRONMENT = {

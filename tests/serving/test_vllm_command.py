@@ -1,0 +1,126 @@
+"""How a deploy configuration becomes vLLM's command line, and what its last words mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.errors import Invalid
+from tests.builders.models import config
+from workers.serving.engine import Environment, Launch, Option
+from workers.serving.engines.vllm import Vllm
+
+OPTIONS = {
+    "max_model_len": Option("--max-model-len"),
+    "max_num_seqs": Option("--max-num-seqs", kind="int"),
+    "dtype": Option("--dtype", choices=("auto", "bfloat16", "float32")),
+    "enforce_eager": Option("--enforce-eager", kind="switch", negation="--no-enforce-eager"),
+    "kv_cache_memory_bytes": Option("--kv-cache-memory-bytes"),
+    "gpu_memory_utilization": Option("--gpu-memory-utilization", kind="float"),
+    "tensor_parallel_size": Option("--tensor-parallel-size", kind="int"),
+    "worker_cls": Option("--worker-cls"),
+    "trust_remote_code": Option("--trust-remote-code", kind="switch"),
+    "port": Option("--port", kind="int"),
+    "generation_config": Option("--generation-config"),
+}
+ENVIRONMENT = Environment(Path("/engine/bin/python"), "1", OPTIONS)
+
+
+def command(tmp_path: Path, arguments: dict[str, str] | None = None, **parts: Any) -> list[str]:
+    (tmp_path / "config.json").write_text(json.dumps(config()))
+    configuration = DeployConfiguration.from_dict({"engine_arguments": arguments or {}, **parts})
+    launch = Launch(
+        replica_id=uuid4(),
+        model_name="tiny",
+        model_directory=tmp_path,
+        total_bytes=1_000_000,
+        port=20_123,
+        configuration=configuration,
+    )
+    return list(Vllm().command(ENVIRONMENT, launch).arguments)
+
+
+def test_the_configuration_sets_the_engines_options(tmp_path: Path) -> None:
+    arguments = command(tmp_path, {"max_model_len": "256"}, parameters={"batch_size": 3})
+    assert "--host=127.0.0.1" in arguments
+    assert "--port=20123" in arguments
+    assert "--served-model-name=tiny" in arguments
+    assert "--max-num-seqs=3" in arguments
+    assert "--max-model-len=256" in arguments
+    assert "--enforce-eager" in arguments
+
+
+def test_what_is_given_replaces_the_default(tmp_path: Path) -> None:
+    arguments = command(tmp_path, {"enforce_eager": "false", "dtype": "float32"})
+    assert "--no-enforce-eager" in arguments
+    assert "--enforce-eager" not in arguments
+    assert "--dtype=float32" in arguments
+    assert "--dtype=auto" not in arguments
+
+
+def test_the_cache_is_no_larger_than_full_batches_need(tmp_path: Path) -> None:
+    def cache(**hardware: Any) -> int:
+        arguments = command(tmp_path, hardware=hardware)
+        prefix = "--kv-cache-memory-bytes="
+        return int(next(a for a in arguments if a.startswith(prefix)).removeprefix(prefix))
+
+    assert cache(memory_gib=64) == cache(memory_gib=8) < 256 * 1024**2
+    assert cache(memory_gib=1) >= 128 * 1024**2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("max_modl_len", "256", "no such option"),
+        ("dtype", "float8", "not a choice"),
+        ("max_num_seqs", "many", "whole number"),
+        ("enforce_eager", "perhaps", "neither true nor false"),
+        ("port", "1", "cannot be set"),
+        ("worker_cls", "os.system", "cannot be set"),
+        ("trust_remote_code", "true", "cannot be set"),
+        ("generation_config", "auto", "set by Loggia"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    with pytest.raises(Invalid, match=words) as refused:
+        command(tmp_path, {name: value})
+    assert refused.value.field == f"engine_arguments.{name}"
+    assert refused.value.remedy
+
+
+def test_a_value_cannot_smuggle_another_option(tmp_path: Path) -> None:
+    arguments = command(tmp_path, {"max_model_len": "--trust-remote-code"})
+    assert "--trust-remote-code" not in arguments
+    assert "--max-model-len=--trust-remote-code" in arguments
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["ValueError: Available memory on kv cache allocation is less than"], "key-value cache"),
+        (["torch.OutOfMemoryError: CUDA out of memory."], "ran out of memory"),
+        (
+            [
+                "pydantic_core.ValidationError: 1 validation error for ModelConfig",
+                "  Value error, max_model_len (9) is greater than 4",
+            ],
+            "max_model_len",
+        ),
+        (
+            ["KeyError: 'rope'", "RuntimeError: Engine core failed. See root cause above."],
+            "KeyError: 'rope'",
+        ),
+        ([], "exit status 1"),
+    ],
+)
+def test_last_words_become_a_reason_and_a_remedy(lines: list[str], words: str) -> None:
+    found = Vllm().diagnose(lines, 1)
+    assert words in found.reason
+    assert found.remedy
