@@ -1,0 +1,75 @@
+"""Every projection running on a real line: store, relay, topic, consumers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from backend.infra.settings import Settings
+from backend.readmodels.freshness import Freshness, NotYetVisible, reached
+from projections.applying import Applier
+from projections.registry import PROJECTIONS
+from projections.service import project
+from tests.builders.histories import History, write
+from tests.projections.contents import all_contents, contents
+from tests.relay.conftest import Line, line  # noqa: F401 (a fixture)
+from tests.rig.waiting import eventually
+
+
+@pytest.fixture
+def projecting(settings: Settings) -> Iterator[threading.Event]:
+    """All projections in a thread; the event is set once they are ready."""
+    stop, ready = threading.Event(), threading.Event()
+    thread = threading.Thread(target=project, args=(settings, stop, ready.set), daemon=True)
+    thread.start()
+    yield ready
+    stop.set()
+    thread.join(timeout=30)
+
+
+def test_every_projection_follows_the_store(
+    line: Line,  # noqa: F811
+    projecting: threading.Event,
+) -> None:
+    history = History(seed=11)
+    last = write(line.store, history.domain(400))
+    line.relay()
+    eventually(lambda: projecting.is_set(), "every projection reads")
+    eventually(
+        lambda: all(reached(line.pool, name, last) for name in PROJECTIONS),
+        "every projection has everything",
+    )
+    shown = all_contents(line.pool)
+    for name, projection in PROJECTIONS.items():
+        applier = Applier(projection, "replayed")
+        with line.pool.connection() as connection, connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA IF EXISTS replayed CASCADE")
+            applier.create_tables(cursor)
+            applier.handle(cursor, line.feed.read(0, 10_000))
+        assert shown[name] == contents(line.pool, projection, "replayed")
+
+
+def test_a_writer_sees_its_own_write(
+    line: Line,  # noqa: F811
+    projecting: threading.Event,
+) -> None:
+    line.relay()
+    with Freshness(line.pool, line.settings.dsn) as freshness:
+        for number in range(20):
+            model_id = line.importer.import_model(f"own{number}")
+            freshness.wait_for("gallery", line.feed.last_position(), seconds=30)
+            with line.pool.connection() as connection:
+                row = connection.execute(
+                    "SELECT name FROM gallery.models WHERE model_id = %s", (model_id,)
+                ).fetchone()
+            assert row is not None
+            assert row["name"] == f"own{number}"
+
+
+def test_waiting_for_what_never_comes_ends(line: Line) -> None:  # noqa: F811
+    with Freshness(line.pool, line.settings.dsn) as freshness:
+        with pytest.raises(NotYetVisible) as refusal:
+            freshness.wait_for("gallery", 1, seconds=0.2)
+    assert refusal.value.retry_after >= 1
