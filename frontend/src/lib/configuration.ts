@@ -91,7 +91,7 @@ export function limitsText(path: NumberPath): string {
   const { min, max, unit } = NUMBER_FIELDS[path];
   const end = unit === undefined ? '.' : ` ${unit}.`;
   const [least, most] = [formatNumber(path === 'parameters.topK' ? 1 : min), formatNumber(max)];
-  return `${least} to ${most}${end}`;
+  return `Allowed: ${least} to ${most}${end}`;
 }
 
 export const MAX_STOP_SEQUENCES = 4;

@@ -1,6 +1,7 @@
 import { Alert, Button, Group, Stepper } from '@mantine/core';
 import { useNavigate } from '@tanstack/react-router';
 import { useRef, useState } from 'react';
+import { ActionButton } from '@/components/action-button';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ApiProblem } from '@/lib/api/client';
 import type { Deployment, DeployConfiguration, DeployOptions, HistoryEntry, ModelDetail } from '@/lib/api/types';
@@ -203,9 +204,13 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
           Back
         </Button>
         {step === 'review' ? (
-          <Button disabled={!accepted} loading={deploy.isPending} onClick={submit}>
+          <ActionButton
+            disabledReason={accepted ? null : 'Accept the terms first.'}
+            loading={deploy.isPending}
+            onClick={submit}
+          >
             {deployment ? 'Redeploy' : 'Deploy'}
-          </Button>
+          </ActionButton>
         ) : (
           <Button onClick={next}>Next</Button>
         )}

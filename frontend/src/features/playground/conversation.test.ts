@@ -26,8 +26,14 @@ describe('requestBody', () => {
     });
   });
 
-  it('keeps stopped answers in the conversation, but not failed ones', () => {
-    const history = [message('user', 'a'), message('assistant', 'b', 'stopped'), message('assistant', 'c', 'failed'), message('user', 'd')];
+  it('keeps stopped answers in the conversation, but neither failed ones nor their questions', () => {
+    const history = [
+      message('user', 'a'),
+      message('assistant', 'b', 'stopped'),
+      message('user', 'c'),
+      message('assistant', '', 'failed'),
+      message('user', 'd'),
+    ];
     expect(requestBody('tiny', history, NO_SAMPLING, true)).toMatchObject({
       messages: [{ content: 'a' }, { content: 'b' }, { content: 'd' }],
     });

@@ -36,7 +36,10 @@ export const NO_SAMPLING: Sampling = { system: '', temperature: '', maxTokens: '
 /** The request's body: a chat, or for a model without a chat template the plain text to continue. */
 export function requestBody(model: string, messages: readonly Message[], sampling: Sampling, chat: boolean): object {
   const system = sampling.system.trim();
-  const said = messages.filter(({ text, state }) => text !== '' && state !== 'failed');
+  // Chat templates want turns: a question that was never answered is left out.
+  const said = messages
+    .filter(({ text, state }) => text !== '' && state !== 'failed')
+    .filter(({ role }, index, all) => role !== 'user' || all[index + 1]?.role !== 'user');
   return {
     model,
     ...(chat
