@@ -28,7 +28,7 @@ export function App() {
     <QueryClientProvider client={queryClient}>
       <MantineProvider theme={theme} defaultColorScheme="auto">
         <ModalsProvider>
-          <Notifications position="top-right" limit={4} autoClose={5000} />
+          <Notifications position="top-center" limit={4} autoClose={5000} />
           <RouterProvider router={router} />
         </ModalsProvider>
       </MantineProvider>

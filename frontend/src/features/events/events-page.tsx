@@ -51,7 +51,7 @@ export default function EventsPage() {
     getNextPageParam: (page) => page.nextCursor,
     placeholderData: keepPreviousData,
   });
-  const names = useModelNames();
+  const { names, pending: namesPending } = useModelNames();
   const items = events.data?.pages.flatMap((page) => page.items) ?? [];
 
   // New events do not push away what is being read: they are announced, and shown when asked for.
@@ -128,8 +128,8 @@ export default function EventsPage() {
       </div>
 
       {events.isError && <ProblemAlert problem={events.error} onRetry={() => void events.refetch()} mb="md" />}
-      {events.isPending && <EventsSkeleton />}
-      {items.length > 0 && (
+      {(events.isPending || namesPending) && !events.isError && <EventsSkeleton />}
+      {items.length > 0 && !namesPending && (
         <ol className={classes.list} data-stale={events.isPlaceholderData || undefined}>
           {items.map((event) => (
             <EventRow key={event.position} event={event} subject={names.get(event.modelId ?? '')} />

@@ -8,11 +8,11 @@ const NEWEST = 200;
 const NONE: ReadonlyMap<string, string> = new Map();
 
 /** Names of the newest models by id: events carry only the id. */
-export function useModelNames(): ReadonlyMap<string, string> {
+export function useModelNames(): { names: ReadonlyMap<string, string>; pending: boolean } {
   const names = useQuery({
     queryKey: [...keys.models, 'names'],
     queryFn: ({ signal }) => request<ModelPage>('GET', '/api/models', { query: { limit: NEWEST }, signal }),
     select: ({ items }): ReadonlyMap<string, string> => new Map(items.map(({ id, name }) => [id, name])),
   });
-  return names.data ?? NONE;
+  return { names: names.data ?? NONE, pending: names.isPending };
 }

@@ -72,7 +72,10 @@ export default function GalleryPage() {
 
         <div className={classes.content}>
           <div className={classes.toolbar}>
-            <SearchField key={search.search === undefined ? 'empty' : 'filled'} value={search.search ?? ''} onChange={(text) => change({ search: text === '' ? undefined : text })} />
+            <SearchField
+              value={search.search ?? ''}
+              onChange={(text) => change({ search: text === '' ? undefined : text })}
+            />
             <Indicator label={active} disabled={active === 0} size={18} color="verdigris" className={classes.filtersButton}>
               <Button
                 variant="default"
@@ -136,10 +139,22 @@ function gallerySearch({ import: _, ...search }: GallerySearch & { import?: stri
   return search;
 }
 
-/** Keeps what is being typed for itself, and passes it on when the typing rests. */
+/**
+ * Keeps what is being typed for itself, and passes it on when the typing rests. A value that comes from elsewhere
+ * (cleared, or another address) takes its place; its own, coming back late, does not.
+ */
 function SearchField({ value, onChange }: { value: string; onChange: (text: string) => void }) {
   const [text, setText] = useState(value);
-  const passOn = useDebouncedCallback(onChange, SEARCH_DELAY_MS);
+  const [passed, setPassed] = useState(value);
+  const [seen, setSeen] = useState(value);
+  const passOn = useDebouncedCallback((typed: string) => {
+    setPassed(typed);
+    onChange(typed);
+  }, SEARCH_DELAY_MS);
+  if (value !== seen) {
+    setSeen(value);
+    if (value !== passed) setText(value);
+  }
   return (
     <TextInput
       type="search"
