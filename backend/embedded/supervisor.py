@@ -143,8 +143,9 @@ class Supervisor:
         if self._settings.kafka_bootstrap_servers is None:
             await asyncio.to_thread(self._preparation.topics, self._settings)
         parts = [self._launch(child) for child in self._roles]
-        password = await asyncio.to_thread(self._preparation.first_administrator, self._settings)
         await self._all_ready(parts)
+        # Last, so that a start that fails does not swallow the password.
+        password = await asyncio.to_thread(self._preparation.first_administrator, self._settings)
         self._announce(time.monotonic() - started, password)
 
     async def _start_foundation(self) -> None:

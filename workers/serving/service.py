@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backend.embedded.readiness import announce_ready
+from backend.embedded.readiness import announce_ready
 from backend.infra.consumer import Consumer
-from backend.infra.logging import get_logger
-from backend.infra.postgres import open_pool
+from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
+from backend.infra.shutdown import stop_on_signals
+from backend.infra.shutdown import stop_on_signals
 from workers.serving.engines import engines
 from workers.serving.targets import note_events
 from workers.serving.worker import ServingWorker
@@ -19,23 +21,31 @@ from workers.serving.worker import ServingWorker
 CONSUMER = "serving"
 _PREDECESSOR_SECONDS = 30
 _POLL_SECONDS = 0.2
-_log = get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Looks after deployments until SIGTERM or SIGINT. Raises `RuntimeError` where another does."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    """Looks after deployments until SIGTERM or SIGINT.
+
+    Raises `RuntimeError` where another deploy worker uses the data directory.
+    """
+    stop = stop_on_signals()
     with _only_one(settings, stop), open_pool(settings) as pool:
-        consumer = Consumer(settings, pool, CONSUMER, note_events)
-        thread = threading.Thread(target=consumer.run, args=(stop,), name="consumer")
-        thread.start()
+        follower = threading.Thread(target=_follow, args=(settings, pool, stop), name="consumer")
+        follower.start()
+        announce_ready()
         try:
             ServingWorker(settings, pool, engines()).run(stop)
         finally:
             stop.set()
-            thread.join()
+            follower.join()
+
+
+def _follow(settings: Settings, pool: Pool, stop: threading.Event) -> None:
+    """A process that hears of nothing would look alive and do nothing: end with the consumer."""
+    try:
+        Consumer(settings, pool, CONSUMER, note_events).run(stop)
+    finally:
+        stop.set()
 
 
 @contextmanager
