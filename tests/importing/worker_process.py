@@ -26,14 +26,15 @@ def main() -> None:
         nonlocal left
         left -= reading.step == step
         if reading.step == step and left == 0:
-            print("pausing", flush=True)
             os.kill(os.getpid(), signal.SIGSTOP)
 
     with open_site(Settings(_env_file=None), stop=stop) as site:
         site.telemetry.watch = pause
         executor = site.executor
         executor.start()
-        print("working", flush=True)
+        # A signal that another thread received is noticed only between waits.
+        while not stop.wait(0.2):
+            pass
         executor.join()
 
 

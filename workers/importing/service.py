@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack, closing
 
 import psycopg
@@ -30,6 +31,7 @@ from workers.importing.residue import Residue
 from workers.importing.sweep import sweep
 
 _SWEEP_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
 
 _log = get_logger(__name__)
 
@@ -55,9 +57,13 @@ def work(settings: Settings, stop: threading.Event) -> None:
         executor.start()
         dispatcher.start()
         announce_ready()
-        while not stop.is_set():
-            _sweep(place)
-            stop.wait(_SWEEP_SECONDS)
+        _sweep(place)
+        swept_at = time.monotonic()
+        # Short waits: a signal that another thread received is noticed only between them.
+        while not stop.wait(_LOOK_SECONDS):
+            if time.monotonic() - swept_at > _SWEEP_SECONDS:
+                _sweep(place)
+                swept_at = time.monotonic()
         executor.join()
         dispatcher.join()
 
