@@ -145,14 +145,18 @@ class Administrator:
             assert time.monotonic() < deadline, f"still {found['state']}: {found}"
             time.sleep(0.2)
 
-    def deploy(self, model_id: str, configuration: JSON, reason: str = "") -> JSON:
-        terms = self.get("/api/deploy/options", modelId=model_id)["terms"]
+    def deploy(self, model_id: str, changes: JSON, reason: str = "") -> JSON:
+        """Deploys or redeploys with the platform's defaults, changed as given."""
+        options = self.get("/api/deploy/options", modelId=model_id)
+        configuration = options["defaults"]
+        for part, fields in changes.items():
+            configuration[part] = {**configuration[part], **fields}
         return self.command(
             "PUT",
             f"/api/models/{model_id}/deployment",
             {
                 "configuration": configuration,
-                "terms": {"version": terms["version"], "accepted": True},
+                "terms": {"version": options["terms"]["version"], "accepted": True},
                 "reason": reason,
             },
         )
