@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-from backend.infra.settings import Settings
 from backend.readmodels.freshness import Freshness, NotYetVisible, reached
 from projections.applying import Applier
 from projections.registry import PROJECTIONS
-from projections.service import project
 from tests.builders.histories import History, write
 from tests.projections.contents import all_contents, contents
-from tests.relay.conftest import Line, line  # noqa: F401 (a fixture)
+from tests.relay.conftest import Line
 from tests.rig.waiting import eventually
 
 
-@pytest.fixture
-def projecting(settings: Settings) -> Iterator[threading.Event]:
-    """All projections in a thread; the event is set once they are ready."""
-    stop, ready = threading.Event(), threading.Event()
-    thread = threading.Thread(target=project, args=(settings, stop, ready.set), daemon=True)
-    thread.start()
-    yield ready
-    stop.set()
-    thread.join(timeout=30)
-
-
 def test_every_projection_follows_the_store(
-    line: Line,  # noqa: F811
+    line: Line,
     projecting: threading.Event,
 ) -> None:
     history = History(seed=11)
@@ -52,7 +38,7 @@ def test_every_projection_follows_the_store(
 
 
 def test_a_writer_sees_its_own_write(
-    line: Line,  # noqa: F811
+    line: Line,
     projecting: threading.Event,
 ) -> None:
     line.relay()
@@ -68,8 +54,10 @@ def test_a_writer_sees_its_own_write(
             assert row["name"] == f"own{number}"
 
 
-def test_waiting_for_what_never_comes_ends(line: Line) -> None:  # noqa: F811
-    with Freshness(line.pool, line.settings.dsn) as freshness:
-        with pytest.raises(NotYetVisible) as refusal:
-            freshness.wait_for("gallery", 1, seconds=0.2)
+def test_waiting_for_what_never_comes_ends(line: Line) -> None:
+    with (
+        Freshness(line.pool, line.settings.dsn) as freshness,
+        pytest.raises(NotYetVisible) as refusal,
+    ):
+        freshness.wait_for("gallery", 1, seconds=0.2)
     assert refusal.value.retry_after >= 1
