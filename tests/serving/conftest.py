@@ -210,20 +210,23 @@ class Worker:
             "LOGGIA_KAFKA_BOOTSTRAP_SERVERS": str(settings.kafka_bootstrap_servers),
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.relay: subprocess.Popen[bytes] | None = None
 
-    def start(
-        self, *, die_at: str | None = None, supervised: bool = False, real: bool = False
-    ) -> None:
+    def start(self, *, die_at: str | None = None, supervised: bool = False) -> None:
+        """Starts it with the engine double; `supervised` as `loggia up` would."""
         environment = {**self.environment, **({"LOGGIA_RUN_ID": "test"} if supervised else {})}
+        arguments = [f"--die-at={die_at}"] if die_at else []
+        self.process = self._run(["tests.serving.worker_process", *arguments], environment)
+
+    def start_roles(self) -> None:
+        """Starts the real roles, with Kafka between them: the relay and the deploy worker."""
+        self.relay = self._run(["backend.cli", "relay"], self.environment)
+        self.process = self._run(["backend.cli", "work", "deploy"], self.environment)
+
+    def _run(self, module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.serving.worker_process",
-                    *([f"--die-at={die_at}"] if die_at else []),
-                    *(["--real"] if real else []),
-                ],
+            return subprocess.Popen(
+                [sys.executable, "-m", *module],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=log,
@@ -237,10 +240,11 @@ class Worker:
         self.process = None
 
     def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(timeout=10)
-            self.process = None
+        for process in (self.process, self.relay):
+            if process is not None:
+                process.kill()
+                process.wait(timeout=10)
+        self.process = self.relay = None
 
     def terminate(self, *, seconds: float = 15) -> int:
         assert self.process is not None

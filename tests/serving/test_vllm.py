@@ -1,4 +1,4 @@
-"""Real vLLM under the real worker, in the environment that the user's cache keeps."""
+"""Real vLLM under the real roles, in the environment that the user's cache keeps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def real_worker(real_settings: Settings, real_gallery: Gallery, tmp_path: Path) 
     )
     environments.ensure(Vllm().environment(Hardware()), print, lambda: False)
     worker = Worker(real_settings, tmp_path / "worker.log")
-    worker.start(real=True)
+    worker.start_roles()
     yield worker
     worker.kill()
     print(worker.log.read_text())

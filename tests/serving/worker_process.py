@@ -20,7 +20,6 @@ from backend.infra.logging import configure_logging
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from tests.serving.doubles import EngineDouble
-from workers.serving.engines import engines
 from workers.serving.launcher import LocalProcesses
 from workers.serving.reconciler import Patience
 from workers.serving.records import Records
@@ -72,7 +71,6 @@ def die_at(place: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--die-at")
-    parser.add_argument("--real", action="store_true", help="real engines instead of the double")
     given = parser.parse_args()
     if given.die_at:
         die_at(given.die_at)
@@ -89,10 +87,7 @@ def main() -> None:
                     note_events(connection.cursor(), [stored.public for stored in batch])
 
         threading.Thread(target=follow, daemon=True).start()
-        if given.real:
-            worker = ServingWorker(settings, pool, engines())
-        else:
-            worker = ServingWorker(settings, pool, {"vllm": EngineDouble()}, patience=PATIENCE)
+        worker = ServingWorker(settings, pool, {"vllm": EngineDouble()}, patience=PATIENCE)
         worker.run(stop)
 
 
