@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from backend.api.authentication import SESSION_COOKIE, Authentication
 from backend.api.commands import command_context
+from backend.api.description import complete
 from backend.api.edge import Edge
 from backend.api.guards import OPERATION, authorise
 from backend.api.problems import respond
@@ -56,13 +57,14 @@ def create_api(services: Services | None = None) -> Litestar:
         services.live.start()
         services.upload_end.start()
         try:
-            yield
+            with services.freshness:
+                yield
         finally:
             services.live.stop()
             services.upload_end.stop()
             services.close()
 
-    return Litestar(
+    api = Litestar(
         route_handlers=[handler for module in _MODULES for handler in module.HANDLERS],
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
@@ -80,7 +82,9 @@ def create_api(services: Services | None = None) -> Litestar:
             description="Event-sourced gallery for AI models. Commands take an Idempotency-Key; "
             "their answers carry a position, and queries given it as `atLeast` include it.",
             use_handler_docstrings=True,
-            openapi_router=Router("/schema", route_handlers=[], opt={OPERATION: "readSchema"}),
+            openapi_router=Router(
+                "/schema", route_handlers=[], include_in_schema=False, opt={OPERATION: "readSchema"}
+            ),
             render_plugins=[JsonRenderPlugin()],
             components=Components(
                 security_schemes={
@@ -94,6 +98,8 @@ def create_api(services: Services | None = None) -> Litestar:
         ),
         logging_config=None,
     )
+    complete(api)
+    return api
 
 
 def create_app(services: Services, web_folder: Path = WEB_FOLDER) -> ASGIApp:

@@ -7,6 +7,7 @@ import time
 
 from backend.api.problems import ApiError
 from backend.api.services import Services
+from backend.readmodels.freshness import reached
 
 WAIT_SECONDS = 5.0
 _FIRST_PAUSE = 0.004
@@ -20,11 +21,11 @@ async def fresh(services: Services, consumer: str, at_least: int | None) -> None
     """
     if at_least is None:
         return
-    from backend.readmodels.freshness import wait_for
-
     deadline = time.monotonic() + WAIT_SECONDS
     pause = _FIRST_PAUSE
-    while not await services.query(lambda: wait_for(services.pool, consumer, at_least, 0)):
+    while services.freshness.known_position(consumer) < at_least:
+        if await services.query(lambda: reached(services.pool, consumer, at_least)):
+            return
         if time.monotonic() > deadline:
             raise ApiError(
                 503,

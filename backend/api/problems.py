@@ -76,6 +76,9 @@ STATUSES: dict[type[domain.DomainError], int] = {
     domain.IdempotencyKeyReused: 422,
 }
 
+# Statuses that the standard library does not know.
+_TITLES = {460: "Checksum Mismatch"}
+
 # What to do where the framework refuses a request.
 _REMEDIES = {
     400: "Correct the request as its description at /schema/openapi.json says.",
@@ -92,6 +95,8 @@ _UNAVAILABLE: tuple[type[Exception], ...] = (
     PersistenceError,
     PoolTimeout,
     psycopg.OperationalError,
+    # The projections make their tables at their first start.
+    psycopg.errors.UndefinedTable,
 )
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 _NAMED_FIELD = re.compile(r"field `([^`]+)`")
@@ -141,7 +146,7 @@ def _problem(
 ) -> Problem:
     return Problem(
         type=f"urn:loggia:problem:{code}",
-        title=HTTPStatus(status).phrase,
+        title=_TITLES.get(status) or HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         remedy=remedy,

@@ -25,6 +25,7 @@ from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
 from backend.readmodels.cursors import Cursors
+from backend.readmodels.freshness import Freshness
 from backend.readmodels.gallery import Gallery
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Services:
     playground_tokens: PlaygroundTokens
     cursors: Cursors
     gallery: Gallery
+    freshness: Freshness
     metrics: Metrics
     live: LiveHub
     commands: Lane = field(default_factory=lambda: Lane(threads=_COMMAND_THREADS, waiting=_WAITING))
@@ -88,6 +90,7 @@ class Services:
             playground_tokens=PlaygroundTokens(settings.secret_key),
             cursors=Cursors(settings.secret_key),
             gallery=Gallery(pool),
+            freshness=Freshness(pool, settings.dsn),
             metrics=metrics,
             live=LiveHub(settings, EventFeed(store, settings.dsn), metrics),
         )

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
+from backend.domain.values import name_key
 from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable
@@ -43,7 +44,7 @@ class Filters:
         values: list[Any] = []
         if self.search:
             parts.append(SQL("name_key LIKE %s"))
-            values.append(f"%{_escaped(self.search.casefold())}%")
+            values.append(f"%{_escaped(name_key(self.search))}%")
         for name, column in _COLUMNS.items():
             chosen = list(getattr(self, name))
             if not chosen:
@@ -89,8 +90,7 @@ def counted(
 ) -> tuple[int, Facets]:
     """How many models fit, and the facets: each disregards its own filter."""
     row = connection.execute(
-        "SELECT COALESCE(sum(position), 0)::bigint AS position FROM loggia.consumer_progress "
-        "WHERE consumer = 'gallery'"
+        "SELECT position FROM loggia.consumer_watermark WHERE consumer = 'gallery'"
     ).fetchone()
     position = int(row["position"]) if row else 0
     known = counts.get(filters, position)

@@ -105,7 +105,7 @@ class ApiProcess:
             **{k: v for k, v in os.environ.items() if not k.startswith("LOGGIA_")},
             **{
                 f"LOGGIA_{name.upper()}": str(value)
-                for name, value in self.settings.model_dump().items()
+                for name, value in self.settings.model_dump(exclude_unset=True).items()
                 if value is not None and name != "postgres_dsn"
             },
             "LOGGIA_POSTGRES_DSN": self.settings.dsn,

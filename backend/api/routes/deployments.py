@@ -19,7 +19,7 @@ from backend.api.services import Services
 from backend.api.wire import AtLeast, Body
 from backend.application.commands import Accepted, CommandContext
 from backend.domain.errors import Invalid
-from backend.readmodels import deploy_options, deployments, engine_logs
+from backend.readmodels import deploy_options, deployments, engine_logs, gallery
 from backend.readmodels.configuration import ConfigurationView, to_domain
 from backend.readmodels.deploy_options import DeployOptions
 from backend.readmodels.deployments import DeploymentView, History
@@ -75,6 +75,7 @@ async def read_deployment(
 ) -> Response[DeploymentView]:
     """The model's deployment; 404 where it has never been deployed."""
     await fresh(services, deployments.CONSUMER, at_least)
+    await fresh(services, gallery.CONSUMER, at_least)
     role = request.user.role
     view = await services.query(
         lambda: deployments.current(
@@ -188,7 +189,7 @@ async def read_deploy_options(
     at_least: AtLeast = None,
 ) -> DeployOptions:
     """Terms, servers with their capacity, and sensible values for this model."""
-    await fresh(services, "gallery", at_least)
+    await fresh(services, gallery.CONSUMER, at_least)
     return await services.files.run(lambda: deploy_options.of(services.pool, model_id))
 
 

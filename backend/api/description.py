@@ -1,0 +1,102 @@
+"""What the framework cannot know about the API: the form of errors, and the headers of commands."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    Reference,
+    Schema,
+)
+
+from backend.api.commands import MAX_KEY_LENGTH
+from backend.api.problems import MEDIA_TYPE
+
+_TEXT = Schema(type=OpenAPIType.STRING)
+_PROBLEM = Schema(
+    title="Problem",
+    description="An answer that says no (RFC 9457).",
+    type=OpenAPIType.OBJECT,
+    required=["type", "title", "status", "detail", "remedy"],
+    properties={
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": Schema(type=OpenAPIType.INTEGER),
+        "detail": Schema(type=OpenAPIType.STRING, description="What is wrong."),
+        "remedy": Schema(type=OpenAPIType.STRING, description="What to do about it."),
+        "errors": Schema(
+            type=OpenAPIType.ARRAY,
+            items=Schema(
+                type=OpenAPIType.OBJECT,
+                required=["field", "message"],
+                properties={"field": _TEXT, "message": _TEXT},
+            ),
+        ),
+        "current": Schema(
+            type=OpenAPIType.OBJECT,
+            description="The state now, where another change came first (409).",
+        ),
+        "correlationId": _TEXT,
+    },
+)
+_HEADERS = {
+    "Idempotency-Key": Schema(
+        type=OpenAPIType.STRING,
+        max_length=MAX_KEY_LENGTH,
+        description="A command repeated under its key answers as the first did.",
+    ),
+    "If-Match": Schema(
+        type=OpenAPIType.STRING,
+        description="The version that you saw, in quotes; 409 where it is another by now.",
+    ),
+}
+
+
+def complete(api: Litestar) -> None:
+    """Adds what is missing to the application's OpenAPI document."""
+    document = api.openapi_schema
+    if document.components.schemas is None:
+        document.components.schemas = {}
+    document.components.schemas["Problem"] = _PROBLEM
+    commands = _commands(api)
+    for path in (document.paths or {}).values():
+        for operation in (path.get, path.put, path.post, path.patch, path.delete, path.head):
+            if operation is not None:
+                _complete(operation, is_command=operation.operation_id in commands)
+
+
+def _commands(api: Litestar) -> set[str]:
+    """The operations that take a command's context."""
+    return {
+        str(handler.operation_id)
+        for route in api.routes
+        for handler in getattr(route, "route_handlers", [])
+        if "context" in handler.parsed_fn_signature.parameters
+    }
+
+
+def _complete(operation: Operation, *, is_command: bool) -> None:
+    responses = operation.responses if operation.responses is not None else {}
+    responses.pop("400", None)  # the framework's own form of errors, which is never sent
+    responses["default"] = OpenAPIResponse(
+        description="A refusal or a failure.",
+        content={MEDIA_TYPE: OpenAPIMediaType(Reference(ref="#/components/schemas/Problem"))},
+    )
+    if "text/event-stream" in str(responses):
+        responses["200"] = OpenAPIResponse(
+            description="Server-sent events.",
+            content={"text/event-stream": OpenAPIMediaType(_TEXT)},
+        )
+    operation.responses = responses
+    if is_command:
+        operation.parameters = [
+            *(operation.parameters or []),
+            *(
+                Parameter(name=name, param_in="header", required=False, schema=schema)
+                for name, schema in _HEADERS.items()
+            ),
+        ]

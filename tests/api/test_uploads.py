@@ -1,0 +1,442 @@
+"""Resumable uploads: the tus protocol, and that nothing wrong is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+
+from backend.api import receiving
+from backend.api.services import Services
+from backend.infra.settings import MIB, Settings
+from backend.infra.uploads import folder, open_upload
+from tests.api.client import ApiClient
+from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess, ApiServer
+from tests.rig.waiting import eventually
+
+
+def _id(location: str) -> UUID:
+    return UUID(location.rpartition("/")[2])
+
+
+def _stored(services: Services, location: str) -> bytes:
+    upload = services.uploads.get(_id(location))
+    assert upload is not None
+    with open_upload(services.object_store, upload) as source:
+        return source.read()
+
+
+def _parts(services: Services, location: str) -> list[str]:
+    return services.object_store.list(folder(_id(location)))
+
+
+def _checksum(algorithm: str, content: bytes) -> dict[str, str]:
+    digest = b64encode(hashlib.new(algorithm, content).digest()).decode()
+    return {"Upload-Checksum": f"{algorithm} {digest}"}
+
+
+def test_the_server_says_what_it_can(admin: ApiClient) -> None:
+    answer = admin.options("/api/uploads")
+    assert answer.status_code == 204
+    assert answer.headers["Tus-Version"] == "1.0.0"
+    assert set(answer.headers["Tus-Extension"].split(",")) == {
+        "creation", "creation-with-upload", "checksum", "termination", "expiration",
+    }  # fmt: skip
+    assert answer.headers["Tus-Checksum-Algorithm"] == "sha1,sha256"
+
+
+def test_bytes_arrive_in_pieces(admin: ApiClient, services: Services) -> None:
+    created = admin.create_upload(6, "qwen.zip")
+    assert created.status_code == 201
+    location = created.headers["Location"]
+    assert admin.append(location, 0, b"abc").headers["Upload-Offset"] == "3"
+    head = admin.tus("HEAD", location)
+    assert head.headers["Upload-Offset"] == "3"
+    assert head.headers["Upload-Length"] == "6"
+    assert head.headers["Cache-Control"] == "no-store"
+    assert head.headers["Upload-Expires"].endswith("GMT")
+    assert admin.append(location, 3, b"def").status_code == 204
+    assert _stored(services, location) == b"abcdef"
+    upload = services.uploads.get(_id(location))
+    assert upload is not None
+    assert upload.complete
+
+
+def test_creation_may_bring_the_first_bytes(admin: ApiClient, services: Services) -> None:
+    answer = admin.tus(
+        "POST",
+        "/api/uploads",
+        content=b"abc",
+        headers={
+            "Upload-Length": "3",
+            "Upload-Metadata": f"filename {b64encode(b'a.zip').decode()}",
+            "Content-Type": "application/offset+octet-stream",
+        },
+    )
+    assert answer.status_code == 201
+    assert answer.headers["Upload-Offset"] == "3"
+    assert _stored(services, answer.headers["Location"]) == b"abc"
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_a_right_checksum_is_accepted(admin: ApiClient, services: Services, algorithm: str) -> None:
+    location = admin.create_upload(3).headers["Location"]
+    answer = admin.append(location, 0, b"abc", _checksum(algorithm, b"abc"))
+    assert answer.status_code == 204
+    assert _stored(services, location) == b"abc"
+
+
+def test_a_wrong_checksum_leaves_nothing(
+    admin: ApiClient, services: Services, settings: Settings
+) -> None:
+    location = admin.create_upload(6).headers["Location"]
+    admin.append(location, 0, b"abc")
+    answer = admin.append(location, 3, b"dXf", _checksum("sha256", b"def"))
+    assert answer.status_code == 460
+    assert answer.json()["detail"].startswith("The bytes that arrived do not have the announced")
+    assert answer.json()["remedy"] == "Send them again from the same offset."
+    assert admin.tus("HEAD", location).headers["Upload-Offset"] == "3"
+    assert len(_parts(services, location)) == 1
+    assert not list((settings.data / "objects" / "staging").iterdir())
+    assert admin.append(location, 3, b"def", _checksum("sha256", b"def")).status_code == 204
+    assert _stored(services, location) == b"abcdef"
+
+
+def test_an_unknown_checksum_is_refused(admin: ApiClient) -> None:
+    location = admin.create_upload(3).headers["Location"]
+    for header in ("md5 xxxx", "sha256", "sha256 !!!", "sha1 AAAA"):
+        answer = admin.append(location, 0, b"abc", {"Upload-Checksum": header})
+        assert answer.status_code == 400, header
+        assert "sha1, sha256" in answer.json()["remedy"]
+
+
+def test_a_wrong_offset_is_refused_with_the_right_one(admin: ApiClient) -> None:
+    location = admin.create_upload(6).headers["Location"]
+    admin.append(location, 0, b"abc")
+    answer = admin.append(location, 1, b"xx")
+    assert answer.status_code == 409
+    assert answer.headers["Upload-Offset"] == "3"
+
+
+def test_more_bytes_than_announced_are_refused(admin: ApiClient, services: Services) -> None:
+    location = admin.create_upload(3).headers["Location"]
+    answer = admin.append(location, 0, b"abcd")
+    assert answer.status_code == 413
+    assert not _parts(services, location)
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({}, "Upload-Length"),
+        ({"Upload-Length": "-1"}, "Upload-Length"),
+        ({"Upload-Length": "1e3"}, "Upload-Length"),
+        ({"Upload-Length": "3"}, "Upload-Metadata"),
+        ({"Upload-Length": "3", "Upload-Metadata": "filename %%%"}, "Upload-Metadata"),
+    ],
+)
+def test_a_malformed_announcement_is_refused(
+    admin: ApiClient, headers: dict[str, str], field: str
+) -> None:
+    answer = admin.tus("POST", "/api/uploads", headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("file_name", "detail"),
+    [
+        ("model.tar.gz", "'model.tar.gz' is not an archive that Loggia imports."),
+        ("a b.zip", "The model name 'a b' contains a space."),
+        ("x" * 65 + ".zip", "The model name has 65 characters; allowed are 1 to 64."),
+    ],
+)
+def test_a_name_that_cannot_become_a_model_is_refused_before_any_byte(
+    admin: ApiClient, file_name: str, detail: str
+) -> None:
+    answer = admin.create_upload(10, file_name)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == detail
+    assert answer.json()["remedy"]
+
+
+def test_the_protocol_version_is_required(admin: ApiClient) -> None:
+    answer = admin.post("/api/uploads", headers={"Upload-Length": "3"})
+    assert answer.status_code == 412
+    assert answer.headers["Tus-Version"] == "1.0.0"
+
+
+def test_termination_removes_everything(admin: ApiClient, services: Services) -> None:
+    location = admin.create_upload(6).headers["Location"]
+    admin.append(location, 0, b"abc")
+    assert admin.tus("DELETE", location).status_code == 204
+    assert not _parts(services, location)
+    assert admin.tus("HEAD", location).status_code == 404
+    assert admin.append(location, 3, b"def").status_code == 404
+
+
+def test_somebody_elses_upload_is_not_there(admin: ApiClient, client_as) -> None:  # type: ignore[no-untyped-def]
+    location = admin.create_upload(6).headers["Location"]
+    other = client_as("operator")
+    assert other.tus("HEAD", location).status_code == 404
+    assert other.append(location, 0, b"abc").status_code == 404
+    assert other.tus("DELETE", location).status_code == 404
+    answer = other.command("POST", "/api/imports", {"uploadId": str(_id(location))})
+    assert answer.status_code == 404
+
+
+def test_the_quota_counts_what_is_announced(settings: Settings) -> None:
+    small = settings.model_copy(update={"upload_quota_bytes": 100})
+    with ApiServer(small) as server, ApiClient(server.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        location = admin.create_upload(60).headers["Location"]
+        refused = admin.create_upload(41)
+        assert refused.status_code == 413
+        assert refused.json()["detail"] == (
+            "The file has 41 bytes, and only 40 of the quota of 100 bytes for uploads are free."
+        )
+        assert "LOGGIA_UPLOAD_QUOTA_BYTES" in refused.json()["remedy"]
+        admin.tus("DELETE", location)
+        assert admin.create_upload(41).status_code == 201
+
+
+def test_a_file_beyond_the_limit_is_refused(settings: Settings) -> None:
+    small = settings.model_copy(update={"upload_limit_bytes": 100})
+    with ApiServer(small) as server, ApiClient(server.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        answer = admin.create_upload(101)
+        assert answer.status_code == 413
+        assert "one upload may have 100" in answer.json()["detail"]
+
+
+def test_an_expired_upload_is_gone_and_its_import_says_why(
+    admin: ApiClient, services: Services
+) -> None:
+    location = admin.create_upload(6).headers["Location"]
+    admin.append(location, 0, b"abc")
+    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))}).json()["id"]
+    with services.pool.connection() as connection:
+        connection.execute("UPDATE loggia.uploads SET expires_at = now() - interval '1 second'")
+    assert admin.tus("HEAD", location).status_code == 404
+    services.upload_end.sweep()
+    assert not _parts(services, location)
+    failure = _events(services, model)[-1]
+    assert failure.type == "ModelImportFailed"
+    assert failure.data["step"] == "upload"
+    assert "3 of 6 bytes" in failure.data["reason"]
+
+
+def test_only_one_request_at_a_time_appends(admin: ApiClient, server: ApiServer) -> None:
+    location = admin.create_upload(6).headers["Location"]
+    started, release = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield b"abc"
+        started.set()
+        release.wait(20)
+        yield b"def"
+
+    answers: list[int] = []
+
+    def send() -> None:
+        with ApiClient(server.url) as first:
+            first.sign_in("admin", ADMIN_PASSWORD)
+            answers.append(first.append(location, 0, slowly()).status_code)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert started.wait(20)
+    # At a wrong offset, so that it cannot win should it come first.
+    second = eventually(
+        lambda: (a := admin.append(location, 1, b"x")).status_code == 423 and a,
+        "the upload is locked",
+    )
+    assert "Another request" in second.json()["detail"]
+    release.set()
+    sender.join(20)
+    assert answers == [204]
+
+
+def test_what_arrived_before_the_connection_broke_is_kept(
+    admin: ApiClient, services: Services, server: ApiServer
+) -> None:
+    location = admin.create_upload(1000).headers["Location"]
+    _send_partly(server.url, admin, location, b"a" * 300)
+    offset = eventually(
+        lambda: int(admin.tus("HEAD", location).headers["Upload-Offset"]), "bytes were kept"
+    )
+    assert offset == 300
+    assert admin.append(location, 300, b"b" * 700).status_code == 204
+    assert _stored(services, location) == b"a" * 300 + b"b" * 700
+
+
+def test_nothing_is_kept_of_a_broken_request_with_a_checksum(
+    admin: ApiClient, services: Services, server: ApiServer, settings: Settings
+) -> None:
+    location = admin.create_upload(1000).headers["Location"]
+    _send_partly(
+        server.url, admin, location, b"a" * 300, "Upload-Checksum: sha1 " + "A" * 27 + "=\r\n"
+    )
+    staging = settings.data / "objects" / "staging"
+    eventually(lambda: not staging.exists() or not list(staging.iterdir()), "nothing is staged")
+    assert eventually(
+        lambda: admin.append(location, 0, b"b" * 1000).status_code == 204, "it begins again"
+    )
+    assert _stored(services, location) == b"b" * 1000
+
+
+def test_an_import_may_be_asked_for_before_the_last_byte(
+    admin: ApiClient, services: Services
+) -> None:
+    location = admin.create_upload(6, "early.zip").headers["Location"]
+    admin.append(location, 0, b"abc")
+    answer = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))})
+    model = answer.json()["id"]
+    assert [e.type for e in _events(services, model)] == ["ModelImportRequested"]
+    admin.append(location, 3, b"def")
+    events = _events(services, model)
+    assert [e.type for e in events] == ["ModelImportRequested", "ModelArchiveReceived"]
+    assert events[1].actor == "user:admin"
+    for _ in range(3):  # nothing that looks at the upload again says it again
+        admin.tus("HEAD", location)
+        services.upload_end.sweep()
+    assert len(_events(services, model)) == 2
+
+
+def test_the_sweep_tells_the_model_what_a_dead_process_could_not(
+    admin: ApiClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = admin.create_upload(3, "late.zip").headers["Location"]
+    answer = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))})
+    with monkeypatch.context() as patched:
+        patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
+        admin.append(location, 0, b"abc")
+    assert len(_events(services, answer.json()["id"])) == 1
+    services.upload_end.sweep()
+    assert [e.type for e in _events(services, answer.json()["id"])][-1] == "ModelArchiveReceived"
+
+
+def test_giving_up_a_claimed_upload_fails_its_import(admin: ApiClient, services: Services) -> None:
+    location = admin.create_upload(6).headers["Location"]
+    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))}).json()["id"]
+    assert admin.tus("DELETE", location).status_code == 204
+    last = _events(services, model)[-1]
+    assert (last.type, last.data["reason"]) == ("ModelImportFailed", "The upload was given up.")
+
+
+def test_the_bytes_of_a_cancelled_or_deleted_import_are_cleared_away(
+    admin: ApiClient, services: Services
+) -> None:
+    unfinished = admin.create_upload(6, "one.zip").headers["Location"]
+    admin.append(unfinished, 0, b"abc")
+    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(unfinished))}).json()["id"]
+    admin.command("POST", f"/api/models/{model}/import/cancel")
+    deleted = admin.upload(b"abc", "two.zip")
+    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(deleted))}).json()["id"]
+    admin.command("DELETE", f"/api/models/{model}")
+    services.upload_end.sweep()
+    assert not _parts(services, unfinished)
+    assert not _parts(services, deleted)
+    assert services.uploads.reserved_bytes() == 0
+
+
+def test_an_upload_goes_on_after_the_server_was_killed(settings: Settings, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096 * 80  # 80 MiB: one part and a bit
+    api = ApiProcess(settings, tmp_path / "api.log")
+    try:
+        api.start()
+        with ApiClient(api.url) as admin:
+            admin.sign_in("admin", ADMIN_PASSWORD)
+            location = admin.create_upload(len(content), "big.zip").headers["Location"]
+            model = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))}).json()[
+                "id"
+            ]
+            committed = threading.Event()
+
+            def feed() -> Iterator[bytes]:
+                for start in range(0, 70 * MIB, MIB):
+                    yield content[start : start + MIB]
+                committed.set()
+                time.sleep(30)
+
+            def send() -> None:
+                with contextlib.suppress(httpx.TransportError), ApiClient(api.url) as sender:
+                    sender.sign_in("admin", ADMIN_PASSWORD)
+                    sender.append(location, 0, feed())
+
+            thread = threading.Thread(target=send, daemon=True)
+            thread.start()
+            assert committed.wait(60)
+            eventually(
+                lambda: admin.tus("HEAD", location).headers["Upload-Offset"] != "0",
+                "a part is committed",
+            )
+            api.kill()
+            api.start()
+            offset = int(admin.tus("HEAD", location).headers["Upload-Offset"])
+            assert offset == receiving.PART_BYTES
+            assert admin.append(location, offset, content[offset:]).status_code == 204
+        with ApiServer(settings) as server:
+            stored = hashlib.sha256(_stored(server.services, location)).digest()
+            types = [e.type for e in _events(server.services, model)]
+    finally:
+        api.remove()
+    assert stored == hashlib.sha256(content).digest()
+    assert types == ["ModelImportRequested", "ModelArchiveReceived"]
+
+
+def test_memory_stays_flat(settings: Settings, tmp_path: Path) -> None:
+    size = 1024 * MIB
+    block = bytes(MIB)
+    api = ApiProcess(settings, tmp_path / "api.log")
+    peak = 0
+
+    def feed() -> Iterator[bytes]:
+        nonlocal peak
+        for _ in range(size // MIB):
+            yield block
+            peak = max(peak, psutil.Process(api.process.pid).memory_info().rss)  # type: ignore[union-attr]
+
+    try:
+        api.start()
+        with ApiClient(api.url) as admin:
+            admin.timeout = 120
+            admin.sign_in("admin", ADMIN_PASSWORD)
+            location = admin.create_upload(size, "gib.zip").headers["Location"]
+            before = psutil.Process(api.process.pid).memory_info().rss  # type: ignore[union-attr]
+            assert admin.append(location, 0, feed()).status_code == 204
+            assert admin.tus("HEAD", location).headers["Upload-Offset"] == str(size)
+    finally:
+        api.remove()
+    assert peak - before < 64 * MIB
+
+
+def _send_partly(
+    url: str, client: ApiClient, location: str, content: bytes, extra: str = ""
+) -> None:
+    """Announces 1000 bytes, sends these, and breaks the connection."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    head = (
+        f"PATCH {location} HTTP/1.1\r\nHost: {host}\r\nTus-Resumable: 1.0.0\r\n"
+        f"Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n{extra}"
+        f"Content-Length: 1000\r\nCookie: {cookies}\r\n"
+        f"X-CSRF-Token: {client.cookies['loggia_csrf']}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head.encode() + content)
+        time.sleep(0.3)  # so that it is under way when it breaks
+
+
+def _events(services: Services, model_id: str):  # type: ignore[no-untyped-def]
+    return [e for e in services.live._feed.read(0, 500) if e.model_id == model_id]

@@ -1,0 +1,148 @@
+"""What the workers would record, so that the API's answers can be seen in every state."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from backend.api.services import Services
+from backend.application.commands import CommandContext
+from backend.application.terms import VERSION
+
+CARD: dict[str, Any] = {
+    "architecture": "LlamaForCausalLM",
+    "model_type": "llama",
+    "task": "text-generation",
+    "parameter_count": 1000,
+    "dtype": "float32",
+    "context_length": 512,
+    "vocabulary_size": 512,
+    "hidden_size": 128,
+    "layers": 2,
+    "license": "apache-2.0",
+    "tokenizer": "bpe",
+    "chat_template": True,
+    "languages": ["en"],
+    "summary": "A tiny model.",
+    "weight_format": "safetensors",
+    "total_bytes": 4000,
+}
+REPORT = {
+    "checks": [
+        {"id": "layout", "title": "Layout", "outcome": "pass", "evidence": "3 files", "hint": ""}
+    ]
+}
+MANIFEST = "ab" * 32
+
+
+def _context() -> CommandContext:
+    return CommandContext(actor="worker:import")
+
+
+def nothing(_: Any) -> None:
+    """A fence that lets everything through."""
+
+
+def store_files(services: Services, model_id: str) -> int:
+    return services.models.record_files_stored(
+        _context(),
+        UUID(model_id),
+        manifest_uri=f"file:///manifests/{MANIFEST}.json",
+        manifest_sha256=MANIFEST,
+        file_count=1,
+        total_bytes=4000,
+        fence=nothing,
+    ).position
+
+
+def make_ready(services: Services, model_id: str) -> int:
+    """Finishes an import; returns the position to wait for."""
+    store_files(services, model_id)
+    return services.models.record_validated(
+        _context(), UUID(model_id), report=REPORT, card=CARD, fence=nothing
+    ).position
+
+
+def fail_import(services: Services, model_id: str) -> int:
+    return services.models.record_import_failed(
+        _context(),
+        UUID(model_id),
+        step="extract",
+        reason="The archive is not a zip file.",
+        remedy="Upload a zip file.",
+    ).position
+
+
+def serve(services: Services, model_id: str, revision: int) -> tuple[UUID, int]:
+    """Brings a revision to serve; returns its replica and the position to wait for."""
+    deployments, model, replica_id = services.deployments, UUID(model_id), uuid4()
+    deployments.record_replica_started(
+        _context(),
+        model,
+        revision=revision,
+        replica_id=replica_id,
+        server="local",
+        engine="vllm",
+        engine_version="1",
+    )
+    deployments.record_replica_ready(
+        _context(),
+        model,
+        revision=revision,
+        replica_id=replica_id,
+        endpoint="http://127.0.0.1:1",
+        startup_seconds=1.0,
+    )
+    return replica_id, deployments.record_revision_deployed(
+        _context(), model, revision=revision
+    ).position
+
+
+def fail_revision(services: Services, model_id: str, revision: int) -> int:
+    return services.deployments.record_revision_failed(
+        _context(),
+        UUID(model_id),
+        revision=revision,
+        reason="The engine ended.",
+        remedy="Read the log.",
+        log_tail=["last words"],
+    ).position
+
+
+def configuration(**parameters: Any) -> dict[str, Any]:
+    """A configuration on the wire."""
+    return {
+        "schemaVersion": 1,
+        "engine": "vllm",
+        "optimization": {"method": "skip", "quantization": None},
+        "parameters": {
+            "temperature": 1.0,
+            "maxTokens": 256,
+            "topP": 1.0,
+            "topK": -1,
+            "stop": [],
+            "batchSize": 8,
+            **parameters,
+        },
+        "scaling": {
+            "minReplicas": 1,
+            "maxReplicas": 1,
+            "scaleUpDelaySeconds": 30,
+            "scaleDownDelaySeconds": 300,
+        },
+        "hardware": {
+            "server": "local",
+            "accelerator": "cpu",
+            "acceleratorCount": 0,
+            "memoryGib": 4.0,
+        },
+        "engineArguments": {"max_model_len": "256"},
+    }
+
+
+def deploy_body(**parameters: Any) -> dict[str, Any]:
+    return {
+        "configuration": configuration(**parameters),
+        "terms": {"version": VERSION, "accepted": True},
+        "reason": "because",
+    }
