@@ -29,6 +29,7 @@ from backend.infra.settings import Settings
 
 _BACKLOG = 1024
 _LINGER_SECONDS = 5.0
+_COLLECT_AFTER_OBJECTS = 10_000
 _log = get_logger(__name__)
 
 
@@ -46,9 +47,11 @@ async def serve(
     try:
         feed = EventFeed(store, settings.dsn)
         tokens = PlaygroundTokens(settings.secret_key)
-        # What the imports made stays for good; a full collection would pause every stream for it.
+        # What the imports made stays for good, so that no collection pauses the streams for it;
+        # and requests leave few cycles, so that collecting after every few of them is waste.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         async with running(feed, tokens, listener, rate_limits):
             _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
             await stop.wait()

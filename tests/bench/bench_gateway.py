@@ -3,7 +3,8 @@
     python -m tests.bench.bench_gateway [--rounds 3] [--seconds 4] [--json FILE]
 
 Real: the gateway with key check, routes, defaults, metrics and its event store. Doubles: the
-engine, which answers at once, and one that spaces its chunks by 20 ms.
+engine, which answers at once, and one that spaces its chunks by 20 ms. The processor time of a
+request is what a busy box cannot blur.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import uvloop
 
 from backend.infra.settings import Settings
@@ -39,10 +41,17 @@ FAST, SPACED = "fast", "spaced"
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that is measured: a port by name, and a key for each model."""
+    """Everything that is measured: ports and processes by name, and a key for each model."""
 
     ports: dict[str, int]
     keys: dict[str, str]
+    processes: dict[str, psutil.Process]
+
+    def processor_seconds(self, name: str) -> float:
+        """What the named process and its children have used so far."""
+        process = self.processes[name]
+        used = [each.cpu_times() for each in (process, *process.children())]
+        return sum(times.user + times.system for times in used)
 
 
 @contextmanager
@@ -57,22 +66,27 @@ def running_parts() -> Iterator[Parts]:
         stack.callback(server.remove)
         server.start()
         settings = Settings(_env_file=None, data_dir=folder, postgres_dsn=server.database())
-        keys = {}
+        keys: dict[str, str] = {}
+        processes: dict[str, psutil.Process] = {}
         with gallery(settings) as made:
             for model, port in endpoints.items():
                 model_id = made.model(model)
                 made.deploy(model_id, f"http://127.0.0.1:{port}", temperature=0.7)
                 keys[model] = made.key(model_id).secret or ""
         for model, bare, gap in ((FAST, "bare", 0.0), (SPACED, "spaced bare", GAP_SECONDS)):
-            _start(stack, "granian", "engine", endpoints[model], ENGINE_GAP_SECONDS=str(gap))
+            engine = _start(stack, "tests.bench.gateway_parts", str(endpoints[model]), str(gap))
+            processes["direct" if model == FAST else "spaced"] = engine
             url = f"http://127.0.0.1:{endpoints[model]}"
-            _start(stack, "uvicorn", "bare_proxy", ports[bare], ENGINE_URL=url)
+            address = ("--host", "127.0.0.1", "--port", str(ports[bare]), "--log-level", "error")
+            proxy = "tests.bench.gateway_parts:bare_proxy"
+            processes[bare] = _start(
+                stack, "uvicorn", "--no-access-log", *address, proxy, ENGINE_URL=url
+            )
         for name, workers in (("one", 1), ("two", 2)):
-            _start(
+            processes[name] = _start(
                 stack,
+                "backend.cli",
                 "gateway",
-                "",
-                ports[name],
                 LOGGIA_DATA_DIR=str(folder),
                 LOGGIA_POSTGRES_DSN=settings.dsn,
                 LOGGIA_GATEWAY_PORT=str(ports[name]),
@@ -80,7 +94,7 @@ def running_parts() -> Iterator[Parts]:
             )
         for name, port in ports.items():
             eventually(lambda port=port: _answers(port, keys[FAST]), f"{name} answers")
-        yield Parts(ports, keys)
+        yield Parts(ports, keys, processes)
 
 
 def measure(rounds: int, seconds: float) -> dict[str, Any]:
@@ -101,10 +115,15 @@ def _round(parts: Parts, seconds: float) -> dict[str, dict[str, float]]:
 
     def load(case: str, name: str, connections: int, *, stream: bool, model: str = FAST) -> None:
         body = _body(model, stream=stream)
+        used = parts.processor_seconds(name)
         measured = _run(parts.ports[name], body, parts.keys[model], connections, seconds)
+        used = parts.processor_seconds(name) - used
         if measured.failed:
             raise AssertionError(f"{case}: {measured.failed} requests failed at {name}")
-        figures[f"{case} {name}"] = _summary(measured)
+        figures[f"{case} {name}"] = {
+            **_summary(measured),
+            "processor_us": used / (measured.requests) * 1e6,
+        }
 
     for connections in (1, 16):
         for kind in ("json", "sse"):
@@ -120,12 +139,14 @@ def _round(parts: Parts, seconds: float) -> dict[str, dict[str, float]]:
 
 def _run(port: int, body: bytes, key: str, connections: int, seconds: float) -> Load:
     async def both() -> Load:
-        await closed_loop(
+        warm_up = await closed_loop(
             port, body, key, connections=connections, requests=WARM_UP_REQUESTS, seconds=1
         )
-        return await closed_loop(
+        load = await closed_loop(
             port, body, key, connections=connections, requests=10**9, seconds=seconds
         )
+        load.requests = len(load.whole) + len(warm_up.whole)
+        return load
 
     return uvloop.run(both())
 
@@ -169,6 +190,11 @@ def _goals(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
             value(case, name, "per_second"), value(case, "bare", "per_second"), target, stretch
         )
 
+    def processor(case: str) -> dict[str, float]:
+        return goal(
+            value(case, "one", "processor_us"), value(case, "bare", "processor_us"), 2.0, 1.4
+        )
+
     return {
         "G12 json c=1 added p50, ms": latency("json c=1", "whole_p50_ms", 2.5, 1.5),
         "G12 json c=1 added p99, ms": latency("json c=1", "whole_p99_ms", 2.5, 1.5),
@@ -180,6 +206,8 @@ def _goals(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
         "G13 json c=32 2 processes, req/s": rate("json c=32", "two", 0.8, 1.2),
         "G13 sse c=32 1 process, req/s": rate("sse c=32", "one", 0.5, 0.7),
         "G13 sse c=32 2 processes, req/s": rate("sse c=32", "two", 0.8, 1.2),
+        "processor time, json c=32, us a request": processor("json c=32"),
+        "processor time, sse c=32, us a request": processor("sse c=32"),
         "G14 sse c=16 added first byte p99, ms": latency("sse c=16", "first_p99_ms", 2.0, 1.3),
         "G14 chunk under way, spaced 20 ms, p99, ms": goal(
             value("spaced c=16", "one", "chunk_p99_ms"),
@@ -196,22 +224,16 @@ def _goals(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
     }
 
 
-def _start(stack: ExitStack, server: str, app: str, port: int, **environment: str) -> None:
-    address = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    target = f"tests.bench.gateway_parts:{app}"
-    command = {
-        "granian": ["-m", "granian", "--interface", "asgi", "--no-access-log", target, *address],
-        "uvicorn": ["-m", "uvicorn", "--no-access-log", target, *address],
-        "gateway": ["-m", "backend.cli", "gateway"],
-    }[server]
+def _start(stack: ExitStack, module: str, *arguments: str, **environment: str) -> psutil.Process:
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-m", module, *arguments],
         cwd=REPOSITORY,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
     )
     stack.callback(process.wait, timeout=20)
     stack.callback(process.terminate)
+    return psutil.Process(process.pid)
 
 
 def _answers(port: int, key: str) -> bool:

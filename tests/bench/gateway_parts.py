@@ -1,11 +1,7 @@
 """What stands around the gateway in its benchmark: the engine double and the bare proxy.
 
-Both are plain ASGI applications, run by name:
-
-    granian --interface asgi tests.bench.gateway_parts:engine
-    uvicorn tests.bench.gateway_parts:bare_proxy
-
-The engine double answers at once; `X-Gap` in its environment spaces a stream's chunks.
+python -m tests.bench.gateway_parts PORT GAP_SECONDS
+ENGINE_URL=http://127.0.0.1:PORT uvicorn tests.bench.gateway_parts:bare_proxy
 """
 
 from __future__ import annotations
@@ -13,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
+import uvloop
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CHUNKS = 32
-GAP_SECONDS = float(os.environ.get("ENGINE_GAP_SECONDS", "0"))
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _HOP_BY_HOP = {
     b"connection",
     b"content-length",
@@ -50,24 +49,61 @@ _WHOLE = json.dumps(
     }
 ).encode()
 
+_WHOLE_ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    % (len(_WHOLE), _WHOLE)
+)
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 
-async def engine(scope: Message, receive: Receive, send: Send) -> None:
-    """The double of an engine: a fixed answer, whole or in chunks that carry their time."""
-    if scope["type"] != "http":
-        return
-    body = await _body(receive)
-    if b'"stream":true' not in body:
-        await send(_start(b"application/json", len(_WHOLE)))
-        await send({"type": "http.response.body", "body": _WHOLE})
-        return
-    await send(_start(b"text/event-stream"))
-    for _ in range(CHUNKS):
-        await send(
-            {"type": "http.response.body", "body": _chunk(time.monotonic_ns()), "more_body": True}
-        )
-        if GAP_SECONDS:
-            await asyncio.sleep(GAP_SECONDS)
-    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+class Engine(asyncio.Protocol):
+    """The double of an engine: a fixed answer, whole or in chunks that carry their time.
+
+    It is no more of an HTTP server than that, so that it takes little of the box.
+    """
+
+    def __init__(self, gap_seconds: float) -> None:
+        self._gap = gap_seconds
+        self._received = b""
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, mark, body = self._received.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if not mark or length is None or len(body) < int(length.group(1)):
+            return
+        self._received = b""
+        if b'"stream":true' in body:
+            self._transport.write(_STREAM_HEAD)
+            self._send_chunk(CHUNKS)
+        else:
+            self._transport.write(_WHOLE_ANSWER)
+
+    def _send_chunk(self, left: int) -> None:
+        if self._transport.is_closing():
+            return
+        if left == 0:
+            self._transport.write(_framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            return
+        self._transport.write(_framed(_chunk(time.monotonic_ns())))
+        if self._gap:
+            self._loop.call_later(self._gap, self._send_chunk, left - 1)
+        else:
+            self._loop.call_soon(self._send_chunk, left - 1)
+
+
+async def serve_engine(port: int, gap_seconds: float) -> None:
+    """Serves until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Engine(gap_seconds), "127.0.0.1", port
+    )
+    await server.serve_forever()
 
 
 class BareProxy:
@@ -103,11 +139,8 @@ class BareProxy:
 bare_proxy = BareProxy(os.environ.get("ENGINE_URL", ""))
 
 
-def _start(content_type: bytes, length: int | None = None) -> Message:
-    headers = [(b"content-type", content_type)]
-    if length is not None:
-        headers.append((b"content-length", b"%d" % length))
-    return {"type": "http.response.start", "status": 200, "headers": headers}
+def _framed(piece: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(piece), piece)
 
 
 def _chunk(sent_ns: int) -> bytes:
@@ -124,3 +157,7 @@ async def _body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         if not message.get("more_body"):
             return body
+
+
+if __name__ == "__main__":
+    uvloop.run(serve_engine(int(sys.argv[1]), float(sys.argv[2])))

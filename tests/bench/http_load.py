@@ -15,12 +15,13 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 @dataclass
 class Load:
-    """What a run of requests took; times in seconds."""
+    """What a run of requests took; times in seconds. `requests` counts the warm-up too."""
 
     first_byte: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     chunk_delays: list[float] = field(default_factory=list)
     failed: int = 0
+    requests: int = 0
     seconds: float = 0.0
 
     @property
@@ -66,12 +67,12 @@ class _Connection(asyncio.Protocol):
 
     def _expected(self) -> int | None:
         """The answer's bytes, 0 for a chunked one, None while its head is incomplete."""
-        received = b"".join(self._parts)
-        head, mark, _ = received.partition(b"\r\n\r\n")
-        if not mark:
+        received = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        head = received.find(b"\r\n\r\n")
+        if head < 0:
             return None
-        length = _LENGTH.search(head)
-        return len(head) + 4 + int(length.group(1)) if length else 0
+        length = _LENGTH.search(received, 0, head)
+        return head + 4 + int(length.group(1)) if length else 0
 
     def _answered(self, now: float) -> None:
         if self._parts[0].startswith(b"HTTP/1.1 200"):
