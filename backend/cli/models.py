@@ -54,10 +54,11 @@ def import_file(
         with _upload_bar(file, quiet=as_json) as progress:
             uploads.send(file, upload, progress)
         if watch:
-            watching.watch(
+            ended = watching.watch(
                 api, accepted["id"], after=accepted["position"], ends=_IMPORT_ENDS, quiet=as_json
             )
-            _show(api.get(f"/api/models/{accepted['id']}"), as_json=as_json)
+            imported = api.get(f"/api/models/{accepted['id']}", atLeast=ended["position"])
+            _show(imported, as_json=as_json)
         elif as_json:
             print_json(accepted)
         else:
