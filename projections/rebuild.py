@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import psycopg
 from psycopg.rows import DictRow
@@ -28,9 +29,8 @@ Source = Callable[[int, int], list[PublicEvent]]
 Tell = Callable[[int, int], None]
 
 _BATCH = 4000
-_TELL_SECONDS = 0.2
+_LOOK_SECONDS = 0.05
 _LOCK_SECONDS = 1.0
-_SCHEMA_LOCK = "SHARE ROW EXCLUSIVE"
 
 
 class RebuildRunning(Exception):
@@ -50,21 +50,26 @@ def rebuild(
     """
     fresh = Applier(projection, f"{projection.name}_next")
     with _exclusive(settings, projection.name) as lock, open_pool(settings, size=2) as pool:
-        _begin(lock.connection, fresh)
-        target = _last_position(lock.connection)
-        while True:
-            if source is not None:
-                _from_store(pool, lock, fresh, source, target, tell)
-            else:
-                _from_topic(settings, pool, lock, fresh, target, tell)
-            with lock.connection.cursor() as cursor:
+        connection = lock.connection
+        _begin(connection, fresh)
+        target = _last_position(connection)
+
+        def reached(position: int) -> bool:
+            done = _watermark(connection, _consumer(fresh))
+            tell(min(done, target), target)
+            return done >= position
+
+        with _growing(settings, pool, fresh, source) as growing:
+            growing.until(lambda: reached(target))
+            with connection.cursor() as cursor:
                 fresh.create_indexes(cursor)
-            position = _swap(lock.connection, fresh, settings.kafka_partitions)
-            if position is not None:
-                tell(position, position)
-                return position
-            # The live projection has moved on meanwhile.
-            target = _last_position(lock.connection)
+            with connection.transaction(), connection.cursor() as cursor:
+                # The live projection waits from here on, for as long as the new one needs to draw
+                # level with it. Queries go on meanwhile.
+                _hold(cursor, projection.name, settings.kafka_partitions)
+                growing.until(lambda: _is_level(connection, fresh))
+                growing.stop()
+                return _swap(cursor, fresh)
 
 
 @contextmanager
@@ -93,105 +98,146 @@ def _begin(connection: psycopg.Connection[DictRow], fresh: Applier) -> None:
         fresh.create_tables(cursor)
 
 
-def _from_store(
-    pool: Pool, lock: Exclusive, fresh: Applier, source: Source, target: int, tell: Tell
-) -> None:
-    consumer = _consumer(fresh)
-    with pool.connection() as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
-            "VALUES (%s, 0, '{}') ON CONFLICT (consumer) DO NOTHING",
-            (consumer,),
-        )
-        cursor.execute(
-            "SELECT position FROM loggia.consumer_watermark WHERE consumer = %s", (consumer,)
-        )
-        row = cursor.fetchone()
-        after = int(row["position"]) if row else 0
-        while events := source(after, _BATCH):
-            after = events[-1].position
-            with connection.transaction():
-                fresh.handle(cursor, events)
-                cursor.execute(
-                    "UPDATE loggia.consumer_watermark SET position = %s WHERE consumer = %s",
-                    (after, consumer),
-                )
-            lock.confirm()
-            tell(after, max(after, target))
+class _Growing(Protocol):
+    """The new tables, on their way to where the live ones are."""
+
+    def until(self, met: Callable[[], bool]) -> None:
+        """Grows until the condition is met."""
+
+    def stop(self) -> None:
+        """Nothing is written after this returns."""
 
 
-def _from_topic(
-    settings: Settings, pool: Pool, lock: Exclusive, fresh: Applier, target: int, tell: Tell
-) -> None:
-    stop = threading.Event()
-    consumer = Consumer(settings, pool, _consumer(fresh), fresh.handle)
-    reading = threading.Thread(target=consumer.run, args=(stop,), name="rebuild", daemon=True)
-    reading.start()
+class _FromStore:
+    """Grows from the event store, in batches of this thread."""
+
+    def __init__(self, pool: Pool, fresh: Applier, source: Source) -> None:
+        self._pool = pool
+        self._fresh = fresh
+        self._source = source
+        self._after = 0
+
+    def until(self, met: Callable[[], bool]) -> None:
+        with self._pool.connection() as connection, connection.cursor() as cursor:
+            while not met():
+                events = self._source(self._after, _BATCH)
+                with connection.transaction():
+                    self._fresh.handle(cursor, events)
+                    self._after = events[-1].position if events else self._after
+                    cursor.execute(
+                        "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+                        "VALUES (%s, %s, '{}') "
+                        "ON CONFLICT (consumer) DO UPDATE SET position = excluded.position",
+                        (_consumer(self._fresh), self._after),
+                    )
+
+    def stop(self) -> None:
+        """Nothing runs between the calls."""
+
+
+class _FromTopic:
+    """Grows from the topic, by a consumer in a thread."""
+
+    def __init__(self, settings: Settings, pool: Pool, fresh: Applier) -> None:
+        self._stop = threading.Event()
+        self._consumer = Consumer(settings, pool, _consumer(fresh), fresh.handle)
+        self._fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
+        self._thread.start()
+
+    def until(self, met: Callable[[], bool]) -> None:
+        while not met():
+            if self._fault is not None:
+                raise self._fault
+            self._stop.wait(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._consumer.run(self._stop)
+        except Exception as error:
+            self._fault = error
+
+
+@contextmanager
+def _growing(
+    settings: Settings, pool: Pool, fresh: Applier, source: Source | None
+) -> Iterator[_Growing]:
+    growing: _Growing
+    if source is None:
+        growing = _FromTopic(settings, pool, fresh)
+    else:
+        growing = _FromStore(pool, fresh, source)
     try:
-        while (done := _watermark(lock.connection, _consumer(fresh))) < target:
-            if not reading.is_alive():
-                raise RuntimeError(f"the rebuild of {fresh.projection.name} ended with an error")
-            tell(done, target)
-            stop.wait(_TELL_SECONDS)
+        yield growing
     finally:
-        stop.set()
-        reading.join()
+        growing.stop()
 
 
-def _swap(connection: psycopg.Connection[DictRow], fresh: Applier, partitions: int) -> int | None:
-    """Swaps, unless the live projection is ahead; returns the new tables' position."""
-    live, next_one = fresh.projection.name, _consumer(fresh)
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE loggia.consumer_progress IN {_SCHEMA_LOCK} MODE")
-        position = _watermark(connection, next_one)
-        # From the store there is no progress by partition: all of it is applied.
+def _is_level(connection: psycopg.Connection[DictRow], fresh: Applier) -> bool:
+    """Whether the new tables have everything that the live ones have."""
+    row = connection.execute(
+        "SELECT NOT EXISTS (SELECT 1 FROM loggia.consumer_progress AS now "
+        "LEFT JOIN loggia.consumer_progress AS coming "
+        "ON coming.partition = now.partition AND coming.consumer = %(next)s "
+        "LEFT JOIN loggia.consumer_watermark AS mark ON mark.consumer = %(next)s "
+        "WHERE now.consumer = %(live)s "
+        "AND now.position > GREATEST(coming.position, mark.position, 0)) AS level",
+        {"next": _consumer(fresh), "live": fresh.projection.name},
+    ).fetchone()
+    return bool(row and row["level"])
+
+
+def _hold(cursor: psycopg.Cursor[DictRow], live: str, partitions: int) -> None:
+    """Lets no batch of the live consumer commit until this transaction ends."""
+    cursor.execute(
+        "INSERT INTO loggia.consumer_progress (consumer, partition, next_offset, position) "
+        "SELECT %s, number, 0, 0 FROM generate_series(0, %s - 1) AS number ON CONFLICT DO NOTHING",
+        (live, partitions),
+    )
+    cursor.execute("SELECT 1 FROM loggia.consumer_progress WHERE consumer = %s FOR UPDATE", (live,))
+
+
+def _swap(cursor: psycopg.Cursor[DictRow], fresh: Applier) -> int:
+    """Hands name and progress over; returns the new tables' position."""
+    live, coming = fresh.projection.name, _consumer(fresh)
+    position = _watermark(cursor.connection, coming)
+    # From the store there is no progress by partition: everything up to the position is applied.
+    cursor.execute(
+        "INSERT INTO loggia.consumer_progress (consumer, partition, next_offset, position) "
+        "SELECT %(next)s, partition, 0, %(position)s FROM loggia.consumer_progress "
+        "WHERE consumer = %(live)s ON CONFLICT DO NOTHING",
+        {"next": coming, "live": live, "position": position},
+    )
+    # One record back, so that the live consumer cannot take the new progress for its own.
+    cursor.execute(
+        "UPDATE loggia.consumer_progress AS coming SET next_offset = CASE "
+        "WHEN EXISTS (SELECT 1 FROM loggia.consumer_progress AS now WHERE now.consumer = %s "
+        "AND now.partition = coming.partition AND now.next_offset = coming.next_offset - 1) "
+        "THEN 0 ELSE GREATEST(next_offset - 1, 0) END WHERE consumer = %s",
+        (live, coming),
+    )
+    for table in ("consumer_progress", "consumer_watermark"):
         cursor.execute(
-            "INSERT INTO loggia.consumer_progress (consumer, partition, next_offset, position) "
-            "SELECT %(next)s, number, 0, %(position)s FROM generate_series(0, (SELECT GREATEST("
-            "max(partition), %(partitions)s - 1) FROM loggia.consumer_progress)) AS number "
-            "WHERE NOT EXISTS (SELECT 1 FROM loggia.consumer_progress WHERE consumer = %(next)s)",
-            {"next": next_one, "position": position, "partitions": partitions},
+            SQL("DELETE FROM loggia.{} WHERE consumer = %s").format(Identifier(table)), (live,)
         )
         cursor.execute(
-            "SELECT 1 FROM loggia.consumer_progress AS now LEFT JOIN loggia.consumer_progress "
-            "AS coming ON coming.partition = now.partition AND coming.consumer = %s "
-            "WHERE now.consumer = %s AND now.position > COALESCE(coming.position, 0)",
-            (next_one, live),
+            SQL("UPDATE loggia.{} SET consumer = %s WHERE consumer = %s").format(Identifier(table)),
+            (live, coming),
         )
-        if cursor.fetchone() is not None:
-            cursor.execute(
-                "DELETE FROM loggia.consumer_progress WHERE consumer = %s AND next_offset = 0",
-                (next_one,),
-            )
-            return None
-        # One record back, so that the live consumer cannot take the new progress for its own.
-        cursor.execute(
-            "UPDATE loggia.consumer_progress AS coming SET next_offset = CASE "
-            "WHEN EXISTS (SELECT 1 FROM loggia.consumer_progress AS now WHERE now.consumer = %s "
-            "AND now.partition = coming.partition AND now.next_offset = coming.next_offset - 1) "
-            "THEN 0 ELSE GREATEST(next_offset - 1, 0) END WHERE consumer = %s",
-            (live, next_one),
-        )
-        for table in ("consumer_progress", "consumer_watermark"):
-            cursor.execute(
-                SQL("DELETE FROM loggia.{} WHERE consumer = %s").format(Identifier(table)), (live,)
-            )
-            cursor.execute(
-                SQL("UPDATE loggia.{} SET consumer = %s WHERE consumer = %s").format(
-                    Identifier(table)
-                ),
-                (live, next_one),
-            )
-        # What was parked has been applied again, or is parked again.
-        cursor.execute(
-            "UPDATE loggia.dead_letters SET resolved_at = now() "
-            "WHERE consumer = %s AND resolved_at IS NULL",
-            (live,),
-        )
-        cursor.execute(
-            "UPDATE loggia.dead_letters SET consumer = %s WHERE consumer = %s", (live, next_one)
-        )
-        _rename_schemas(cursor, live, fresh.schema)
+    # What was parked has been applied again, or is parked again.
+    cursor.execute(
+        "UPDATE loggia.dead_letters SET resolved_at = now() "
+        "WHERE consumer = %s AND resolved_at IS NULL",
+        (live,),
+    )
+    cursor.execute(
+        "UPDATE loggia.dead_letters SET consumer = %s WHERE consumer = %s", (live, coming)
+    )
+    _rename_schemas(cursor, live, fresh.schema)
     return position
 
 
