@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from backend.api.accounts import Session
 from backend.api.identity import Identity
 from backend.api.problems import ApiError
-from backend.api.services import services_of
+from backend.api.services import Services, services_of
 from backend.application.users import TOKEN_PREFIX
 from backend.infra.settings import Settings
 
@@ -36,26 +36,27 @@ class Authentication(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Puts the identity where the guards and the handlers look for it."""
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = dict(scope["headers"])
         unsafe = scope.get("method") not in _SAFE_METHODS
         if unsafe:
             _check_body_type(headers)
-        identity, by_cookie = await _identify(scope, headers)
+        services = services_of(scope["litestar_app"].state)
+        identity, by_cookie = await identify(services, headers)
         if unsafe and by_cookie and identity is not None:
             _check_csrf(identity, headers)
         scope["user"] = identity
         await next_app(scope, receive, send)
 
 
-async def _identify(scope: Scope, headers: dict[bytes, str]) -> tuple[Identity | None, bool]:
-    services = services_of(scope["litestar_app"].state)
+async def identify(services: Services, headers: dict[bytes, bytes]) -> tuple[Identity | None, bool]:
+    """Who sends these headers, and whether a cookie says so. The database is asked each time."""
     authorization = headers.get(b"authorization")
     if authorization is not None:
-        scheme, _, token = authorization.partition(" ")
+        scheme, _, token = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token.startswith(TOKEN_PREFIX):
             return None, False
         return await services.query(lambda: services.accounts.by_token(token)), False
-    secret = session_secret(headers.get(b"cookie", ""))
+    secret = session_secret(headers.get(b"cookie", b"").decode("latin-1"))
     if secret is None:
         return None, False
     return await services.query(lambda: services.accounts.by_session(secret)), True
@@ -97,9 +98,10 @@ def no_cookies(settings: Settings) -> list[Cookie]:
     ]
 
 
-def _check_body_type(headers: dict[bytes, str]) -> None:
-    has_body = headers.get(b"content-length", "0") != "0" or b"transfer-encoding" in headers
-    media_type = headers.get(b"content-type", "").partition(";")[0].strip().lower()
+def _check_body_type(headers: dict[bytes, bytes]) -> None:
+    has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    media_type = content_type.partition(";")[0].strip().lower()
     if has_body and media_type not in _BODY_TYPES:
         raise ApiError(
             415,
@@ -109,9 +111,9 @@ def _check_body_type(headers: dict[bytes, str]) -> None:
         )
 
 
-def _check_csrf(identity: Identity, headers: dict[bytes, str]) -> None:
-    given = headers.get(b"x-csrf-token", "")
-    if not hmac.compare_digest(given.encode(), (identity.csrf or "").encode()) or not given:
+def _check_csrf(identity: Identity, headers: dict[bytes, bytes]) -> None:
+    given = headers.get(b"x-csrf-token", b"")
+    if not hmac.compare_digest(given, (identity.csrf or "").encode()) or not given:
         raise ApiError(
             403,
             "csrf",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -90,11 +90,17 @@ class LiveHub:
             self._loop.call_soon_threadsafe(self.stop)
 
     async def stream(
-        self, *, after: int | None, sees_people: bool, ping_seconds: float
+        self,
+        *,
+        after: int | None,
+        sees_people: bool,
+        ping_seconds: float,
+        welcome: Callable[[], Awaitable[bool]],
     ) -> AsyncIterator[bytes]:
         """Frames for one client: what it missed, then what happens, and pings in between.
 
-        Without `after` it begins now. The last frame before a ping is due is always complete.
+        Without `after` it begins now. With each ping, `welcome` is asked whether the person may
+        still listen.
         """
         if self._stop.is_set():
             return
@@ -113,12 +119,17 @@ class LiveHub:
                     sent = frame.position
                     if _visible(frame, client):
                         yield frame.text
+            due = _now() + ping_seconds
             while True:
+                if _now() >= due:
+                    if not await welcome():
+                        return
+                    yield PING
+                    due = _now() + ping_seconds
                 try:
-                    async with asyncio.timeout(ping_seconds):
+                    async with asyncio.timeout_at(due):
                         next_frame = await client.queue.get()
                 except TimeoutError:
-                    yield PING
                     continue
                 if next_frame is None:
                     return
@@ -230,3 +241,7 @@ def _reading(value: bytes | None) -> _Frame | None:
 
 def _visible(frame: _Frame, client: Client) -> bool:
     return client.sees_people or not frame.about_people
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -211,14 +211,15 @@ def _of_http(error: HTTPException) -> tuple[Problem, dict[str, str]]:
 
 def _field_error(extra: dict[str, Any]) -> FieldError:
     message = str(extra.get("message", ""))
-    field = str(extra.get("key", ""))
-    if field == "data":
-        # The framework names the body; the decoder's message names the field.
-        at = _AT.search(message)
-        named = _NAMED_FIELD.search(message)
-        parts = [at.group(1) if at else "", named.group(1) if named else ""]
-        field = ".".join(part for part in parts if part) or "body"
-    return FieldError(_camel(field), _AT.sub("", message))
+    # The framework calls the body `data`, and stops at the object around an unknown field.
+    at, named = _AT.search(message), _NAMED_FIELD.search(message)
+    key = str(extra.get("key", ""))
+    parts = [
+        "" if key == "data" else _camel(key),
+        at.group(1) if at else "",
+        named.group(1) if named else "",
+    ]
+    return FieldError(".".join(part for part in parts if part) or "body", _AT.sub("", message))
 
 
 def _camel(name: str) -> str:

@@ -19,6 +19,7 @@ CONSUMER = "audit"
 OUTCOMES = (
     "ModelValidated",
     "ModelImportFailed",
+    "ModelImportCancelled",
     "RevisionDeployed",
     "RevisionFailed",
     "ReplicaLost",

@@ -7,10 +7,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
-from backend.domain.values import name_key
 from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable
+
+from backend.domain.values import name_key
 
 Facets = dict[str, dict[str, int]]
 

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
+from backend.api.authentication import identify
 from backend.api.freshness import fresh
 from backend.api.identity import Identity
 from backend.api.problems import ApiError
@@ -75,9 +76,21 @@ async def stream_events(
                 field="Last-Event-ID",
             )
         after = int(last)
+    person = request.user
+
+    async def welcome() -> bool:
+        try:
+            identity, _ = await identify(services, dict(request.scope["headers"]))
+        except Exception:  # the database is away: decided with the next ping
+            return True
+        return identity is not None and identity.sees_people == person.sees_people
+
     return Stream(
         services.live.stream(
-            after=after, sees_people=request.user.sees_people, ping_seconds=PING_SECONDS
+            after=after,
+            sees_people=person.sees_people,
+            ping_seconds=PING_SECONDS,
+            welcome=welcome,
         ),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},

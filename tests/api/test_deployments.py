@@ -1,0 +1,175 @@
+"""Deployments over HTTP: asking, watching, comparing, rolling back."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from backend.api.services import Services
+from backend.infra.playground_tokens import PlaygroundTokens
+from backend.readmodels import engine_logs
+from tests.api import worker
+from tests.api.client import ApiClient
+
+pytestmark = pytest.mark.usefixtures("views")
+
+
+def _ready(admin: ApiClient, services: Services, name: str = "tiny") -> str:
+    model_id = admin.import_model(name)
+    worker.make_ready(services, model_id)
+    return model_id
+
+
+def test_a_deployment_from_the_first_request_to_its_end(
+    admin: ApiClient, services: Services
+) -> None:
+    model_id = _ready(admin, services)
+    url = f"/api/models/{model_id}/deployment"
+
+    def state(position: int) -> dict:  # type: ignore[type-arg]
+        return admin.get(url, params={"atLeast": position}).json()  # type: ignore[no-any-return]
+
+    assert admin.get(url).status_code == 404
+    accepted = admin.command("PUT", url, worker.deploy_body(maxTokens=100))
+    assert accepted.status_code == 202
+    assert accepted.json()["revision"] == 1
+    view = state(accepted.json()["position"])
+    assert (view["state"], view["endpoint"]) == ("deploying", None)
+    assert view["configuration"] == worker.configuration(maxTokens=100)
+
+    replica, position = worker.serve(services, model_id, 1)
+    view = state(position)
+    assert (view["state"], view["servingRevision"]) == ("deployed", 1)
+    assert view["endpoint"] == {
+        "baseUrl": f"{services.settings.public_gateway_url}/v1",
+        "model": "tiny",
+    }
+    assert view["replicas"][0]["id"] == str(replica)
+    assert view["actions"]["redeploy"]["allowed"]
+    assert not view["actions"]["delete"]["allowed"]
+
+    admin.command("PUT", url, worker.deploy_body(maxTokens=200))
+    view = state(worker.fail_revision(services, model_id, 2))
+    assert (view["state"], view["servingRevision"], view["desiredRevision"]) == ("failed", 1, 2)
+    assert view["failure"] == {
+        "reason": "The engine ended.", "remedy": "Read the log.", "logTail": ["last words"],
+    }  # fmt: skip
+
+    rolled = admin.command("POST", f"{url}/rollback", {"revision": 1, "reason": "it was better"})
+    assert rolled.status_code == 202
+    history = admin.get(f"{url}/history", params={"atLeast": rolled.json()["position"]}).json()
+    newest, failed, first = history["items"]
+    assert (newest["trigger"], newest["outcome"], newest["reason"]) == (
+        "rollback", "pending", "it was better",
+    )  # fmt: skip
+    assert newest["changes"] == [{"field": "parameters.maxTokens", "before": 200, "after": 100}]
+    assert (failed["outcome"], failed["logTail"]) == ("failed", ["last words"])
+    assert (first["outcome"], first["changes"], first["actor"]) == ("deployed", [], "user:admin")
+    assert first["seconds"] >= 0
+
+    stopped = admin.command("DELETE", url)
+    assert state(stopped.json()["position"])["state"] == "stopping"
+    assert admin.command("PUT", url, worker.deploy_body()).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"temperature": 3}, "configuration.parameters.temperature", "3.0 is out of range"),
+        ({"maxTokens": 0}, "configuration.parameters.maxTokens", "0 is out of range"),
+        ({"topK": "many"}, "configuration.parameters.topK", "Expected `int`"),
+        ({"colour": 1}, "configuration.parameters.colour", "unknown field `colour`"),
+    ],
+)
+def test_a_wrong_parameter_is_named(
+    admin: ApiClient, services: Services, change: dict, field: str, said: str
+) -> None:  # type: ignore[type-arg]
+    model_id = _ready(admin, services)
+    answer = admin.command(
+        "PUT", f"/api/models/{model_id}/deployment", worker.deploy_body(**change)
+    )
+    assert answer.status_code == 422
+    assert [e["field"] for e in answer.json()["errors"]] == [field]
+    assert said in answer.json()["detail"]
+
+
+def test_terms_must_be_the_ones_in_force_and_accepted(admin: ApiClient, services: Services) -> None:
+    url = f"/api/models/{_ready(admin, services)}/deployment"
+    for terms in ({"version": "0", "accepted": True}, {"version": "1", "accepted": False}):
+        answer = admin.command("PUT", url, {**worker.deploy_body(), "terms": terms})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "terms"
+    assert admin.get(url).status_code == 404
+
+
+def test_the_options_fit_the_model(admin: ApiClient, services: Services) -> None:
+    model_id = admin.import_model("tiny")
+    position = worker.make_ready(services, model_id)
+    options = admin.get(
+        "/api/deploy/options", params={"modelId": model_id, "atLeast": position}
+    ).json()
+    assert options["defaults"]["engineArguments"] == {"max_model_len": "512"}
+    server = options["servers"][0]
+    assert server["name"] == "local"
+    assert server["fits"] is (server["reason"] is None)
+    body = {
+        "configuration": options["defaults"],
+        "terms": {"version": options["terms"]["version"], "accepted": True},
+    }
+    assert admin.command("PUT", f"/api/models/{model_id}/deployment", body).status_code == 202
+
+
+def test_logs_are_bounded_and_only_of_this_models_replicas(
+    admin: ApiClient, services: Services
+) -> None:
+    mine, other = _ready(admin, services, "mine"), _ready(admin, services, "other")
+    for model_id in (mine, other):
+        admin.command("PUT", f"/api/models/{model_id}/deployment", worker.deploy_body())
+    replica, _ = worker.serve(services, mine, 1)
+    foreign, position = worker.serve(services, other, 1)
+    for name in (replica, foreign):
+        folder = services.settings.data / "engines" / str(name)
+        folder.mkdir(parents=True)
+        (folder / "log").write_text("".join(f"line {n} {'x' * 200}\n" for n in range(5000)))
+    url = f"/api/models/{mine}/deployment/logs"
+    admin.get(f"/api/models/{mine}/deployment", params={"atLeast": position})
+    lines = admin.get(url).json()["lines"]
+    assert lines[-1].startswith("line 4999 ")
+    assert len(lines) <= engine_logs.MAX_LINES
+    assert admin.get(url, params={"replica": str(replica)}).json()["lines"] == lines
+    assert admin.get(url, params={"replica": str(foreign)}).status_code == 404
+    assert admin.get(url, params={"replica": "../../secret.key"}).status_code == 422
+
+
+def test_a_key_is_shown_once_and_ends_at_once(
+    admin: ApiClient, services: Services, client_as
+) -> None:  # type: ignore[no-untyped-def]
+    model_id = _ready(admin, services)
+    url = f"/api/models/{model_id}/api-keys"
+    created = admin.command("POST", url, {"name": "shop", "requestsPerMinute": 60}, key="k").json()
+    assert created["secret"].startswith(created["prefix"])
+    assert (
+        admin.command("POST", url, {"name": "shop", "requestsPerMinute": 60}, key="k").json()
+        == created
+    )
+    listed = admin.get(url, params={"atLeast": created["position"]})
+    assert created["secret"] not in listed.text
+    assert listed.json()["items"][0]["requestsPerMinute"] == 60
+    revoked = admin.command("DELETE", f"{url}/{created['id']}").json()
+    items = admin.get(url, params={"atLeast": revoked["position"]}).json()["items"]
+    assert items[0]["revokedAt"] is not None
+    assert admin.command("DELETE", f"{url}/{uuid4()}").status_code == 404
+    past = admin.command("POST", url, {"name": "old", "expiresAt": "2020-01-01T00:00:00Z"})
+    assert past.json()["errors"][0]["field"] == "expiresAt"
+
+
+def test_the_playground_gets_a_token_for_one_model(admin: ApiClient, services: Services) -> None:
+    model_id = admin.import_model("tiny")
+    at_least = worker.make_ready(services, model_id)
+    admin.get("/api/models", params={"atLeast": at_least})
+    answer = admin.command("POST", f"/api/models/{model_id}/playground-token").json()
+    assert answer["model"] == "tiny"
+    assert answer["gatewayUrl"] == services.settings.public_gateway_url
+    tokens = PlaygroundTokens(services.settings.secret_key)
+    assert str(tokens.verify(answer["token"], 0)) == model_id
