@@ -1,0 +1,124 @@
+"""The relay as a process: killed at every step, frozen and woken, unheard, its broker emptied."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from backend.infra.settings import Settings
+from tests.builders.histories import History, write
+from tests.relay.conftest import Ledger, Line
+from tests.relay.test_line import caught_up
+from tests.relay.topic import assert_whole
+from tests.rig.proxy import LossyBroker
+from tests.rig.roles import RoleProcess
+from tests.rig.servers import BrokerServer
+from tests.rig.waiting import eventually
+
+SEED = 1009
+
+
+@pytest.fixture
+def history() -> History:
+    print(f"seed {SEED}")
+    return History(SEED)
+
+
+@pytest.fixture
+def roles() -> Iterator[ExitStack]:
+    """Kills every process that a test has put on it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def relay(line: Line, roles: ExitStack, failpoints: str = "") -> RoleProcess:
+    process = RoleProcess(line.settings, "relay", failpoints=failpoints).start()
+    roles.callback(process.kill)
+    return process
+
+
+@pytest.mark.parametrize(
+    "failpoints",
+    ["relay.before_send=40", "relay.sent=1", "relay.before_position=1", "relay.sent=2"],
+)
+def test_killed_at_any_step_the_relay_leaves_no_hole(
+    line: Line, ledger: Ledger, history: History, roles: ExitStack, failpoints: str
+) -> None:
+    line.consume("ledger", ledger.handle)
+    write(line.store, history.domain(2500))
+    assert relay(line, roles, failpoints).wait_until_dead() == -signal.SIGKILL
+    relay(line, roles)
+    eventually(lambda: caught_up(line), "the consumer has everything", seconds=60)
+    ledger.assert_complete()
+    assert_whole(line.settings, line.feed.last_position())
+
+
+def test_a_frozen_relay_is_replaced_and_does_no_harm_when_it_wakes(
+    line: Line, ledger: Ledger, history: History, roles: ExitStack
+) -> None:
+    line.consume("ledger", ledger.handle)
+    first = relay(line, roles).wait_until_ready()
+    second = relay(line, roles)
+    last = write(line.store, history.domain(200))
+    eventually(lambda: caught_up(line), "the first relays")
+
+    first.send(signal.SIGSTOP)
+    last = write(line.store, history.domain(200), after=last)
+    eventually(lambda: caught_up(line), "the second takes over", seconds=60)
+    first.send(signal.SIGCONT)
+    last = write(line.store, history.domain(200), after=last)
+    eventually(lambda: caught_up(line), "the second goes on", seconds=60)
+
+    second.kill()
+    last = write(line.store, history.domain(200), after=last)
+    eventually(lambda: caught_up(line), "the first is of use again", seconds=60)
+    ledger.assert_complete()
+    assert_whole(line.settings, last)
+
+
+def test_lost_answers_of_the_broker_leave_neither_hole_nor_disorder(
+    tmp_path: Path, postgres: str, history: History
+) -> None:
+    broker = LossyBroker(tmp_path / "lossy.log", every=4, cuts=5)
+    with ExitStack() as stack:
+        stack.callback(broker.kill)
+        broker.start()
+        settings = Settings(
+            _env_file=None,
+            data_dir=tmp_path / "data",
+            postgres_dsn=postgres,
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+        )
+        line = Line(settings, stack)
+        ledger = Ledger(line)
+        line.relay()
+        line.consume("ledger", ledger.handle)
+        last = 0
+        for _ in range(30):
+            last = write(line.store, history.domain(20), after=last)
+            eventually(lambda: caught_up(line), "the consumer has everything", seconds=60)
+        ledger.assert_complete()
+        assert broker.proxy.done == 5
+        assert_whole(settings, last)
+
+
+def test_a_broker_that_was_emptied_while_nobody_looked_is_filled_again(
+    line: Line, ledger: Ledger, history: History, broker: BrokerServer
+) -> None:
+    stop_relay = line.relay()
+    stop_consumer = line.consume("ledger", ledger.handle)
+    last = write(line.store, history.domain(300))
+    eventually(lambda: caught_up(line), "the consumer has everything")
+    stop_relay.set()
+    stop_consumer.set()
+    broker.restart()
+    last = write(line.store, history.domain(100), after=last)
+    line.relay()
+    line.consume("ledger", ledger.handle)
+    eventually(lambda: caught_up(line), "the topic is filled again", seconds=60)
+    ledger.assert_complete()
+    assert assert_whole(line.settings, last) == 0

@@ -1,0 +1,51 @@
+"""The topic as any consumer sees it, read from the beginning to the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from kafka import TopicPartition
+
+from backend.contracts.codec import PublicEvent, decode
+from backend.infra import kafka
+from backend.infra.settings import Settings
+
+
+def read_topic(settings: Settings) -> dict[int, list[PublicEvent]]:
+    """Every record of every partition, repeats included."""
+    reader = kafka.consumer(settings, client_id="test-topic")
+    try:
+        partitions = [
+            TopicPartition(kafka.EVENTS, number)
+            for number in sorted(reader.partitions_for_topic(kafka.EVENTS) or ())
+        ]
+        reader.assign(partitions)
+        reader.seek_to_beginning(*partitions)
+        ends = reader.end_offsets(partitions)
+        found: dict[int, list[PublicEvent]] = defaultdict(list)
+        while any(reader.position(partition) < ends[partition] for partition in partitions):
+            for partition, records in reader.poll(timeout_ms=500).items():
+                found[partition.partition] += [
+                    decode(record.key, record.value, record.headers) for record in records
+                ]
+        return found
+    finally:
+        reader.close()
+
+
+def assert_whole(settings: Settings, last: int) -> int:
+    """Who follows the documented rule sees positions 1 to `last`; returns how many repeats."""
+    applied: list[int] = []
+    records = 0
+    for events in read_topic(settings).values():
+        seen = 0
+        for event in events:
+            records += 1
+            if event.position <= seen:
+                continue
+            assert event.previous_position <= seen, f"a hole before {event.position}"
+            assert event.previous_position == seen
+            seen = event.position
+            applied.append(seen)
+    assert sorted(applied) == list(range(1, last + 1))
+    return records - last
