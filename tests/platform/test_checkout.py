@@ -1,9 +1,12 @@
 """What a fresh clone is built from: locks with digests and without addresses, and `make`."""
 
+import ast
 import json
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,30 @@ def test_git_ignores_data_secrets_and_what_is_built() -> None:
         check=True,
     ).stdout.split()
     assert ignored == paths
+
+
+def imported_by_the_product() -> dict[str, str]:
+    """Every top-level name that the product imports, with a file that does."""
+    found: dict[str, str] = {}
+    for package in ("backend", "projections", "workers"):
+        for path in (ROOT / package).rglob("*.py"):
+            if "generated" in path.parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                found |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in names}
+    own = {"backend", "projections", "workers"}
+    return {name: file for name, file in found.items() if name not in sys.stdlib_module_names | own}
+
+
+def test_what_the_product_imports_is_locked() -> None:
+    """A package that only happens to be installed here is missing in a fresh clone."""
+    providers = packages_distributions()
+    missing = {
+        name: file
+        for name, file in imported_by_the_product().items()
+        if not set(locked()) & {normalised(each) for each in providers.get(name, [])}
+    }
+    assert missing == {}, "name it in pyproject.toml, then `make lock`"
