@@ -32,10 +32,17 @@ from backend.infra.settings import Settings
 
 CHANNEL = "loggia_progress"
 
+# What PostgreSQL notifies when events are written to the store.
+STORE_CHANNEL = "loggia_events"
+
 # Applies events in order, inside the transaction that also records the progress.
 Handler = Callable[[Cursor[DictRow], Sequence[PublicEvent]], None]
 
-_POLL_MS = 500
+_POLL_MS = 100
+# Polling a broker costs it and us; when nothing has come for a while, the event store's own
+# notification wakes us, and the topic is looked at now and then in any case.
+_AWAKE_SECONDS = 1.0
+_DOZE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
 _log = get_logger(__name__)
 
@@ -113,16 +120,23 @@ class Consumer:
         with contextlib.closing(Exclusive(self._settings.dsn, f"consumer {self._name}")) as lock:
             if not lock.acquire(stop):
                 return
+            lock.listen(STORE_CHANNEL)
             self._load()
             reader = consumer(self._settings, client_id=f"loggia-{self._name}")
             try:
                 self._assign(reader)
                 self._on_ready()
+                last_record = time.monotonic()
                 while not stop.is_set():
                     polled = reader.poll(timeout_ms=_POLL_MS)
                     lock.confirm()
                     if polled:
                         self._process(reader, polled)
+                        last_record = time.monotonic()
+                    elif time.monotonic() - last_record > _AWAKE_SECONDS and lock.heard(
+                        _DOZE_SECONDS
+                    ):
+                        last_record = time.monotonic()
             finally:
                 reader.close(timeout_ms=1000)
 

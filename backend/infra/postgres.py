@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import ConnectionPool
 
 from backend.infra.settings import Settings
@@ -157,6 +158,14 @@ class Exclusive:
     def confirm(self) -> None:
         """Raises `psycopg.OperationalError` where the lock is lost."""
         self.connection.execute("SELECT 1")
+
+    def listen(self, channel: str) -> None:
+        """Wants to hear notifications on the channel."""
+        self.connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+
+    def heard(self, seconds: float) -> bool:
+        """Waits for a notification; whether one came. `seconds` stays below the silence."""
+        return any(True for _ in self.connection.notifies(timeout=seconds, stop_after=1))
 
     def close(self) -> None:
         """Gives the lock back."""
