@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -161,10 +162,12 @@ def test_several_processes_keep_one_rate_limit_one_report_and_end_together(
 ) -> None:
     model_id = made.model("tiny")
     made.deploy(model_id, engine.endpoint)
-    limited = made.key(model_id, requests_per_minute=20)
+    limited = made.key(model_id, requests_per_minute=2)
     gateway = start_gateway(workers=2)
-    statuses = [gateway.chat(limited.secret) for _ in range(30)]
-    assert 20 <= statuses.count(200) <= 22, "20, and what refills meanwhile"
+    began = time.monotonic()
+    statuses = [gateway.chat(limited.secret) for _ in range(12)]
+    refilled = (time.monotonic() - began) / 60 * 2
+    assert 2 <= statuses.count(200) <= 2 + refilled
     report = httpx.get(f"{gateway.url}/metrics").text
     served = next(
         line for line in report.splitlines() if "requests_total" in line and '"200"' in line

@@ -207,11 +207,11 @@ def test_a_model_that_does_not_run_says_why_and_when_to_come_back(
 def test_the_rate_limit_holds_and_says_when_to_come_back(
     gateway: GatewayUnderTest, model_id: str, key: str
 ) -> None:
-    limited = gateway.key(model_id, requests_per_minute=3)
-    assert [gateway.chat(limited).status_code for _ in range(4)] == [200, 200, 200, 429]
+    limited = gateway.key(model_id, requests_per_minute=2)
+    assert [gateway.chat(limited).status_code for _ in range(3)] == [200, 200, 429]
     response = gateway.chat(limited)
     assert _error(response)["code"] == "rate_limit_exceeded"
-    assert 1 <= int(response.headers["retry-after"]) <= 20
+    assert 1 <= int(response.headers["retry-after"]) <= 30
     assert gateway.chat(key).status_code == 200
 
 
