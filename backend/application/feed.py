@@ -85,7 +85,7 @@ class EventFeed:
                         if batch:
                             after = batch[-1].public.position
                         yield batch
-                        if len(batch) < page:
+                        if not batch:
                             for _ in listener.notifies(timeout=_POLL_SECONDS, stop_after=1):
                                 pass
             except (

@@ -106,6 +106,8 @@ class Consumer:
         self._progress: dict[int, Progress] = {}
         self._watermark = Watermark()
         self._parked_keys: set[str] = set()
+        # Partitions that were read from the beginning since they last moved on.
+        self._rewound: set[int] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Consumes until `stop` is set, through restarts of the broker and of PostgreSQL."""
@@ -182,8 +184,7 @@ class Consumer:
             partition=partition.partition,
         )
         reader.seek(partition, reader.beginning_offsets([partition])[partition])
-        # Should the hole be in the topic itself, the relay is about to mend it.
-        time.sleep(_PAUSE_SECONDS)
+        self._rewound.add(partition.partition)
 
     # -- one batch -------------------------------------------------------------------------------
 
@@ -217,9 +218,14 @@ class Consumer:
             if event.position <= position:
                 continue
             if event.previous_position > position:
+                if partition.partition in self._rewound:
+                    # It has been looked for from the beginning: what is missing is yet to come,
+                    # and this one once more behind it.
+                    continue
                 self._rewind(reader, partition)
                 next_offset = 0
                 break
+            self._rewound.discard(partition.partition)
             position = event.position
             if event.partition_key in self._parked_keys:
                 batch.letters.append(DeadLetter.of(record, self._name, dead_letters.FOLLOWS))

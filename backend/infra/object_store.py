@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, cast
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ import fsspec
 from backend.infra.settings import Settings
 
 _SAFE_PATH = re.compile(r"[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*")
+STAGING = "staging"
+_SYNC_BYTES = 64 * 1024 * 1024
 _S3_BLOCK_BYTES = 64 * 1024 * 1024
 _S3_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 5}}
 
@@ -81,11 +83,16 @@ class ObjectStore:
         """The file on this machine's disk, or None where the store is remote."""
         return Path(self._full(path)) if self._local else None
 
-    def stage(self) -> StagedFile:
-        """A new file, invisible until it is committed."""
+    def stage(self, folder: str = STAGING) -> StagedFile:
+        """A new file, invisible until it is committed.
+
+        Who names a folder of its own can remove with `delete_tree` what a killed predecessor left
+        there.
+        """
+        staging = f"{self._full(folder)}/{secrets.token_hex(16)}"
         if self._local:
-            return _LocalStagedFile(Path(self._root))
-        return _RemoteStagedFile(self._fs, self._root, self._full)
+            return _LocalStagedFile(Path(self._root), Path(staging))
+        return _RemoteStagedFile(self._fs, staging, self._full)
 
     def put(self, path: str, chunks: Iterable[bytes]) -> int:
         """Writes a whole file; returns its size in bytes."""
@@ -145,18 +152,23 @@ class ObjectStore:
 class _LocalStagedFile:
     """Written beside the store's files on the same disk, synced, then renamed."""
 
-    def __init__(self, root: Path) -> None:
-        folder = root / "staging"
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, root: Path, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._root = root
-        self._path = folder / secrets.token_hex(16)
+        self._path = path
         self._file = self._path.open("xb", buffering=0)
+        self._unsynced = 0
 
     def write(self, chunk: bytes | memoryview) -> int:
         view = memoryview(chunk)
         total = len(view)
         while view:
             view = view[self._file.write(view) :]
+        self._unsynced += total
+        if self._unsynced >= _SYNC_BYTES:
+            # Otherwise the whole file would be synced at the end, while nothing else goes on.
+            os.fdatasync(self._file.fileno())
+            self._unsynced = 0
         return total
 
     def commit(self, path: str) -> None:
@@ -177,10 +189,10 @@ class _RemoteStagedFile:
     A digest is known only at the end, so the final name is too.
     """
 
-    def __init__(self, filesystem: Any, root: str, full: Any) -> None:
+    def __init__(self, filesystem: Any, staging: str, full: Callable[[str], str]) -> None:
         self._fs = filesystem
         self._full = full
-        self._staging = f"{root}/staging/{secrets.token_hex(16)}"
+        self._staging = staging
         self._file = filesystem.open(self._staging, "wb", autocommit=False)
 
     def write(self, chunk: bytes | memoryview) -> int:

@@ -189,10 +189,10 @@ class _PartsReader(io.RawIOBase):
         start = self._starts[bisect_right(self._starts, self._position) - 1]
         file = self._part(start)
         file.seek(self._position - start)
-        data = file.read(len(buffer))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        # Files of remote stores read into a buffer too; all of fsspec's do.
+        count = int(cast("io.BufferedIOBase", file).readinto(buffer))
+        self._position += count
+        return count
 
     def close(self) -> None:
         if self._open is not None:
