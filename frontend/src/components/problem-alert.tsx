@@ -15,11 +15,13 @@ interface ProblemAlertProps {
 export function ProblemAlert({ problem, onRetry, ...space }: ProblemAlertProps) {
   if (problem === null || problem === undefined) return null;
   const { detail, remedy, errors } = ApiProblem.from(problem);
+  // Where one field is all that is wrong, the detail often says it already.
+  const fields = errors.filter(({ message }) => message !== detail);
   return (
     <Alert color="red" role="alert" icon={<IconAlertTriangle size={20} aria-hidden />} title={detail} {...space}>
-      {errors.length > 0 && (
+      {fields.length > 0 && (
         <ul className={classes.errors}>
-          {errors.map(({ field, message }) => (
+          {fields.map(({ field, message }) => (
             <li key={`${field} ${message}`}>
               <code>{field}</code> {message}
             </li>

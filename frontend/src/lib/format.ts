@@ -1,4 +1,4 @@
-const BYTE_UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'] as const;
+const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const;
 
 /** 1536000 → "1.5 MB" (decimal units, as disks and transfer rates use them). */
 export function formatBytes(bytes: number): string {
@@ -8,12 +8,9 @@ export function formatBytes(bytes: number): string {
     value /= 1000;
     unit += 1;
   }
-  return new Intl.NumberFormat('en', {
-    style: 'unit',
-    unit: BYTE_UNITS[unit] ?? 'byte',
-    unitDisplay: unit === 0 ? 'narrow' : 'short',
-    maximumFractionDigits: value < 10 && unit > 0 ? 2 : value < 100 && unit > 0 ? 1 : 0,
-  }).format(Math.sign(bytes) * value);
+  const digits = unit === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  const amount = new Intl.NumberFormat('en', { maximumFractionDigits: digits }).format(Math.sign(bytes) * value);
+  return `${amount} ${BYTE_UNITS[unit] ?? 'B'}`;
 }
 
 /** 7241732096 → "7.2B", as model cards write it. */

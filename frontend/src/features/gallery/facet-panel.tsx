@@ -18,7 +18,7 @@ const KINDS: Record<string, string> = { base: 'Base model', adapter: 'Adapter' }
 /** Values in the order of a model's life; anything else by how often it occurs. */
 const ORDER: Partial<Record<Filter, string[]>> = {
   state: ['importing', 'validating', 'ready_to_deploy', 'import_failed'],
-  deploymentState: ['optimizing', 'deploying', 'deployed', 'failed', 'stopping', 'stopped'],
+  deploymentState: ['none', 'optimizing', 'deploying', 'deployed', 'failed', 'stopping', 'stopped'],
   publication: ['published', 'unpublished', 'withdrawn'],
   kind: ['base', 'adapter'],
 };
@@ -79,5 +79,6 @@ function valuesOf(filter: Filter, counts: Record<string, number>, chosen: string
 function textOf(filter: Filter, value: string): string {
   if (filter === 'label') return value;
   if (filter === 'kind') return KINDS[value] ?? value;
+  if (value === 'none') return 'Never deployed';
   return ORDER[filter]?.includes(value) ? stateText(value as AnyState) : value;
 }

@@ -4,7 +4,7 @@ import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { EmptyState } from '@/components/empty-state';
 import { BaseModelForm } from './base-model-form';
-import { uploadManager, useUploads } from './upload-manager';
+import { uploadManager, useUploads, type UploadItem } from './upload-manager';
 import { UploadView } from './upload-view';
 
 interface ImportDialogProps {
@@ -27,7 +27,10 @@ export function ImportDialog({ opened, kind, onClose }: ImportDialogProps) {
     <Modal
       opened={opened}
       onClose={onClose}
-      onExitTransitionEnd={() => setUploadKey(null)}
+      onExitTransitionEnd={() => {
+        dismissRefused(running);
+        setUploadKey(null);
+      }}
       title="Import a model"
       size={640}
       fullScreen={narrow}
@@ -52,7 +55,7 @@ export function ImportDialog({ opened, kind, onClose }: ImportDialogProps) {
         <UploadView
           item={item}
           onAnother={() => {
-            if (item.status === 'failed' && item.modelId === null) uploadManager.dismiss(item.key);
+            dismissRefused(item);
             setUploadKey(null);
           }}
           onClose={onClose}
@@ -60,4 +63,9 @@ export function ImportDialog({ opened, kind, onClose }: ImportDialogProps) {
       )}
     </Modal>
   );
+}
+
+/** A refusal that was read here need not be told again in the dock. */
+function dismissRefused(item: UploadItem | undefined): void {
+  if (item?.status === 'failed' && item.modelId === null) uploadManager.dismiss(item.key);
 }

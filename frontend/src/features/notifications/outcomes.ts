@@ -85,14 +85,16 @@ export function useOutcomeNotifications(): void {
   }, [missed.data, queryClient]);
 }
 
+/** The notice of an event, or null where it is no outcome. `knownName` is null where the model is gone. */
 async function tell(
   queryClient: QueryClient,
   event: LiveEvent,
-  knownName: string | null = null,
+  knownName?: string | null,
 ): Promise<Notice | null> {
   const outcome = OUTCOMES[event.type];
   if (outcome === undefined) return null;
-  const name = knownName ?? (event.modelId === null ? null : await modelName(queryClient, event.modelId));
+  const name =
+    knownName === undefined && event.modelId !== null ? await modelName(queryClient, event.modelId) : knownName;
   return {
     position: event.position,
     time: event.time,
