@@ -5,8 +5,9 @@ Why no hole and no reordering can arise:
 - Events are sent in rounds. A round is one batch for each partition, and the next round begins when
   the broker has confirmed all of it. A batch is appended whole or not at all, so a partition always
   holds a prefix of its events, possibly with a repeated stretch.
-- After any failure the producer is thrown away, and what each partition really ends with is read
-  back. Everything behind that is sent again; repeats are recognised by their position.
+- After any failure the producer is thrown away, and everything behind the last confirmed round is
+  sent again; repeats are recognised by their position. What each partition ends with is read back:
+  where that is less than was confirmed, the broker has lost records, and they are sent again too.
 - A second relay may only begin when the first has fallen silent. Should the first wake up with a
   round in hand, it repeats events that the second sends too: both send the same order.
 """
@@ -30,7 +31,7 @@ from psycopg.rows import DictRow
 
 from backend.application.feed import EventFeed
 from backend.application.store import StoreUnavailable
-from backend.contracts.codec import PublicEvent, encode, position_of
+from backend.contracts.codec import MalformedEvent, PublicEvent, encode, position_of
 from backend.infra import kafka
 from backend.infra.failpoints import failpoint
 from backend.infra.kafka import EVENTS
@@ -46,6 +47,7 @@ _ROUND_BYTES = 400_000
 _RECORD_OVERHEAD_BYTES = 700
 _PAUSE_SECONDS = 0.5
 _TAIL_SECONDS = 10.0
+_TAIL_RECORDS = 100
 # Below the silence after which the lock is lost.
 _CONFIRM_SECONDS = 4.0
 _WATCH_SECONDS = 2.0
@@ -94,6 +96,9 @@ class Relay:
         confirmed = self._confirmed(connection)
         self._tails = self._read_tails()
         after = self._resume_after(confirmed)
+        # What lies behind the confirmed positions is sent again: only confirmed rounds are known
+        # to be whole.
+        self._tails = {p: min(tail, confirmed.get(p, 0)) for p, tail in self._tails.items()}
         _log.info("relaying", after=after, partitions=len(self._tails))
         producer = kafka.producer(
             self._settings,
@@ -111,7 +116,7 @@ class Relay:
                     self._send(producer, connection, [stored.public for stored in batch])
                     watch.look()
         finally:
-            producer.close(timeout=0)
+            _abandon(producer)
 
     # -- where to begin --------------------------------------------------------------------------
 
@@ -134,7 +139,10 @@ class Relay:
         return max(confirmed.values(), default=0)
 
     def _read_tails(self) -> dict[int, int]:
-        """The position that each partition ends with; 0 where it is empty."""
+        """The position that each partition ends with; 0 where none of our records is there.
+
+        Records that somebody else has put there are passed over.
+        """
         reader = kafka.consumer(self._settings, client_id="loggia-relay-tails")
         try:
             found = reader.partitions_for_topic(EVENTS)
@@ -147,14 +155,17 @@ class Relay:
             tails = {partition.partition: 0 for partition in partitions}
             waiting = {p: ends[p] - 1 for p in partitions if ends[p] > beginnings[p]}
             for partition in partitions:
-                reader.seek(partition, waiting.get(partition, ends[partition]))
+                last = waiting.get(partition, ends[partition])
+                reader.seek(partition, max(beginnings[partition], last - _TAIL_RECORDS))
             attempts = int(_TAIL_SECONDS / 0.2)
             while waiting:
                 if attempts == 0:
                     raise KafkaError("the ends of the partitions could not be read")
                 attempts -= 1
                 for partition, records in reader.poll(timeout_ms=200).items():
-                    tails[partition.partition] = position_of(records[-1].headers)
+                    for record in records:
+                        with contextlib.suppress(MalformedEvent):
+                            tails[partition.partition] = position_of(record.headers)
                     if records[-1].offset >= waiting.get(partition, 0):
                         waiting.pop(partition, None)
             return tails
@@ -218,6 +229,13 @@ class Relay:
                 [(EVENTS, partition, position) for partition, position in moved.items()],
             )
         self._tails.update(moved)
+
+
+def _abandon(producer: KafkaProducer) -> None:
+    """Ends a producer without sending what it holds; `close` alone would go on trying."""
+    producer._sender.force_close()
+    with contextlib.suppress(KafkaError):
+        producer.close(timeout=1)
 
 
 class _TopicWatch:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backend.contracts.codec import encode
+from backend.infra import kafka
 from backend.infra.settings import Settings
 from tests.builders.histories import History, write
 from tests.relay.conftest import Ledger, Line
@@ -122,3 +125,23 @@ def test_a_broker_that_was_emptied_while_nobody_looked_is_filled_again(
     eventually(lambda: caught_up(line), "the topic is filled again", seconds=60)
     ledger.assert_complete()
     assert assert_whole(line.settings, last) == 0
+
+
+def test_a_consumer_waits_at_a_hole_until_it_is_mended(
+    line: Line, ledger: Ledger, history: History
+) -> None:
+    """What a relay may leave that died between two batches: later records before earlier ones."""
+    write(line.store, history.domain(6))
+    events = line.feed.read(0, 6)
+    kafka.ensure_topics(line.settings)
+    line.consume("ledger", ledger.handle)
+    producer = kafka.producer(line.settings, client_id="test-hole")
+    for number in (1, 2, 4, 5, 3, 4, 5, 6):
+        event = replace(events[number - 1], previous_position=number - 1)
+        value, headers = encode(event)
+        producer.send(kafka.EVENTS, key=b"any", value=value, headers=headers, partition=0).get(
+            timeout=10
+        )
+    producer.close()
+    eventually(lambda: line.watermark("ledger") == 6, "the hole is mended")
+    assert [position for position, _ in ledger.rows()] == [1, 2, 3, 4, 5, 6]
