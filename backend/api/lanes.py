@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-
-import anyio.to_thread
-from anyio import CapacityLimiter
 
 T = TypeVar("T")
 
@@ -16,28 +15,41 @@ class Overloaded(Exception):
     """More calls wait than make sense; the caller should come back later."""
 
 
-class Lane:
-    """Runs blocking calls in at most `threads` threads; at most `waiting` more wait for one."""
+class Unanswered(Exception):
+    """The call took too long. It goes on in its thread, so that its outcome is unknown."""
 
-    def __init__(self, *, threads: int, waiting: int) -> None:
-        self._threads = threads
+
+class Lane:
+    """Runs blocking calls in at most `threads` threads; at most `waiting` more wait for one.
+
+    A call that nobody waits for any more keeps its thread until it ends, and counts until then.
+    """
+
+    def __init__(self, name: str, *, threads: int, waiting: int, seconds: float | None) -> None:
         self._most = threads + waiting
-        self._running = 0
-        self._limiter: CapacityLimiter | None = None
+        self._seconds = seconds
+        self._held = 0
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, call: Callable[[], T]) -> T:
-        """The call's result. Raises `Overloaded`, and what the call raises.
-
-        When the awaiting task is cancelled, the call goes on in its thread until it ends.
-        """
-        if self._limiter is None:  # it belongs to the running event loop
-            self._limiter = CapacityLimiter(self._threads)
-        if self._running >= self._most:
+        """The call's result. Raises `Overloaded`, `Unanswered`, and what the call raises."""
+        if self._held >= self._most:
             raise Overloaded
-        self._running += 1
+        self._held += 1
+        loop = asyncio.get_running_loop()
+        running = self._executor.submit(contextvars.copy_context().run, call)
+        running.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
         try:
-            return await anyio.to_thread.run_sync(
-                contextvars.copy_context().run, call, abandon_on_cancel=True, limiter=self._limiter
-            )
-        finally:
-            self._running -= 1
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.wrap_future(running)
+        except TimeoutError:
+            if running.done() and not running.cancelled():
+                raise  # the call's own
+            raise Unanswered from None
+
+    def close(self) -> None:
+        """Takes no more calls; those that wait are dropped."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _release(self) -> None:
+        self._held -= 1

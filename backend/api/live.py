@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import msgspec
-from kafka import TopicPartition
-from kafka.errors import KafkaError
+from kafka import KafkaConsumer, TopicPartition
 
 from backend.api.lanes import Lane
 from backend.api.metrics import Metrics
@@ -32,6 +32,7 @@ _QUEUE_SIZE = 1000
 _TELEMETRY_QUEUE_SIZE = _QUEUE_SIZE // 2
 _PAGE = 500
 _RETRY_SECONDS = 2.0
+_CHECK_SECONDS = 5.0
 _log = get_logger(__name__)
 
 
@@ -65,7 +66,7 @@ class LiveHub:
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._position = 0
-        self._catching_up = Lane(threads=4, waiting=1000)
+        self._catching_up = Lane("catch-up", threads=4, waiting=1000, seconds=30)
 
     def start(self) -> None:
         """Begins to follow; call it in the event loop."""
@@ -194,23 +195,34 @@ class LiveHub:
 
     def _follow_telemetry(self) -> None:
         while not self._stop.is_set():
-            source = None
             try:
                 source = consumer(self._settings, client_id="loggia-api-live")
-                partition = TopicPartition(TELEMETRY, 0)
-                source.assign([partition])
-                source.seek_to_end(partition)
-                while not self._stop.is_set():
-                    records = source.poll(timeout_ms=500).get(partition, [])
-                    frames = [frame for r in records if (frame := _reading(r.value)) is not None]
-                    if frames:
-                        self._hand_over(frames)
-            except (KafkaError, OSError, ValueError, AssertionError) as error:
-                _log.info("no telemetry while the broker is away", error=repr(error))
-            finally:
-                if source is not None:
+                try:
+                    self._hear(source)
+                finally:
                     source.close()
+            except Exception as error:  # telemetry is a courtesy: nothing of it may stop the API
+                _log.info("no telemetry while the broker is away", error=repr(error))
             self._stop.wait(_RETRY_SECONDS)
+
+    def _hear(self, source: KafkaConsumer) -> None:
+        """Hands readings over until the topic is not what it was; begins with new ones."""
+        partition = TopicPartition(TELEMETRY, 0)
+        if not source.partitions_for_topic(TELEMETRY):
+            return
+        source.assign([partition])
+        source.seek_to_end(partition)
+        check_at = time.monotonic() + _CHECK_SECONDS
+        while not self._stop.is_set():
+            records = source.poll(timeout_ms=500).get(partition, [])
+            frames = [frame for r in records if (frame := _reading(r.value)) is not None]
+            if frames:
+                self._hand_over(frames)
+            if time.monotonic() > check_at:
+                # A broker that was started again may have an empty topic, or none.
+                if source.end_offsets([partition])[partition] < source.position(partition):
+                    return
+                check_at = time.monotonic() + _CHECK_SECONDS
 
 
 def live_event(event: PublicEvent) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from psycopg_pool import PoolTimeout
 
-from backend.api.lanes import Overloaded
+from backend.api.lanes import Overloaded, Unanswered
 from backend.application.store import StoreUnavailable
 from backend.domain import errors as domain
 from backend.infra.logging import get_logger
@@ -92,6 +92,7 @@ _REMEDIES = {
 _UNAVAILABLE: tuple[type[Exception], ...] = (
     StoreUnavailable,
     Overloaded,
+    Unanswered,
     PersistenceError,
     PoolTimeout,
     psycopg.OperationalError,

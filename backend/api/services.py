@@ -35,6 +35,8 @@ _QUERY_THREADS = 8
 _FILE_THREADS = 16
 _PASSWORD_THREADS = 2  # each verification takes 64 MiB
 _WAITING = 200
+# Longer than the event store tries by itself to get at a locked table.
+_ANSWER_SECONDS = 15.0
 
 
 @dataclass
@@ -59,10 +61,10 @@ class Services:
     freshness: Freshness
     metrics: Metrics
     live: LiveHub
-    commands: Lane = field(default_factory=lambda: Lane(threads=_COMMAND_THREADS, waiting=_WAITING))
-    queries: Lane = field(default_factory=lambda: Lane(threads=_QUERY_THREADS, waiting=_WAITING))
-    files: Lane = field(default_factory=lambda: Lane(threads=_FILE_THREADS, waiting=_WAITING))
-    passwords: Lane = field(default_factory=lambda: Lane(threads=_PASSWORD_THREADS, waiting=20))
+    commands: Lane = field(default_factory=lambda: _lane("command", _COMMAND_THREADS))
+    queries: Lane = field(default_factory=lambda: _lane("query", _QUERY_THREADS))
+    files: Lane = field(default_factory=lambda: _lane("file", _FILE_THREADS, seconds=None))
+    passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -97,6 +99,8 @@ class Services:
 
     def close(self) -> None:
         """Lets go of everything."""
+        for lane in (self.commands, self.queries, self.files, self.passwords):
+            lane.close()
         self.telemetry.close()
         self.store.close()
         self.pool.close(timeout=2)
@@ -116,6 +120,10 @@ class Services:
     def is_stopping(self) -> bool:
         """Whether the process has been told to end."""
         return self.live.stopping
+
+
+def _lane(name: str, threads: int, *, seconds: float | None = _ANSWER_SECONDS) -> Lane:
+    return Lane(name, threads=threads, waiting=_WAITING, seconds=seconds)
 
 
 def services_of(state: Any) -> Services:

@@ -74,7 +74,9 @@ def _routes(api: Litestar) -> dict[str, str]:
         for handler in route.route_handlers:  # type: ignore[attr-defined]
             for method in handler.http_methods:
                 operation = guards.operation_of(handler)
-                if operation or method != "OPTIONS":  # the framework's answer to OPTIONS
+                if (
+                    method != "OPTIONS" or operation in guards.RULES
+                ):  # the framework's answer to OPTIONS
                     found[f"{method} {path}"] = operation
     return found
 

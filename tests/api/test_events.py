@@ -151,7 +151,7 @@ def test_telemetry_passes_through_and_survives_the_broker(
     publisher = TelemetryPublisher(settings, client_id="test")
     model_id = UUID(int=1)
 
-    def hears(heard: Heard, step: str) -> bool:
+    def hears(heard: Heard, step: str, publisher: TelemetryPublisher = publisher) -> bool:
         publisher.publish(
             Telemetry(model_id=model_id, kind="log", step=step, message="a\nb", done=1, total=2)
         )
@@ -161,7 +161,9 @@ def test_telemetry_passes_through_and_survives_the_broker(
         eventually(lambda: hears(heard, "before"), "telemetry comes", every=0.3)
         broker.restart()
         ensure_topics(settings)
-        eventually(lambda: hears(heard, "after"), "it comes again", every=0.3, seconds=60)
+        second = TelemetryPublisher(settings, client_id="test-2")
+        eventually(lambda: hears(heard, "after", second), "it comes again", every=0.3, seconds=60)
+        second.close()
         assert admin.import_model("still-works")
         eventually(lambda: heard.events, "events never stopped")
     reading = heard.telemetry[0]

@@ -384,7 +384,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(settings: Settings, tmp_p
             api.kill()
             api.start()
             offset = int(admin.tus("HEAD", location).headers["Upload-Offset"])
-            assert offset == receiving.PART_BYTES
+            assert receiving.PART_BYTES <= offset <= receiving.PART_BYTES + 2 * MIB
             assert admin.append(location, offset, content[offset:]).status_code == 204
         with ApiServer(settings) as server:
             stored = hashlib.sha256(_stored(server.services, location)).digest()

@@ -1,0 +1,266 @@
+"""F1 to F5: the API or its database fails at any instant, and every promise still holds."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from backend.application.feed import EventFeed
+from backend.application.store import EventStore
+from backend.contracts.codec import PublicEvent
+from backend.infra.settings import Settings
+from tests.api.client import ApiClient
+from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess, ApiServer
+from tests.rig.operation_log import OperationLog, assert_clean
+from tests.rig.servers import BrokerServer, PostgresServer
+from tests.rig.swallowing_proxy import SwallowingProxy
+from tests.rig.waiting import eventually
+
+SEED = int(os.environ.get("LOGGIA_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+
+
+def _events(settings: Settings) -> list[PublicEvent]:
+    store = EventStore(settings, pool_size=1)
+    try:
+        return EventFeed(store, settings.dsn).read(0, 100_000)
+    finally:
+        store.close()
+
+
+def _marker(event: PublicEvent) -> str | None:
+    return event.data["description"] if event.type == "ModelConfigurationEdited" else None
+
+
+def _editor(
+    url: str, token: str, models: list[str], log: OperationLog, seed: int, stop: threading.Event
+) -> None:
+    """Edits models, and repeats a command under its key until an answer comes."""
+    schedule = random.Random(seed)
+    with ApiClient(url, headers={"Authorization": f"Bearer {token}"}) as client:
+        while not stop.is_set():
+            marker = f"edit {uuid4()}"
+            operation = log.invoke(str(uuid4()), marker)
+            path = f"/api/models/{schedule.choice(models)}"
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                try:
+                    answer = client.command(
+                        "PATCH", path, {"description": marker}, key=operation.key
+                    )
+                except httpx.TransportError:
+                    time.sleep(0.05)
+                    continue
+                if answer.status_code == 503:
+                    time.sleep(0.1)
+                    continue
+                if answer.status_code != 200:
+                    log.failed(operation)
+                    break
+                log.ok(operation, answer.json())
+                if schedule.random() < 0.1:
+                    continue  # says it again although it was answered
+                break
+            time.sleep(schedule.uniform(0, 0.01))
+
+
+@pytest.fixture
+def api(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
+    process = ApiProcess(settings, tmp_path / "api.log")
+    process.start()
+    yield process
+    process.remove()
+
+
+def _prepare(api: ApiProcess) -> tuple[str, list[str]]:
+    """An access token, and models to edit."""
+    with ApiClient(api.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        token = admin.command("POST", "/api/tokens", {"name": "editor"}).json()["token"]
+        return token, [admin.import_model(f"m{n}") for n in range(3)]
+
+
+def test_f1_a_killed_api_loses_repeats_and_invents_nothing(api: ApiProcess) -> None:
+    print(f"LOGGIA_TEST_SEED={SEED}")
+    schedule = random.Random(SEED)
+    token, models = _prepare(api)
+    log, stop = OperationLog(), threading.Event()
+    clients = [
+        threading.Thread(target=_editor, args=(api.url, token, models, log, SEED + n, stop))
+        for n in range(3)
+    ]
+    for client in clients:
+        client.start()
+    for _ in range(4):
+        time.sleep(schedule.uniform(0.05, 1.0))
+        api.kill()
+        api.start()
+    time.sleep(0.5)
+    stop.set()
+    for client in clients:
+        client.join(90)
+    assert_clean(log.check(_events(api.settings), _marker))
+    assert sum(o.outcome == "ok" for o in log.operations) > 10
+
+
+def test_f2_a_lost_answer_is_given_again(settings: Settings) -> None:
+    with (
+        ApiServer(settings) as server,
+        SwallowingProxy(server.url) as proxy,
+        ApiClient(server.url) as admin,
+    ):
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        model_id = admin.import_model("tiny")
+        location = admin.upload(file_name="other.zip")
+        cookies = dict(admin.cookies)
+        commands = [
+            ("PATCH", f"/api/models/{model_id}", {"description": "once"}),
+            ("POST", "/api/imports", {"uploadId": location.rpartition("/")[2]}),
+            ("POST", f"/api/models/{model_id}/api-keys", {"name": "key"}),
+            ("POST", "/api/tokens", {"name": "token"}),
+            ("POST", f"/api/models/{model_id}/import/cancel", None),
+        ]
+        for method, path, body in commands:
+            key = str(uuid4())
+            before = len(_events(settings))
+            with ApiClient(proxy.url, cookies=cookies) as client:
+                proxy.swallow = True
+                with pytest.raises(httpx.TransportError):
+                    client.command(method, path, body, key=key)
+                proxy.swallow = False
+            written = len(_events(settings)) - before
+            with ApiClient(proxy.url, cookies=cookies) as client:
+                again = client.command(method, path, body, key=key)
+                third = client.command(method, path, body, key=key)
+            assert again.status_code in {200, 201, 202}, again.text
+            assert (third.status_code, third.json()) == (again.status_code, again.json())
+            assert len(_events(settings)) - before == written
+            assert again.json()["position"] == len(_events(settings))
+        assert proxy.swallowed == len(commands)
+
+
+def test_a_key_is_good_for_one_request_only(settings: Settings) -> None:
+    with ApiServer(settings) as server, ApiClient(server.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        path = f"/api/models/{admin.import_model('tiny')}"
+        assert admin.command("PATCH", path, {"description": "a"}, key="k").status_code == 200
+        other = admin.command("PATCH", path, {"description": "b"}, key="k")
+        assert other.status_code == 422
+        assert other.json()["type"] == "urn:loggia:problem:idempotency-key-reused"
+        long = admin.command("PATCH", path, {"description": "b"}, key="x" * 201)
+        assert long.json()["errors"][0]["field"] == "Idempotency-Key"
+
+
+def test_f3_one_of_fifty_racing_edits_wins(settings: Settings) -> None:
+    racers = 50
+    with ApiServer(settings) as server, ApiClient(server.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        token = admin.command("POST", "/api/tokens", {"name": "racer"}).json()["token"]
+        model_id = admin.import_model("tiny")
+        version = 2
+        statuses: list[int] = []
+        line = threading.Barrier(racers)
+
+        def race(number: int) -> None:
+            headers = {"Authorization": f"Bearer {token}"}
+            with ApiClient(server.url, headers=headers) as client:
+                line.wait()
+                answer = client.command(
+                    "PATCH",
+                    f"/api/models/{model_id}",
+                    {"description": f"by {number}"},
+                    version=version,
+                )
+                if answer.status_code == 409:
+                    assert answer.json()["current"]["version"] == version + 1
+                statuses.append(answer.status_code)
+
+        threads = [threading.Thread(target=race, args=(n,)) for n in range(racers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert sorted(statuses) == [200] + [409] * (racers - 1)
+    last = [e for e in _events(settings) if e.model_id == model_id][-1]
+    assert last.aggregate_version == version + 1
+
+
+def test_f4_every_accepted_command_survives_a_crash_of_the_database(
+    tmp_path: Path, broker: BrokerServer
+) -> None:
+    print(f"LOGGIA_TEST_SEED={SEED}")
+    database = PostgresServer()
+    try:
+        database.start()
+        settings = Settings(
+            _env_file=None,
+            data_dir=tmp_path / "data",
+            postgres_dsn=database.database(),
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+        )
+        api = ApiProcess(settings, tmp_path / "api.log")
+        try:
+            api.start()
+            token, models = _prepare(api)
+            log, stop = OperationLog(), threading.Event()
+            clients = [
+                threading.Thread(target=_editor, args=(api.url, token, models, log, SEED + n, stop))
+                for n in range(3)
+            ]
+            for client in clients:
+                client.start()
+            time.sleep(1)
+            database.kill()
+            time.sleep(0.5)
+            database.start()
+            before = sum(o.outcome == "ok" for o in log.operations)
+            eventually(
+                lambda: sum(o.outcome == "ok" for o in log.operations) > before + 5,
+                "commands are accepted again",
+            )
+            stop.set()
+            for client in clients:
+                client.join(90)
+            assert_clean(log.check(_events(settings), _marker))
+        finally:
+            api.remove()
+    finally:
+        database.remove()
+
+
+def test_f5_a_locked_event_store_is_answered_with_503_and_queries_go_on(
+    settings: Settings,
+) -> None:
+    with ApiServer(settings) as server, ApiClient(server.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        path = f"/api/models/{admin.import_model('tiny')}"
+        answers: list[httpx.Response] = []
+
+        def edit(number: int) -> None:
+            with ApiClient(server.url, cookies=dict(admin.cookies)) as client:
+                client.timeout = 60
+                answers.append(client.command("PATCH", path, {"description": f"{number}"}))
+
+        with psycopg.connect(settings.dsn) as blocker:
+            blocker.execute("LOCK TABLE loggia.loggia_events IN ACCESS EXCLUSIVE MODE")
+            threads = [threading.Thread(target=edit, args=(n,)) for n in range(20)]
+            for thread in threads:
+                thread.start()
+            assert admin.get("/api/session").status_code == 200
+            assert admin.get("/healthz").status_code == 200
+            for thread in threads:
+                thread.join(60)
+            blocker.rollback()
+        assert {a.status_code for a in answers} == {503}
+        assert all(int(a.headers["Retry-After"]) >= 1 for a in answers)
+        assert admin.command("PATCH", path, {"description": "after"}).status_code == 200
+    positions = [e.position for e in _events(settings)]
+    assert positions == list(range(1, len(positions) + 1))
