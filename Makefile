@@ -115,7 +115,6 @@ proto-release: proto/node_modules/.installed ## Freeze the event contract: later
 
 .PHONY: lock
 lock: install ## Resolve the Python packages anew
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra embedded --extra dev \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
 

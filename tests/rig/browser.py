@@ -79,9 +79,7 @@ class Desk:
     def choose_archive(self, archive: Path) -> None:
         """Opens the import dialog and chooses a file, without importing it yet."""
         self.page.get_by_role("link", name="Import model").first.click()
-        with self.page.expect_file_chooser() as chooser:
-            self.page.get_by_role("button", name=re.compile("Model archive")).click()
-        chooser.value.set_files(archive)
+        self.page.get_by_role("dialog").locator("input[type=file]").set_input_files(archive)
 
     def import_archive(self, archive: Path) -> None:
         self.choose_archive(archive)
