@@ -32,6 +32,7 @@ _QUEUE_SIZE = 1000
 _TELEMETRY_QUEUE_SIZE = _QUEUE_SIZE // 2
 _PAGE = 500
 _RETRY_SECONDS = 2.0
+_GATHER_SECONDS = 0.02
 _CHECK_SECONDS = 5.0
 _log = get_logger(__name__)
 
@@ -189,6 +190,8 @@ class LiveHub:
                     if batch:
                         after = batch[-1].public.position
                         self._hand_over([_frame(stored) for stored in batch])
+                        # What follows comes together, so that busy times cost no more reads.
+                        self._stop.wait(_GATHER_SECONDS)
             except Exception as error:
                 _log.warning("live updates interrupted, trying again", error=repr(error))
                 self._stop.wait(_RETRY_SECONDS)

@@ -14,7 +14,7 @@ from backend.domain.errors import NotFound
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.cursors import Cursors
-from backend.readmodels.gallery_filters import Counts, Facets, Filters, counted
+from backend.readmodels.gallery_filters import Counts, Facets, Filters
 from backend.readmodels.wire_names import camel_keys
 
 CONSUMER = "gallery"
@@ -170,9 +170,11 @@ class Gallery:
             SQL(", ").join([SQL(column + " " + direction) for column in columns]),
         )
         with self._pool.connection() as connection:
-            rows = connection.execute(query, [*values, limit + 1]).fetchall()
+            # A plan made once for all texts would be wrong for rare ones.
+            prepare = False if filters.search else None
+            rows = connection.execute(query, [*values, limit + 1], prepare=prepare).fetchall()
             if total is None:
-                total, facets = counted(connection, filters, self._counts)
+                total, facets = self._counts.of(connection, filters)
         more = len(rows) > limit
         rows = rows[:limit]
         return ModelPage(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import Connection
@@ -24,7 +24,7 @@ _COLUMNS: dict[str, LiteralString] = {
     "deployment_state": "deployment_state",
 }
 _WIRE_NAMES = {"deployment_state": "deploymentState"}
-_NEVER_DEPLOYED = "none"
+NEVER_DEPLOYED = "none"
 _MAX_LABELS = 50
 
 
@@ -50,7 +50,7 @@ class Filters:
             chosen = list(getattr(self, name))
             if not chosen:
                 continue
-            if name == "deployment_state" and _NEVER_DEPLOYED in chosen:
+            if name == "deployment_state" and NEVER_DEPLOYED in chosen:
                 parts.append(SQL("(deployment_state IS NULL OR deployment_state = ANY(%s))"))
             else:
                 parts.append(SQL("{} = ANY(%s)").format(SQL(column)))
@@ -61,96 +61,99 @@ class Filters:
         return (SQL(" AND ").join(parts) if parts else SQL("true")), values
 
 
+@dataclass(frozen=True)
+class Group:
+    """Models that are alike in everything that can be chosen."""
+
+    values: dict[str, str]
+    labels: tuple[str, ...]
+    models: int
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was counted for one search, at one position of the gallery."""
+
+    position: int
+    groups: list[Group]
+    counts: dict[Filters, tuple[int, Facets]]
+
+
 class Counts:
-    """Counts that are still right, because the gallery has not changed since."""
+    """Counts what fits, and keeps what is still right because the gallery has not changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[Filters, tuple[int, tuple[int, Facets]]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    def get(self, filters: Filters, position: int) -> tuple[int, Facets] | None:
-        """The counts for these filters at this position of the gallery."""
+    def of(self, connection: Connection[DictRow], filters: Filters) -> tuple[int, Facets]:
+        """How many models fit, and the facets: each disregards its own filter."""
+        row = connection.execute(
+            "SELECT position FROM loggia.consumer_watermark WHERE consumer = 'gallery'"
+        ).fetchone()
+        position = int(row["position"]) if row else 0
+        known = self._known.get(filters.search)
+        if known is None or known.position != position:
+            known = _Known(position, _groups(connection, filters.search), {})
+        counted = known.counts.get(filters)
+        if counted is None:
+            counted = _count(known.groups, filters)
+            if len(known.counts) < _REMEMBERED:
+                known.counts[filters] = counted
         with self._lock:
-            known = self._known.get(filters)
-            if known is None or known[0] != position:
-                return None
-            self._known.move_to_end(filters)
-            return known[1]
-
-    def put(self, filters: Filters, position: int, counts: tuple[int, Facets]) -> None:
-        """Remembers counts."""
-        with self._lock:
-            self._known[filters] = (position, counts)
-            self._known.move_to_end(filters)
+            self._known[filters.search] = known
+            self._known.move_to_end(filters.search)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
+        return counted
 
 
-def counted(
-    connection: Connection[DictRow], filters: Filters, counts: Counts
-) -> tuple[int, Facets]:
-    """How many models fit, and the facets: each disregards its own filter."""
-    row = connection.execute(
-        "SELECT position FROM loggia.consumer_watermark WHERE consumer = 'gallery'"
-    ).fetchone()
-    position = int(row["position"]) if row else 0
-    known = counts.get(filters, position)
-    if known is None:
-        known = _count(connection, filters)
-        counts.put(filters, position, known)
-    return known
-
-
-def _count(connection: Connection[DictRow], filters: Filters) -> tuple[int, Facets]:
-    facets: Facets = {_WIRE_NAMES.get(name, name): {} for name in _COLUMNS}
-    unfiltered = [name for name in _COLUMNS if not getattr(filters, name)]
-    total = _group(connection, filters, unfiltered, facets)
-    for name in _COLUMNS:
-        if name not in unfiltered:
-            _group(connection, _without(filters, name), [name], facets)
-    condition, values = replace(filters, label=()).condition()
-    rows = connection.execute(
-        SQL(
-            "SELECT label, count(*) AS models FROM gallery.models, unnest(labels) AS label "
-            "WHERE {} GROUP BY label ORDER BY models DESC, label LIMIT %s"
-        ).format(condition),
-        [*values, _MAX_LABELS],
-    ).fetchall()
-    facets["label"] = {row["label"]: row["models"] for row in rows}
-    return total, facets
-
-
-def _group(
-    connection: Connection[DictRow], filters: Filters, names: list[str], facets: Facets
-) -> int:
-    """One pass for several facets; returns how many models fit."""
-    condition, values = filters.condition()
-    columns = [SQL(_COLUMNS[name]) for name in names]
-    if not columns:
-        row = connection.execute(
-            SQL("SELECT count(*) AS models FROM gallery.models WHERE {}").format(condition), values
-        ).fetchone()
-        return int(row["models"]) if row else 0
-    # Grouping by all of them at once leaves few rows to add up here, in one pass over the table.
+def _groups(connection: Connection[DictRow], search: str) -> list[Group]:
+    """One pass over the models; everything else is added up from the few groups there are."""
+    condition, values = Filters(search=search).condition()
+    columns = SQL(", ").join([*(SQL(column) for column in _COLUMNS.values()), SQL("labels")])
     rows = connection.execute(
         SQL("SELECT {}, count(*) AS models FROM gallery.models WHERE {} GROUP BY {}").format(
-            SQL(", ").join(columns), condition, SQL(", ").join(columns)
+            columns, condition, columns
         ),
         values,
+        # A plan made once for all texts would take the same way for two letters as for ten.
+        prepare=False,
     ).fetchall()
-    for row in rows:
-        for name in names:
-            value = row[_COLUMNS[name]]
-            if value is None:
-                value = _NEVER_DEPLOYED
-            counts = facets[_WIRE_NAMES.get(name, name)]
-            counts[value] = counts.get(value, 0) + row["models"]
-    return sum(row["models"] for row in rows)
+    return [
+        Group(
+            values={name: row[column] or NEVER_DEPLOYED for name, column in _COLUMNS.items()},
+            labels=tuple(row["labels"]),
+            models=row["models"],
+        )
+        for row in rows
+    ]
 
 
-def _without(filters: Filters, name: str) -> Filters:
-    cleared: dict[str, Any] = {name: ()}
-    return replace(filters, **cleared)
+def _count(groups: list[Group], filters: Filters) -> tuple[int, Facets]:
+    chosen: dict[str, set[str]] = {name: set(getattr(filters, name)) for name in _COLUMNS}
+    labels = set(filters.label)
+    counters: dict[str, Counter[str]] = {name: Counter() for name in (*_COLUMNS, "label")}
+    total = 0
+    for group in groups:
+        misses = [
+            name for name, wanted in chosen.items() if wanted and group.values[name] not in wanted
+        ]
+        if labels and labels.isdisjoint(group.labels):
+            misses.append("label")
+        if not misses:
+            total += group.models
+        if len(misses) > 1:
+            continue
+        # Counted for every facet, or only for the one whose filter is in the way.
+        for name in misses or counters:
+            for value in group.labels if name == "label" else (group.values[name],):
+                counters[name][value] += group.models
+    facets = {
+        _WIRE_NAMES.get(name, name): dict(counter.most_common(_MAX_LABELS))
+        for name, counter in counters.items()
+    }
+    return total, facets
 
 
 def _escaped(text: str) -> str:

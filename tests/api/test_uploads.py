@@ -236,7 +236,9 @@ def test_an_expired_upload_is_gone_and_its_import_says_why(
     assert "3 of 6 bytes" in failure.data["reason"]
 
 
-def test_only_one_request_at_a_time_appends(admin: ApiClient, server: ApiServer) -> None:
+def test_only_one_request_at_a_time_appends(
+    admin: ApiClient, server: ApiServer, services: Services
+) -> None:
     location = admin.create_upload(6).headers["Location"]
     started, release = threading.Event(), threading.Event()
 
@@ -256,11 +258,9 @@ def test_only_one_request_at_a_time_appends(admin: ApiClient, server: ApiServer)
     sender = threading.Thread(target=send)
     sender.start()
     assert started.wait(20)
-    # At a wrong offset, so that it cannot win should it come first.
-    second = eventually(
-        lambda: (a := admin.append(location, 1, b"x")).status_code == 423 and a,
-        "the upload is locked",
-    )
+    eventually(lambda: _locks(services), "the first request holds the lock")
+    second = admin.append(location, 0, b"xyzxyz")
+    assert second.status_code == 423
     assert "Another request" in second.json()["detail"]
     release.set()
     sender.join(20)
@@ -419,6 +419,15 @@ def test_memory_stays_flat(settings: Settings, tmp_path: Path) -> None:
     finally:
         api.remove()
     assert peak - before < 64 * MIB
+
+
+def _locks(services: Services) -> int:
+    with services.pool.connection() as connection:
+        row = connection.execute(
+            "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchone()
+    return row["held"] if row else 0
 
 
 def _send_partly(

@@ -1,0 +1,420 @@
+"""Commands and listings over HTTP beside their yardsticks, all in one run (goals G1, G2, G15, G16).
+
+    python -m tests.bench.bench_api [--rounds 3] [--models 100000] [--json FILE]
+
+Real: the API as a process of its own, its database with every commit synced, authentication by
+access token, idempotency keys. The yardsticks are the event-sourcing library's own `save`, an
+empty Litestar handler, and the bare SQL. Everything shares this machine's cores, load generator
+included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import httpx
+import psycopg
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+from psycopg.conninfo import conninfo_to_dict
+
+from backend.application.commands import CommandContext, CommandRunner
+from backend.application.models import Models
+from backend.application.store import EventStore
+from backend.infra.postgres import open_pool
+from backend.infra.settings import Settings
+from backend.infra.uploads import Uploads
+from backend.readmodels.cursors import Cursors
+from backend.readmodels.gallery_filters import Filters
+from projections.applying import Applier
+from projections.gallery import GALLERY
+from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess
+from tests.rig.ports import free_port
+from tests.rig.servers import BrokerServer, PostgresServer
+from tests.rig.waiting import eventually
+
+HELLO = """
+from litestar import Litestar, get
+@get("/")
+async def hello() -> dict[str, str]:
+    return {"hello": "world"}
+app = Litestar([hello], openapi_config=None)
+"""
+EDITED_MODELS = 400
+PAGE = 50
+
+
+def p99(samples: list[float]) -> float:
+    """The 99th percentile, in milliseconds."""
+    return sorted(samples)[min(len(samples) - 1, int(len(samples) * 0.99))] * 1000
+
+
+class Thing(Aggregate):
+    """The yardstick's aggregate."""
+
+    @event("Changed")
+    def change(self, text: str) -> None:
+        self.text = text
+
+
+class Things(Application):
+    """The library as it comes."""
+
+    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventsourcing.postgres"}
+
+
+def _plain(dsn: str, *, functions: bool) -> Things:
+    database = conninfo_to_dict(dsn)
+    return Things(
+        env={
+            "POSTGRES_DBNAME": str(database["dbname"]),
+            "POSTGRES_HOST": str(database["host"]),
+            "POSTGRES_PORT": str(database["port"]),
+            "POSTGRES_USER": str(database["user"]),
+            "POSTGRES_PASSWORD": str(database.get("password", "")),
+            "POSTGRES_SCHEMA": "public",
+            "POSTGRES_ENABLE_DB_FUNCTIONS": "y" if functions else "n",
+        }
+    )
+
+
+def save_latency(dsn: str, count: int) -> list[float]:
+    """`save` of one event, one process, the library's defaults."""
+    application = _plain(dsn, functions=False)
+    taken = []
+    for _ in range(count):
+        thing = Thing()
+        started = time.perf_counter()
+        application.save(thing)
+        taken.append(time.perf_counter() - started)
+    application.close()
+    return taken
+
+
+def _save_for(dsn: str, seconds: float, count: Any) -> None:
+    application = _plain(dsn, functions=True)
+    end = time.perf_counter() + seconds
+    done = 0
+    while time.perf_counter() < end:
+        application.save(Thing())
+        done += 1
+    application.close()
+    with count.get_lock():
+        count.value += done
+
+
+def save_rate(dsn: str, processes: int = 4, seconds: float = 4.0) -> float:
+    """Saves a second by several processes, with the database functions on."""
+    _plain(dsn, functions=True).close()
+    context = multiprocessing.get_context("spawn")
+    count = context.Value("i", 0)
+    workers = [
+        context.Process(target=_save_for, args=(dsn, seconds, count)) for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return float(count.value / seconds)
+
+
+async def load(
+    url: str, requests: Callable[[], bytes], *, clients: int, count: int
+) -> tuple[list[float], float]:
+    """Closed loop over raw sockets: seconds of each request, and requests a second."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    taken: list[float] = []
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for _ in range(count // clients):
+            request = requests()
+            started = time.perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            taken.append(time.perf_counter() - started)
+            if not head.startswith(b"HTTP/1.1 2"):
+                raise AssertionError(head + body)
+        writer.close()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return taken, len(taken) / (time.perf_counter() - started)
+
+
+def request(method: str, path: str, token: str = "", body: Any = None) -> bytes:
+    """The bytes of a request; commands get a key of their own."""
+    content = b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: bench"]
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
+    if content:
+        lines += [
+            "Content-Type: application/json",
+            f"Content-Length: {len(content)}",
+            f"Idempotency-Key: {uuid4()}",
+        ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + content
+
+
+@contextmanager
+def hello_server() -> Iterator[str]:
+    """An empty Litestar handler on the same server software."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "hello.py").write_text(HELLO)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "hello:app", "--port", str(port),
+             "--no-access-log", "--log-level", "error"],
+            cwd=folder,
+        )  # fmt: skip
+        try:
+            url = f"http://127.0.0.1:{port}"
+            eventually(lambda: _answers(url), "hello answers")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
+def make_models(settings: Settings, count: int) -> list[str]:
+    """Models to edit; streams stay as short as real ones."""
+    with open_pool(settings) as pool:
+        store = EventStore(settings)
+        models, uploads = Models(CommandRunner(store, settings.secret_key)), Uploads(pool)
+        ids = []
+        for number in range(count):
+            upload = uploads.create(
+                uuid4(), owner="user:x", file_name=f"m{number}.zip", size_bytes=1, expiry_hours=1
+            )
+            accepted = models.request_import(
+                CommandContext(actor="user:x"),
+                file_name=upload.file_name,
+                upload_id=upload.id,
+                size_bytes=1,
+                complete=True,
+            )
+            ids.append(str(accepted.id))
+        store.close()
+    return ids
+
+
+def fill_gallery(settings: Settings, models: int) -> None:
+    """A gallery as large as the goal says, written as rows."""
+    with psycopg.connect(settings.dsn, autocommit=True) as connection:
+        with connection.transaction(), connection.cursor() as cursor:
+            applier = Applier(GALLERY)
+            applier.create_tables(cursor)  # type: ignore[arg-type]
+            applier.create_indexes(cursor)  # type: ignore[arg-type]
+        connection.execute(
+            "INSERT INTO gallery.models (model_id, version, name, name_key, kind, source, "
+            "model_version, state, publication, deployment_state, description, labels, "
+            "documentation_links, size_bytes, architecture, parameter_count, created_position, "
+            "created_at, updated_at, position, archive_received_at, card, report) "
+            "SELECT gen_random_uuid(), 3, name, name, (array['base','adapter'])[1 + i %% 2], "
+            "'upload', '0.0.1', "
+            "(array['ready_to_deploy','import_failed','importing','validating'])[1 + i %% 4], "
+            "(array['published','withdrawn','unpublished'])[1 + i %% 3], "
+            "(array[NULL,'deployed','failed','stopped'])[1 + i %% 4], repeat('d', 100), "
+            "array['t' || i %% 50, 'l' || i %% 7], '{}', i * 1000, 'LlamaForCausalLM', i, i, "
+            "now(), now(), i, now(), jsonb_build_object('summary', repeat('x', 400)), "
+            "'{\"checks\": []}' FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
+            "'b' AS name FROM generate_series(1, %s) AS i) AS made",
+            (models,),
+        )
+        connection.execute(
+            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+            "VALUES ('gallery', 1, '{}')"
+        )
+        connection.execute("VACUUM ANALYZE gallery.models")
+
+
+def sql_page(settings: Settings, models: int, count: int = 400) -> list[float]:
+    """The bare keyset query at random depth."""
+    taken = []
+    with psycopg.connect(settings.dsn, autocommit=True) as connection:
+        for _ in range(count):
+            after = random.randrange(PAGE, models)
+            started = time.perf_counter()
+            connection.execute(
+                "SELECT * FROM gallery.models WHERE created_position < %s "
+                "ORDER BY created_position DESC LIMIT 50",
+                (after,),
+                prepare=True,
+            ).fetchall()
+            taken.append(time.perf_counter() - started)
+    return taken
+
+
+def sql_facets(settings: Settings, count: int = 30) -> list[float]:
+    """The bare count of one facet."""
+    taken = []
+    with psycopg.connect(settings.dsn, autocommit=True) as connection:
+        for _ in range(count):
+            started = time.perf_counter()
+            connection.execute(
+                "SELECT state, count(*) FROM gallery.models GROUP BY 1", prepare=True
+            ).fetchall()
+            taken.append(time.perf_counter() - started)
+    return taken
+
+
+class Bench:
+    """One API with its database, and the figures of every round."""
+
+    def __init__(self, stack: ExitStack, models: int) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.database = PostgresServer()
+        stack.callback(self.database.remove)
+        self.database.start()
+        broker = BrokerServer(folder / "broker.log")
+        stack.callback(broker.kill)
+        broker.start()
+        self.settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            data_dir=folder / "data",
+            postgres_dsn=self.database.database(),  # type: ignore[arg-type]
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+        )
+        self.models = models
+        fill_gallery(self.settings, models)
+        self.edited = make_models(self.settings, EDITED_MODELS)
+        self.api = ApiProcess(self.settings, folder / "api.log")
+        stack.callback(self.api.remove)
+        self.api.start()
+        self.token = self._sign_in()
+        self.hello = stack.enter_context(hello_server())
+        self.cursors = Cursors(self.settings.secret_key)
+
+    def round(self) -> dict[str, float]:
+        """Every figure once, subjects and yardsticks in turn."""
+        figures: dict[str, float] = {}
+        plain = self.database.empty_database()
+        save = save_latency(plain, 1000)
+        hello, _ = self._load(self.hello, lambda: request("GET", "/"), clients=1, count=2000)
+        command, _ = self._load(self.api.url, self._edit, clients=1, count=600)
+        figures["g1_yardstick_ms"] = p99(save) + p99(hello)
+        figures["g1_command_ms"] = p99(command)
+        figures["g1_command_p50_ms"] = statistics.median(command) * 1000
+        functions = self.database.empty_database()
+        figures["g2_yardstick_per_second"] = save_rate(functions)
+        _, figures["g2_commands_per_second"] = self._load(
+            self.api.url, self._edit, clients=8, count=1600
+        )
+        figures["g15_sql_ms"] = p99(sql_page(self.settings, self.models))
+        for name, make in (
+            ("first", lambda: self._page(None)),
+            ("any", lambda: self._page(random.randrange(PAGE, self.models))),
+            ("last", lambda: self._page(PAGE + 1)),
+        ):
+            taken, _ = self._load(self.api.url, make, clients=1, count=400)
+            figures[f"g15_{name}_ms"] = p99(taken)
+        figures["g16_sql_facet_ms"] = p99(sql_facets(self.settings))
+        for name, text in (
+            ("facets", lambda: ""),
+            ("two_letters", lambda: random.choice("abcdef") + random.choice("0123456789")),
+            ("four_letters", lambda: f"{random.randrange(65536):04x}"),
+        ):
+            figures[f"g16_{name}_ms"] = p99(self._search(text))
+        return figures
+
+    def _search(self, text: Callable[[], str], count: int = 60) -> list[float]:
+        taken: list[float] = []
+        with psycopg.connect(self.settings.dsn, autocommit=True) as connection:
+            for _ in range(count):
+                # As if the gallery had changed: what was counted before must not be used.
+                connection.execute("UPDATE loggia.consumer_watermark SET position = position + 1")
+                asked = request("GET", f"/api/models?limit={PAGE}&search={text()}", self.token)
+                one, _ = self._load(self.api.url, partial(bytes, asked), clients=1, count=1)
+                taken += one
+        return taken
+
+    def _page(self, after: int | None) -> bytes:
+        path = f"/api/models?limit={PAGE}"
+        if after is not None:
+            cursor = self.cursors.write(f"models newest {Filters()}", [self.models, after])
+            path += f"&cursor={cursor}"
+        return request("GET", path, self.token)
+
+    def _edit(self) -> bytes:
+        path = f"/api/models/{random.choice(self.edited)}"
+        return request("PATCH", path, self.token, {"description": str(uuid4())})
+
+    def _load(
+        self, url: str, make: Callable[[], bytes], *, clients: int, count: int
+    ) -> tuple[list[float], float]:
+        return asyncio.run(load(url, make, clients=clients, count=count))
+
+    def _sign_in(self) -> str:
+        with httpx.Client(base_url=self.api.url, timeout=30) as client:
+            client.post("/api/session", json={"username": "admin", "password": ADMIN_PASSWORD})
+            headers = {"X-CSRF-Token": client.cookies["loggia_csrf"]}
+            created = client.post("/api/tokens", json={"name": "bench"}, headers=headers)
+            token: str = created.json()["token"]
+            return token
+
+
+def ratios(figures: dict[str, float]) -> dict[str, float]:
+    """The goals' ratios; G16 is a time in milliseconds."""
+    return {
+        "G1 command p99 / (save p99 + hello p99), goal <= 5": figures["g1_command_ms"]
+        / figures["g1_yardstick_ms"],
+        "G2 commands/s at 8 clients / save ev/s, goal >= 0.35": figures["g2_commands_per_second"]
+        / figures["g2_yardstick_per_second"],
+        "G15 page p99 at any depth / SQL p99, goal <= 8": figures["g15_any_ms"]
+        / figures["g15_sql_ms"],
+        "G15 last page / first page, goal <= 1.2": figures["g15_last_ms"] / figures["g15_first_ms"],
+        "G16 worst of search and facets p99 in ms, goal <= 50": max(
+            figures[f"g16_{name}_ms"] for name in ("facets", "two_letters", "four_letters")
+        ),
+    }
+
+
+def main() -> None:
+    """Runs the rounds and prints the median of each figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", type=int, default=100_000)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        bench = Bench(stack, arguments.models)
+        rounds = []
+        for number in range(arguments.rounds):
+            rounds.append(bench.round())
+            print(f"round {number + 1} (load average {os.getloadavg()[0]:.1f}): {rounds[-1]}")
+    median = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    result = {"figures": median, "ratios": ratios(median), "rounds": rounds}
+    for name, value in {**median, **result["ratios"]}.items():
+        print(f"{name:<62} {value:10.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
