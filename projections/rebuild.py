@@ -8,7 +8,8 @@ the live consumer then finds that its progress has been moved, loads it and goes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -23,8 +24,8 @@ from backend.infra.settings import Settings
 from projections.applying import Applier
 from projections.tables import Projection
 
-# Reads the event store: the events behind a position, at most so many.
-Source = Callable[[int, int], list[PublicEvent]]
+# Reads the event store: the next events of these types behind a position, at most so many.
+Source = Callable[[int, int, Sequence[str]], list[PublicEvent]]
 # Is told how far the rebuild has come: position, last position.
 Tell = Callable[[int, int], None]
 
@@ -109,27 +110,41 @@ class _Growing(Protocol):
 
 
 class _FromStore:
-    """Grows from the event store, in batches of this thread."""
+    """Grows from the event store; the next page is read while this one is written."""
 
     def __init__(self, pool: Pool, fresh: Applier, source: Source) -> None:
         self._pool = pool
         self._fresh = fresh
         self._source = source
+        self._types = fresh.projection.event_types
         self._after = 0
 
     def until(self, met: Callable[[], bool]) -> None:
-        with self._pool.connection() as connection, connection.cursor() as cursor:
+        with (
+            self._pool.connection() as connection,
+            connection.cursor() as cursor,
+            ThreadPoolExecutor(1) as reader,
+        ):
             while not met():
-                events = self._source(self._after, _BATCH)
-                with connection.transaction():
-                    self._fresh.handle(cursor, events)
-                    self._after = events[-1].position if events else self._after
-                    cursor.execute(
-                        "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
-                        "VALUES (%s, %s, '{}') "
-                        "ON CONFLICT (consumer) DO UPDATE SET position = excluded.position",
-                        (_consumer(self._fresh), self._after),
-                    )
+                # Whatever is in the store by now will have been read when a page is not full.
+                end = _last_position(connection)
+                page = reader.submit(self._source, self._after, _BATCH, self._types)
+                while events := page.result():
+                    self._after = events[-1].position
+                    page = reader.submit(self._source, self._after, _BATCH, self._types)
+                    with connection.transaction():
+                        self._fresh.handle(cursor, events)
+                        self._store(cursor)
+                self._after = max(self._after, end)
+                self._store(cursor)
+
+    def _store(self, cursor: psycopg.Cursor[DictRow]) -> None:
+        cursor.execute(
+            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+            "VALUES (%s, %s, '{}') "
+            "ON CONFLICT (consumer) DO UPDATE SET position = excluded.position",
+            (_consumer(self._fresh), self._after),
+        )
 
     def stop(self) -> None:
         """Nothing runs between the calls."""

@@ -7,7 +7,7 @@ same to the fold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -139,6 +139,11 @@ class Projection(Protocol):
     @property
     def tables(self) -> tuple[Table, ...]: ...
 
+    @property
+    def event_types(self) -> Sequence[str]:
+        """The types that matter here."""
+        ...
+
     def fold_of(self, event_type: str) -> Fold | None:
         """How events of this type are applied; None where they do not matter here."""
         ...
@@ -152,6 +157,11 @@ class Handlers:
     description: str
     tables: tuple[Table, ...]
     folds: Mapping[str, Fold]
+
+    @property
+    def event_types(self) -> Sequence[str]:
+        """See `Projection`."""
+        return tuple(self.folds)
 
     def fold_of(self, event_type: str) -> Fold | None:
         """See `Projection`."""

@@ -68,8 +68,9 @@ class PublicEvent:
 Headers = list[tuple[str, bytes]]
 
 
-def encode(event: PublicEvent) -> tuple[bytes, Headers]:
-    """The record's value and headers."""
+def encode(event: PublicEvent, previous_position: int | None = None) -> tuple[bytes, Headers]:
+    """The record's value and headers; the previous position is the event's own unless given."""
+    previous = event.previous_position if previous_position is None else previous_position
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event.event_id.encode()),
@@ -79,7 +80,7 @@ def encode(event: PublicEvent) -> tuple[bytes, Headers]:
         ("ce_time", event.time.isoformat().encode()),
         ("content-type", CONTENT_TYPE),
         ("loggia-position", b"%d" % event.position),
-        ("loggia-previous-position", b"%d" % event.previous_position),
+        ("loggia-previous-position", b"%d" % previous),
         ("loggia-aggregate-version", b"%d" % event.aggregate_version),
         ("loggia-actor", event.actor.encode()),
         ("loggia-correlation-id", event.correlation_id.encode()),

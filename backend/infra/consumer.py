@@ -320,8 +320,9 @@ class Consumer:
                 raise Fenced(f"somebody else moved partition {partition}")
         cursor.execute(
             "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
-            "VALUES (%s, %s, %s) ON CONFLICT (consumer) DO UPDATE SET "
+            "VALUES (%s, %s, %s::bigint[]) ON CONFLICT (consumer) DO UPDATE SET "
             "position = excluded.position, ahead = excluded.ahead",
-            (self._name, mark.position, sorted(mark.ahead)),
+            # As text: a partition may be thousands of events ahead, and lists are slow to adapt.
+            (self._name, mark.position, "{" + ",".join(map(str, sorted(mark.ahead))) + "}"),
         )
         cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, f"{self._name}:{mark.position}"))

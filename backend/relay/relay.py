@@ -18,7 +18,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -190,7 +189,7 @@ class Relay:
             previous = moved.get(partition, self._tails[partition])
             if event.position <= previous:
                 continue
-            value, headers = encode(replace(event, previous_position=previous))
+            value, headers = encode(event, previous)
             failpoint("relay.before_send")
             futures.append(
                 producer.send(

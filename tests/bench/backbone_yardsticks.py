@@ -36,7 +36,16 @@ def topic(settings: Settings) -> str:
     return name
 
 
-def raw_produce(settings: Settings, name: str, records: int) -> float:
+Headers = list[tuple[str, bytes]]
+
+
+def raw_produce(
+    settings: Settings,
+    name: str,
+    records: int,
+    value: bytes = VALUE,
+    headers: Headers | None = None,
+) -> float:
     """Records a second, as fast as the client library can."""
     producer = KafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
@@ -48,7 +57,10 @@ def raw_produce(settings: Settings, name: str, records: int) -> float:
     producer.send(name, b"warm", partition=0).get(timeout=20)
 
     def produce() -> None:
-        futures = [producer.send(name, VALUE, key=b"k", partition=0) for _ in range(records)]
+        futures = [
+            producer.send(name, value, key=b"k", headers=headers, partition=0)
+            for _ in range(records)
+        ]
         producer.flush(timeout=60)
         assert all(future.succeeded() for future in futures)
 
