@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backend.embedded.readiness import announce_ready
-from backend.embedded.readiness import announce_ready
 from backend.infra.consumer import Consumer
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
-from backend.infra.shutdown import stop_on_signals
 from backend.infra.shutdown import stop_on_signals
 from workers.serving.engines import engines
 from workers.serving.targets import note_events

@@ -33,10 +33,11 @@ from workers.serving.files import ModelFiles
 from workers.serving.launcher import LocalProcesses
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
-from workers.serving.reconciler import Failure, Patience, Reconciler
+from workers.serving.reconciler import Outlook, Reconciler
 from workers.serving.records import Records
 from workers.serving.replicas import Replicas, live_on
 from workers.serving.targets import Lease, Targets
+from workers.serving.upkeep import Failure, Patience
 
 _TICK_SECONDS = 0.25
 _STEADY_SECONDS = 1.0
@@ -166,9 +167,10 @@ class ServingWorker:
             pause = _TICK_SECONDS
             try:
                 lease = reconciler.lease
-                if not reconciler.step() and self._targets.settle(lease):
+                outlook = reconciler.step()
+                if outlook is Outlook.NOTHING_LEFT and self._targets.settle(lease):
                     break
-                if reconciler.is_steady():
+                if outlook is Outlook.STEADY:
                     pause = _STEADY_SECONDS
                 unforeseen = 0
             except LeaseLost as error:

@@ -1,0 +1,301 @@
+"""One replica's life under the worker's care: started, awaited, watched, drained, given up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from backend.application.store import EventStore
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.deployment import Deployment
+from backend.domain.errors import DomainError
+from backend.domain.model import Model
+from workers.serving.engine import Diagnosis, Engine, Launch
+from workers.serving.engine_log import TAIL_LINES, EngineLog
+from workers.serving.launcher import LocalProcesses, NoFreePort
+from workers.serving.preparation import Preparations, Prepared
+from workers.serving.progress import Progress
+from workers.serving.records import Records
+from workers.serving.replicas import Replica, Replicas, State
+from workers.serving.targets import Lease
+
+_DIAGNOSED_LINES = 400
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the worker waits, in seconds, and how often it tries.
+
+    `start` until an engine answers; `drain` for running requests; `settle` until the gateway has
+    seen a switch; `hang` until an engine that runs but does not respond is given up; `stable`
+    after which a crash is not a quick one; `backoff` before the second restart, doubled for each
+    further one up to `max_backoff`; after `quick_crashes` of them in a row the revision has failed.
+    """
+
+    start: float = 600.0
+    drain: float = 60.0
+    settle: float = 2.0
+    health_interval: float = 5.0
+    hang: float = 30.0
+    stable: float = 60.0
+    backoff: float = 1.0
+    max_backoff: float = 60.0
+    quick_crashes: int = 5
+    probe: float = 30.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a revision will not serve."""
+
+    reason: str
+    remedy: str
+    log_tail: Sequence[str] = ()
+
+
+class RevisionLost(Exception):
+    """The revision at hand cannot be served."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+class Upkeep:
+    """Takes a replica one step on, in the order: process, event, row."""
+
+    def __init__(
+        self,
+        lease: Callable[[], Lease],
+        *,
+        store: EventStore,
+        records: Records,
+        replicas: Replicas,
+        launcher: LocalProcesses,
+        preparations: Preparations,
+        progress: Progress,
+        client: httpx.Client,
+        server: str,
+        patience: Patience,
+    ) -> None:
+        self._lease = lease
+        self._store = store
+        self._records = records
+        self._replicas = replicas
+        self._launcher = launcher
+        self._preparations = preparations
+        self._progress = progress
+        self._client = client
+        self._server = server
+        self._patience = patience
+        self._found_model: Model | None = None
+        self._logs: dict[str, EngineLog] = {}
+        self._unhealthy_since: dict[str, float] = {}
+        self._checked_at: dict[str, float] = {}
+
+    def observe(self, deployment: Deployment, replica: Replica) -> bool:
+        """Looks at the replica's process; returns whether it turned out to be gone."""
+        if not replica.is_live:
+            return False
+        if replica.server != self._server:
+            reason = f"The server '{replica.server}' has been given up."
+            self._records.replica_lost(
+                self._lease(), replica, reason=reason, exit_code=None, log_tail=[]
+            )
+            self._replicas.mark_ended(replica, crashed=False, reason=reason)
+            return True
+        self._follow_log(replica)
+        unstarted = replica.state is State.STARTING and not replica.announced
+        seen = self._launcher.find(replica.id, search=unstarted)
+        if seen.running or (unstarted and not seen.known):
+            return False
+        if replica.state is State.DRAINING:
+            return False  # it is being stopped anyway
+        # The cause often stands far above the last lines.
+        lines = self._launcher.log(replica.id).tail(_DIAGNOSED_LINES)
+        engine = self._preparations.engine(configuration_of(deployment, replica.revision))
+        why = engine.diagnose(lines, seen.exit_code)
+        self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:])
+        return True
+
+    def _follow_log(self, replica: Replica) -> None:
+        key = str(replica.id)
+        log = self._logs.get(key)
+        if log is None:
+            log = self._logs[key] = self._launcher.log(replica.id)
+            if replica.announced:
+                log.skip()
+        self._progress.log(replica.id, log.new_lines())
+        log.bound()
+
+    def _lose(
+        self, replica: Replica, why: Diagnosis, exit_code: int | None, tail: list[str]
+    ) -> None:
+        # Its leader may have gone and left processes behind.
+        self._launcher.stop(replica.id)
+        self._records.replica_lost(
+            self._lease(), replica, reason=why.reason, exit_code=exit_code, log_tail=tail
+        )
+        self._replicas.mark_ended(
+            replica, crashed=True, reason=why.reason, remedy=why.remedy, log_tail=tail
+        )
+
+    def model(self) -> Model:
+        """What is deployed; its name and files do not change while it can be deployed."""
+        if self._found_model is None:
+            self._found_model = self._store.load(Model, self._lease().model_id)
+        return self._found_model
+
+    def may_start(self, in_slot: list[Replica]) -> bool:
+        streak = 0
+        for replica in reversed(in_slot):
+            if not replica.crashed or replica.served_seconds >= self._patience.stable:
+                break
+            streak += 1
+        if streak == 0:
+            return True
+        last = in_slot[-1]
+        if streak >= self._patience.quick_crashes:
+            raise RevisionLost(
+                Failure(
+                    f"{last.end_reason} It ended {streak} times in a row.",
+                    last.end_remedy,
+                    last.log_tail,
+                )
+            )
+        pause = min(self._patience.max_backoff, self._patience.backoff * 2 ** (streak - 1))
+        return streak == 1 or (last.ended_age or 0.0) >= pause
+
+    def start(
+        self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
+    ) -> None:
+        model = self.model()
+        launch = Launch(
+            replica_id=replica.id,
+            model_name=model.name,
+            model_directory=prepared.directory,
+            total_bytes=model.total_bytes,
+            port=replica.port,
+            configuration=configuration,
+        )
+        try:
+            self._launcher.start(
+                prepared.engine.command(prepared.environment, launch),
+                replica_id=replica.id,
+                deployment_id=self._lease().deployment_id,
+                model_id=self._lease().model_id,
+                revision=replica.revision,
+                port=replica.port,
+            )
+        except DomainError as error:
+            raise RevisionLost(Failure(error.detail, error.remedy)) from error
+        except OSError as error:
+            raise RevisionLost(
+                Failure(
+                    f"The engine's process could not be started: {error}.",
+                    "See that the engine's environment in LOGGIA_CACHE_DIR is whole, and that the "
+                    "data directory can be written; then redeploy.",
+                )
+            ) from error
+        self._records.replica_started(
+            self._lease(),
+            replica,
+            engine=prepared.engine.name,
+            engine_version=prepared.environment.version,
+        )
+        self._replicas.announce(replica)
+
+    def await_answer(self, replica: Replica, engine: Engine) -> bool:
+        if self._answers(replica, engine):
+            self._records.replica_ready(self._lease(), replica)
+            self._replicas.mark_ready(replica)
+            return True
+        tail = self._launcher.log(replica.id).tail()
+        limit = self._patience.start
+        if replica.age >= limit:
+            self._lose(
+                replica,
+                Diagnosis(
+                    f"The engine did not answer within {limit:g} s.",
+                    "Read the log's last lines; where the model is only large, raise "
+                    "LOGGIA_ENGINE_START_SECONDS. Then redeploy.",
+                ),
+                None,
+                tail,
+            )
+        else:
+            self._progress.starting(replica.age, limit, tail[-1] if tail else "")
+        return False
+
+    def _answers(self, replica: Replica, engine: Engine) -> bool:
+        try:
+            return engine.answers(self._client, replica.endpoint, self.model().name)
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False  # still loading, or something else speaks on its port
+
+    def check_health(self, replica: Replica, engine: Engine) -> None:
+        key, now = str(replica.id), time.monotonic()
+        if now - self._checked_at.get(key, 0.0) < self._patience.health_interval:
+            return
+        self._checked_at[key] = now
+        try:
+            healthy = engine.is_alive(self._client, replica.endpoint)
+        except httpx.HTTPError:
+            healthy = False
+        if healthy:
+            self._unhealthy_since.pop(key, None)
+            return
+        since = self._unhealthy_since.setdefault(key, now)
+        if now - since >= self._patience.hang:
+            self._unhealthy_since.pop(key)
+            tail = self._launcher.log(replica.id).tail()
+            self._lose(
+                replica,
+                Diagnosis(
+                    f"The engine has not responded for {self._patience.hang:g} s.",
+                    "Read the log's last lines; it is started again by itself.",
+                ),
+                None,
+                tail,
+            )
+
+    def free_port(self) -> int:
+        try:
+            return self._launcher.free_port()
+        except NoFreePort as error:
+            raise RevisionLost(
+                Failure(f"The engine cannot listen: {error}.", "Stop other engines, then redeploy.")
+            ) from error
+
+    def drain(self, deployment: Deployment, replica: Replica) -> None:
+        if replica.state is State.READY:
+            self._replicas.mark_draining(replica)
+            return
+        if replica.state is State.DRAINING:
+            waited = replica.draining_age or 0.0
+            requests = self._requests(deployment, replica)
+            unsettled = waited < self._patience.settle
+            if (requests or unsettled) and waited < self._patience.drain:
+                self._progress.draining(waited, self._patience.drain, requests)
+                return
+        # One that never served has nothing to finish.
+        self._launcher.stop(replica.id)
+        self._replicas.mark_ended(replica, crashed=False)
+        self._progress.drained()
+
+    def _requests(self, deployment: Deployment, replica: Replica) -> int:
+        if not self._launcher.find(replica.id).running:
+            return 0
+        engine = self._preparations.engine(configuration_of(deployment, replica.revision))
+        try:
+            load = engine.load(self._client, replica.endpoint)
+        except (httpx.HTTPError, ValueError):
+            return 1  # unknown: as if busy, until the time for draining is over
+        return load.running + load.waiting
+
+
+def configuration_of(deployment: Deployment, revision: int) -> DeployConfiguration:
+    return DeployConfiguration.from_dict(deployment.revisions[revision])
