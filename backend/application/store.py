@@ -82,20 +82,22 @@ class EventStore(Application[UUID]):
         database = conninfo_to_dict(settings.dsn)
         super().__init__(
             env={
-                "PERSISTENCE_MODULE": "eventsourcing.postgres",
-                "APPLICATION_RECORDER_TOPIC": f"{Recorder.__module__}:{Recorder.__qualname__}",
-                "CREATE_TABLE": "n",
-                "POSTGRES_DBNAME": str(database.get("dbname", "loggia")),
-                "POSTGRES_HOST": str(database.get("host", "127.0.0.1")),
-                "POSTGRES_PORT": str(database.get("port", 5432)),
-                "POSTGRES_USER": str(database.get("user", "loggia")),
-                "POSTGRES_PASSWORD": str(database.get("password", "")),
-                "POSTGRES_SCHEMA": SCHEMA,
-                "POSTGRES_POOL_SIZE": str(pool_size),
-                "POSTGRES_MAX_OVERFLOW": "14",
-                "POSTGRES_CONNECT_TIMEOUT": "10",
-                "POSTGRES_LOCK_TIMEOUT": "1",
-                "POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "15",
+                # With the application's name before them, so that no variable of the process's
+                # own environment can take their place.
+                "LOGGIA_PERSISTENCE_MODULE": "eventsourcing.postgres",
+                "LOGGIA_APPLICATION_RECORDER_TOPIC": f"{Recorder.__module__}:{Recorder.__qualname__}",
+                "LOGGIA_CREATE_TABLE": "n",
+                "LOGGIA_POSTGRES_DBNAME": str(database.get("dbname", "loggia")),
+                "LOGGIA_POSTGRES_HOST": str(database.get("host", "127.0.0.1")),
+                "LOGGIA_POSTGRES_PORT": str(database.get("port", 5432)),
+                "LOGGIA_POSTGRES_USER": str(database.get("user", "loggia")),
+                "LOGGIA_POSTGRES_PASSWORD": str(database.get("password", "")),
+                "LOGGIA_POSTGRES_SCHEMA": SCHEMA,
+                "LOGGIA_POSTGRES_POOL_SIZE": str(pool_size),
+                "LOGGIA_POSTGRES_MAX_OVERFLOW": "14",
+                "LOGGIA_POSTGRES_CONNECT_TIMEOUT": "10",
+                "LOGGIA_POSTGRES_LOCK_TIMEOUT": "1",
+                "LOGGIA_POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "15",
             }
         )
 
