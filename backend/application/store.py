@@ -72,6 +72,9 @@ class Recorder(PostgresApplicationRecorder):
             statement(curs)
 
 
+RECORDER_TOPIC = f"{Recorder.__module__}:{Recorder.__qualname__}"
+
+
 class EventStore(Application[UUID]):
     """Loads and saves aggregates; the only place where events are written."""
 
@@ -85,7 +88,7 @@ class EventStore(Application[UUID]):
                 # With the application's name before them, so that no variable of the process's
                 # own environment can take their place.
                 "LOGGIA_PERSISTENCE_MODULE": "eventsourcing.postgres",
-                "LOGGIA_APPLICATION_RECORDER_TOPIC": f"{Recorder.__module__}:{Recorder.__qualname__}",
+                "LOGGIA_APPLICATION_RECORDER_TOPIC": RECORDER_TOPIC,
                 "LOGGIA_CREATE_TABLE": "n",
                 "LOGGIA_POSTGRES_DBNAME": str(database.get("dbname", "loggia")),
                 "LOGGIA_POSTGRES_HOST": str(database.get("host", "127.0.0.1")),
