@@ -18,7 +18,7 @@ from backend.api.problems import ApiError
 from backend.api.services import Services
 from backend.infra.object_store import StagedFile
 from backend.infra.telemetry import Telemetry
-from backend.infra.uploads import Part, Upload, part_path
+from backend.infra.uploads import Part, Upload, part_path, staging
 
 PART_BYTES = 64 * 1024 * 1024
 _BLOCK_BYTES = 1024 * 1024
@@ -156,7 +156,7 @@ class Receiver:
 
     def _write(self, block: bytes) -> None:
         if self._staged is None:
-            self._staged = self._services.object_store.stage()
+            self._staged = self._services.object_store.stage(staging(self._upload.id))
         self._staged.write(block)
         self._staged_bytes += len(block)
         if self._hash is not None:

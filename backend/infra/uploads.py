@@ -56,6 +56,11 @@ def folder(upload_id: UUID) -> str:
     return f"uploads/{upload_id}"
 
 
+def staging(upload_id: UUID) -> str:
+    """Where a part lies until it is whole; goes with the rest of the upload."""
+    return f"{folder(upload_id)}/staging"
+
+
 class Uploads:
     """The table of uploads."""
 

@@ -308,7 +308,7 @@ def test_a_fault_that_stays_is_parked_for_the_administrator(
 ) -> None:
     model_id = site.submit(write_archive(tmp_path / "m.zip", tiny_llama()))
     monkeypatch.setattr(
-        type(site.store), "stage", lambda self: (_ for _ in ()).throw(OSError(5, "disk on fire"))
+        type(site.store), "stage", lambda *_: (_ for _ in ()).throw(OSError(5, "disk on fire"))
     )
     monkeypatch.setattr(Executor, "_back_off", lambda self, claim: site.jobs.release(claim))
     site.run_all()

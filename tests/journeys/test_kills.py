@@ -26,7 +26,7 @@ ROLES = ["api", "relay", "project", "work import", "gateway", "broker", "postgre
 
 def pid_of(platform: RunningPlatform, role: str) -> int | None:
     """The role's process; None while there is none."""
-    record = platform.data_dir / "run" / "children" / f"{role}.json"
+    record = platform.data_dir / "run" / "children" / f"{role.replace(' ', '-')}.json"
     try:
         return int(json.loads(record.read_text())["pid"])
     except (FileNotFoundError, ValueError):
@@ -48,6 +48,10 @@ def kill_soon(platform: RunningPlatform, role: str, seconds: float) -> threading
     thread = threading.Thread(target=later)
     thread.start()
     return thread
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def check_history(admin: Administrator, model_id: str) -> Counter[str]:
@@ -105,6 +109,11 @@ def test_imports_survive_the_death_of_every_process(
             consumer.wait_for(model_id, "ModelValidated", seconds=60)
             heard = [event.type for event in consumer.events_of(model_id)]
             assert Counter(heard) == told
+        objects = platform_up.data_dir / "objects"
+        eventually(
+            lambda: not [path for top in ("staging", "uploads") for path in files(objects / top)],
+            "nothing half written stays",
+        )
     finally:
         consumer.close()
 

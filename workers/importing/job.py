@@ -20,7 +20,7 @@ from backend.domain.model import Model, ModelState
 from backend.infra.failpoints import failpoint
 from backend.infra.jobs import Claim, Jobs, LeaseLost, fence
 from backend.infra.logging import get_logger
-from backend.infra.object_store import ObjectStore
+from backend.infra.object_store import STAGING, ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.telemetry import Telemetry, TelemetryPublisher
 from backend.infra.uploads import Uploads, open_upload
@@ -84,6 +84,7 @@ class ImportJob:
             return
         try:
             self._lease.check()
+            self._discard_staged()  # what a killed predecessor left half written
             if self._underway():
                 self._import()
             else:
@@ -143,7 +144,8 @@ class ImportJob:
         done = sum(entry.size for entry in entries if entry.path in known)
         self._progress("extract", done, total, "bytes")
         missing = [entry for entry in entries if entry.path not in known]
-        with BlobWriter(self._place.store, self._enter) as writer:
+        staging = f"{self._staging}/{self._claim.attempt}"
+        with BlobWriter(self._place.store, staging, self._enter) as writer:
             for entry in missing:
                 writer.add(entry.path, self._watched(entry, done, total))
                 done += entry.size
@@ -240,6 +242,7 @@ class ImportJob:
 
     def _succeed(self, upload_id: UUID) -> None:
         failpoint("import.ended")
+        self._discard_staged()
         self._place.residue.discard_upload(upload_id)
         failpoint("import.tidied")
         self._place.jobs.finish(self._claim)
@@ -262,6 +265,7 @@ class ImportJob:
             return
         failpoint("import.ended")
         _log.info("refused", model_id=str(self._claim.model_id), code=refusal.code)
+        self._discard_staged()
         self._place.residue.discard_files(self._claim, self._journal)
         failpoint("import.tidied")
         state = "parked" if parked else "failed"
@@ -269,6 +273,7 @@ class ImportJob:
 
     def _give_up(self, state: str) -> None:
         """Ends the job of a model that wants nothing of it any more."""
+        self._discard_staged()
         self._place.residue.discard_files(self._claim, self._journal)
         self._discard_useless_uploads(self._model())
         self._place.jobs.finish(self._claim, state=state)
@@ -303,6 +308,13 @@ class ImportJob:
             )
 
     # -- small things ----------------------------------------------------------------------------
+
+    @property
+    def _staging(self) -> str:
+        return f"{STAGING}/{self._claim.job_id}"
+
+    def _discard_staged(self) -> None:
+        self._place.store.delete_tree(self._staging)
 
     def _model(self) -> Model:
         return self._place.events.load(Model, self._claim.model_id)

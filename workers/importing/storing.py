@@ -63,9 +63,13 @@ class BlobWriter:
     """
 
     def __init__(
-        self, store: ObjectStore, before_storing: Callable[[Sequence[StoredFile]], None]
+        self,
+        store: ObjectStore,
+        staging: str,
+        before_storing: Callable[[Sequence[StoredFile]], None],
     ) -> None:
         self._store = store
+        self._staging = staging
         self._before_storing = before_storing
         self._queue: queue.Queue[bytes | StoredFile | _Abandon | None] = queue.Queue(_QUEUE_CHUNKS)
         self._complete: list[tuple[StagedFile, StoredFile]] = []
@@ -119,7 +123,7 @@ class BlobWriter:
                         staged = None
                     continue
                 if staged is None:
-                    staged = self._store.stage()
+                    staged = self._store.stage(self._staging)
                 if isinstance(item, bytes):
                     staged.write(item)
                     continue

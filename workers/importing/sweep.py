@@ -71,9 +71,9 @@ def _staging(place: Workplace) -> None:
     if folder is None or not folder.is_dir():
         return
     before = time.time() - _STAGING_SECONDS
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
         try:
-            if path.stat().st_mtime < before:
+            if path.is_file() and path.stat().st_mtime < before:
                 path.unlink()
                 _log.info("half-written file removed", name=path.name)
         except FileNotFoundError:
