@@ -60,11 +60,13 @@ def test_a_sound_model_passes_every_check(files: Files) -> None:
     assert [check for check in result.report.checks if check.outcome != "pass"] == []
     assert len(result.report.checks) == CHECKS
     assert result.card == {
+        "format": "transformers",
         "architecture": "LlamaForCausalLM",
         "model_type": "llama",
         "task": "text-generation",
         "parameter_count": 361_088,
         "dtype": "float32",
+        "quantization": None,
         "context_length": 512,
         "vocabulary_size": 512,
         "hidden_size": 128,

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from workers.importing.names import listed
 from workers.importing.validation.files import ModelFiles, whole_number
-from workers.importing.validation.layout import text_config
 from workers.importing.validation.report import Outcome, Report, plain
 from workers.importing.validation.sandbox import ParserFailed, parse
-from workers.importing.validation.tokenizer import TokenizerFacts
-from workers.importing.validation.weights import Weights
 
 _README_BYTES = 256 << 10
 _FRONT_MATTER_BYTES = 64 << 10
 _SUMMARY_CHARACTERS = 4000
 _LICENSE_NAMES = ("license", "licence", "copying")
-
-_TASKS = {
-    "ForCausalLM": "text-generation",
-    "ForConditionalGeneration": "text-generation",
-    "LMHeadModel": "text-generation",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForMaskedLM": "fill-mask",
-    "Model": "feature-extraction",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,49 +84,52 @@ def _check_license(files: ModelFiles, readme: Readme, report: Report) -> None:
         )  # fmt: skip
 
 
-def model_card(
-    files: ModelFiles,
-    config: dict[str, Any],
-    weights: Weights,
-    tokenizer: TokenizerFacts,
-    readme: Readme,
-) -> dict[str, Any]:
-    """The card as it stands in events; unknown facts are None."""
-    text = text_config(config)
-    architecture = plain(config["architectures"][0], 200)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the checks of a layout found out about a model; what is not known is None.
+
+    `context_length` is in tokens, `hidden_size` the width of the residual stream. `license`,
+    `languages` and `summary` count where the README says nothing.
+    """
+
+    weight_format: str
+    architecture: str | None = None
+    model_type: str | None = None
+    task: str | None = None
+    parameter_count: int | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    vocabulary_size: int | None = None
+    hidden_size: int | None = None
+    layers: int | None = None
+    tokenizer: str | None = None
+    chat_template: bool = False
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+    summary: str = ""
+
+
+def model_card(files: ModelFiles, format: str, facts: Facts, readme: Readme) -> dict[str, Any]:
+    """The card as it stands in events."""
     language = readme.fields.get("language")
+    languages = [language] if isinstance(language, str) else language or list(facts.languages)
     return {
-        "architecture": architecture,
-        "model_type": plain(config["model_type"], 200),
-        "task": _text(readme.fields.get("pipeline_tag")) or _task(architecture),
-        "parameter_count": weights.parameter_count,
-        "dtype": weights.dtype,
-        "context_length": _first_number(
-            text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"
-        ),
-        "vocabulary_size": _first_number(text, "vocab_size"),
-        "hidden_size": _first_number(text, "hidden_size", "n_embd", "d_model"),
-        "layers": _first_number(text, "num_hidden_layers", "n_layer", "num_layers"),
+        **asdict(facts),
+        "format": format,
+        "task": _text(readme.fields.get("pipeline_tag")) or facts.task,
         "license": _text(readme.fields.get("license_name"))
         or _text(readme.fields.get("license"))
-        or None,
-        "tokenizer": tokenizer.kind,
-        "chat_template": tokenizer.has_chat_template,
-        "languages": [
-            plain(name) for name in ([language] if isinstance(language, str) else language or [])
-        ],
-        "summary": plain(readme.text.strip(), _SUMMARY_CHARACTERS),
-        "weight_format": "safetensors",
+        or facts.license,
+        "languages": [plain(name) for name in languages],
+        "summary": plain(readme.text.strip() or facts.summary, _SUMMARY_CHARACTERS),
         "total_bytes": sum(files.sizes.values()),
     }
 
 
-def _task(architecture: str) -> str | None:
-    return next((task for end, task in _TASKS.items() if architecture.endswith(end)), None)
-
-
-def _first_number(config: dict[str, Any], *names: str) -> int | None:
-    return next((n for name in names if (n := whole_number(config.get(name))) is not None), None)
+def first_number(fields: Mapping[str, Any], *names: str) -> int | None:
+    """The first of these fields that holds a usable number."""
+    return next((n for name in names if (n := whole_number(fields.get(name))) is not None), None)
 
 
 def _text(value: Any) -> str:

@@ -1,96 +1,89 @@
-"""Is this a model in the Hugging Face transformers layout, and what does its config say?"""
+"""What kind of model lies in these files: the layouts known here, and how one is recognised."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from workers.importing.names import listed
-from workers.importing.validation.files import ModelFiles, Unreadable, read_json
+from workers.importing.safetensors_header import Tensor
+from workers.importing.validation.card import Facts
+from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.report import Outcome, Report
 
-CONFIG = "config.json"
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-
-_EXPECTED = (
-    "Pack one folder that holds config.json, tokenizer.json and the weights as .safetensors files."
-)
+TITLE = "Layout recognised"
 
 
-def check_layout(files: ModelFiles, report: Report) -> None:
-    """Recognises the layout by its files."""
-    title = "Layout recognised"
-    weights = [path for path in files.sizes if path.endswith(".safetensors")]
-    if CONFIG in files.sizes and any("/" not in path for path in weights):
+@dataclass(frozen=True, slots=True)
+class BaseModelFacts:
+    """What an adapter is checked against: a ready base model's card and its tensors."""
+
+    name: str
+    card: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the person who imports asked for.
+
+    `kind` is 'base' or 'adapter'; `accepted_risks` holds 'pickle' and 'custom_code' where an
+    administrator has accepted them with a reason; `origin` says where the version comes from.
+    """
+
+    kind: str = "base"
+    base: BaseModelFacts | None = None
+    accepted_risks: frozenset[str] = frozenset()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way in which models lie in files.
+
+    `format` stands in the model card, `title` in messages, `example` says in a refusal what such
+    a model consists of. `recognises` looks at names and at most at a few first bytes; `check` adds
+    to the report and returns what it found out, or None where the model is not usable. `own` are
+    patterns of files that belong to this layout and to no other.
+    """
+
+    format: str
+    title: str
+    example: str
+    recognises: Callable[[ModelFiles], bool]
+    check: Callable[[ModelFiles, Wanted, Report], Facts | None]
+    own: tuple[str, ...] = ()
+
+    def owns(self, path: str) -> bool:
+        """Whether the file is one that this layout's checks look into."""
+        name = PurePosixPath(path)
+        return any(name.match(pattern) for pattern in self.own)
+
+
+def recognise(files: ModelFiles, layouts: Sequence[Layout], report: Report) -> Layout | None:
+    """The first layout that fits. Reports it, or what is supported where none does."""
+    layout = next((layout for layout in layouts if layout.recognises(files)), None)
+    if layout is not None:
+        return layout
+    if "adapter_config.json" in files.sizes:
         report.add(
-            "layout",
-            title,
-            Outcome.PASS,
-            f"Hugging Face transformers with {len(weights)} safetensors "
-            f"{'file' if len(weights) == 1 else 'files'}.",
-        )
-        return
-    if "adapter_config.json" in files.sizes and CONFIG not in files.sizes:
-        evidence = "This is an adapter (adapter_config.json), not a base model."
-        hint = "Import the base model that the adapter belongs to."
-    elif CONFIG not in files.sizes:
-        deeper = [path for path in files.sizes if path.endswith(f"/{CONFIG}")]
-        evidence = "There is no config.json at the top of the archive" + (
-            f"; it lies in {listed(deeper)}." if deeper else "."
-        )
-        hint = _EXPECTED
-    else:
-        evidence = "There are no .safetensors files beside config.json."
-        hint = f"Convert the weights to safetensors. {_EXPECTED}"
-    report.add("layout", title, Outcome.FAIL, evidence, hint)
-
-
-def check_config(files: ModelFiles, report: Report) -> dict[str, Any] | None:
-    """The content of config.json, or None where there is no usable one."""
-    title = "config.json is valid"
-    hint = "Take config.json from the model's source again."
-    if CONFIG not in files.sizes:
-        report.add("config", title, Outcome.FAIL, "config.json is missing.", _EXPECTED)
+            "layout", TITLE, Outcome.FAIL,
+            "This is an adapter (adapter_config.json), not a base model.",
+            "Import the base model that the adapter belongs to.",
+        )  # fmt: skip
         return None
-    try:
-        config = read_json(files, CONFIG)
-    except Unreadable as error:
-        report.add("config", title, Outcome.FAIL, str(error), hint)
-        return None
-    architectures = config.get("architectures")
-    named = isinstance(architectures, list) and architectures
-    if not named or not all(isinstance(name, str) for name in architectures or []):
-        report.add("config", title, Outcome.FAIL, "config.json names no architecture.", hint)
-        return None
-    if not isinstance(config.get("model_type"), str):
-        report.add("config", title, Outcome.FAIL, "config.json names no model_type.", hint)
-        return None
+    deeper = [path for path in files.sizes if path.endswith("/config.json")]
+    where = f" There is a config.json in a folder: {listed(deeper)}." if deeper else ""
     report.add(
-        "config",
-        title,
-        Outcome.PASS,
-        f"Architecture {config['architectures'][0]:.100}, type {config['model_type']:.100}.",
+        "layout",
+        TITLE,
+        Outcome.FAIL,
+        f"No kind of model that Loggia knows lies in these {len(files.sizes)} files: "
+        f"{listed(files.sizes)}.{where}",
+        "Supported are: "
+        + "; ".join(f"{layout.title} ({layout.example})" for layout in layouts)
+        + ". Put the model's files at the top, not in a folder beside others.",
     )
-    return config
-
-
-def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a config that describes the language model; multimodal models nest it."""
-    nested = config.get("text_config")
-    return nested if isinstance(nested, dict) else config
-
-
-def check_generation_config(files: ModelFiles, report: Report) -> None:
-    """generation_config.json is optional, but must parse where it is there."""
-    name, title = "generation_config.json", "Generation defaults are readable"
-    if name not in files.sizes:
-        report.add("generation_config", title, Outcome.PASS, f"There is no {name}; none is needed.")
-        return
-    try:
-        settings = read_json(files, name)
-    except Unreadable as error:
-        report.add(
-            "generation_config", title, Outcome.FAIL, str(error), f"Correct {name} or leave it out."
-        )
-        return
-    report.add("generation_config", title, Outcome.PASS, f"{len(settings)} settings in {name}.")
+    return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
 
 from workers.importing.names import listed
-from workers.importing.validation.files import ModelFiles
+from workers.importing.validation.config import CONFIG
+from workers.importing.validation.files import ModelFiles, Unreadable, read_json
+from workers.importing.validation.layout import Layout
 from workers.importing.validation.report import Outcome, Report
 
 _PICKLE_SUFFIXES = {
@@ -26,12 +27,15 @@ _PICKLE_OPCODES = frozenset(
 _HEAD_BYTES = 16
 
 
-def check_unsafe_files(files: ModelFiles, report: Report) -> None:
-    """Refuses pickles by name and by content. Nothing is ever unpickled to find out."""
+def check_unsafe_files(files: ModelFiles, layout: Layout | None, report: Report) -> None:
+    """Refuses pickles by name and by content. Nothing is ever unpickled to find out.
+
+    A file that belongs to the layout may have the name of a pickle, but not its content.
+    """
     found: dict[str, str] = {}
     for path in files.sizes:
         suffix = PurePosixPath(path).suffix.lower()
-        if suffix in _PICKLE_SUFFIXES:
+        if suffix in _PICKLE_SUFFIXES and not (layout and layout.owns(path)):
             found[path] = f"ends in {suffix}"
         elif suffix != ".safetensors":
             with files.open(path) as source:
@@ -66,10 +70,14 @@ def disguise(head: bytes) -> str | None:
     return None
 
 
-def check_custom_code(files: ModelFiles, config: dict[str, Any] | None, report: Report) -> None:
+def check_custom_code(files: ModelFiles, report: Report) -> None:
     """Names code that comes with the model. It is stored but never run."""
     scripts = [path for path in files.sizes if path.lower().endswith(".py")]
-    mapped = sorted((config or {}).get("auto_map") or {})
+    try:
+        config = read_json(files, CONFIG) if CONFIG in files.sizes else {}
+    except Unreadable:
+        config = {}
+    mapped = sorted(config.get("auto_map") or {})
     if not scripts and not mapped:
         report.add(
             "custom_code", "No code of its own", Outcome.PASS, "No Python files, no auto_map."
@@ -90,9 +98,13 @@ def check_custom_code(files: ModelFiles, config: dict[str, Any] | None, report: 
     )
 
 
-def check_other_files(files: ModelFiles, leftovers: list[str], report: Report) -> None:
+def check_other_files(
+    files: ModelFiles, layout: Layout | None, leftovers: list[str], report: Report
+) -> None:
     """Names files that no engine reads."""
-    other = [path for path in files.sizes if not _expected(path)]
+    other = [
+        path for path in files.sizes if not _expected(path) and not (layout and layout.owns(path))
+    ]
     evidence = []
     if other:
         evidence.append(f"Of unknown kind, kept as they are: {listed(other)}.")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.importing.names import shown
+from workers.importing.validation.config import text_config
 from workers.importing.validation.files import whole_number
-from workers.importing.validation.layout import text_config
 from workers.importing.validation.report import Outcome, Report
 from workers.importing.validation.weights import Weights
 

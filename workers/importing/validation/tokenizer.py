@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.importing.names import listed, shown
+from workers.importing.validation.config import text_config
 from workers.importing.validation.files import (
     ModelFiles,
     Unreadable,
@@ -13,7 +14,6 @@ from workers.importing.validation.files import (
     read_whole,
     whole_number,
 )
-from workers.importing.validation.layout import text_config
 from workers.importing.validation.report import Outcome, Report
 from workers.importing.validation.sandbox import ParserFailed, parse
 

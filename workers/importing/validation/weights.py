@@ -16,8 +16,8 @@ from workers.importing.safetensors_header import (
     read_header,
     read_index,
 )
+from workers.importing.validation.config import INDEX, SINGLE
 from workers.importing.validation.files import ModelFiles, Unreadable, read_whole
-from workers.importing.validation.layout import INDEX, SINGLE
 from workers.importing.validation.report import Outcome, Report
 
 _DTYPE_NAMES = {
