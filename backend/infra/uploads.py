@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
-from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
@@ -138,10 +137,23 @@ class Uploads:
             ).fetchall()
         return [_upload(row) for row in rows]
 
-    @staticmethod
-    def delete_within(cursor: Cursor[DictRow], upload_id: UUID) -> None:
-        """Forgets the upload in the caller's transaction."""
-        cursor.execute("DELETE FROM loggia.uploads WHERE id = %s", (upload_id,))
+    def expired_archives(self, limit: int = 100) -> list[Upload]:
+        """Complete uploads whose time is over; they are still needed while an import uses them."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT * FROM loggia.uploads WHERE completed_at IS NOT NULL "
+                "AND expires_at <= now() ORDER BY expires_at LIMIT %s",
+                (limit,),
+            ).fetchall()
+        return [_upload(row) for row in rows]
+
+    def of_model(self, model_id: UUID) -> list[UUID]:
+        """Every upload that belongs to a model, expired ones too."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "SELECT id FROM loggia.uploads WHERE model_id = %s", (model_id,)
+            ).fetchall()
+        return [row["id"] for row in rows]
 
 
 def _upload(row: dict[str, Any]) -> Upload:

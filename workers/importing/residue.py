@@ -93,12 +93,8 @@ class Residue:
 
     def discard_uploads_of(self, model_id: UUID) -> None:
         """Removes every upload of a model."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "SELECT id FROM loggia.uploads WHERE model_id = %s", (model_id,)
-            ).fetchall()
-        for row in rows:
-            self.discard_upload(row["id"])
+        for upload_id in self._uploads.of_model(model_id):
+            self.discard_upload(upload_id)
 
     def discard_upload(self, upload_id: UUID) -> None:
         """Removes an upload: its bytes first, so that what remains after a crash is still known."""

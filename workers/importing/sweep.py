@@ -51,18 +51,11 @@ def _fail_expired(place: Workplace, model_id: UUID, done: int, size: int) -> Non
 
 def _unused_archives(place: Workplace) -> None:
     """Archives that arrived but came to nothing, once their time for a retry is over."""
-    with place.pool.connection() as connection:
-        rows = connection.execute(
-            "SELECT id, model_id FROM loggia.uploads "
-            "WHERE completed_at IS NOT NULL AND expires_at <= now() "
-            "ORDER BY expires_at LIMIT %s",
-            (_PAGE,),
-        ).fetchall()
-    for row in rows:
-        model = place.events.find(Model, row["model_id"]) if row["model_id"] else None
+    for upload in place.uploads.expired_archives(_PAGE):
+        model = place.events.find(Model, upload.model_id) if upload.model_id else None
         if model is None or model.state in {ModelState.FAILED, ModelState.DELETED}:
-            place.residue.discard_upload(row["id"])
-            _log.info("archive expired", upload=str(row["id"]))
+            place.residue.discard_upload(upload.id)
+            _log.info("archive expired", upload=str(upload.id))
 
 
 def _staging(place: Workplace) -> None:
