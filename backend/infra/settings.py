@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024**2
@@ -54,6 +55,9 @@ class Settings(BaseSettings):
     object_store_endpoint: str | None = Field(
         None, description="Endpoint of an S3-compatible store other than Amazon's."
     )
+    object_store_quota_bytes: int | None = Field(
+        None, ge=1, description="Bytes that the models' files may take together; unset: any number."
+    )
 
     secret_key_file: Path | None = Field(
         None, description="File with the key that signs tokens; unset: made in the data directory."
@@ -77,6 +81,19 @@ class Settings(BaseSettings):
         200, description="Largest ratio of unpacked to packed size of one file in an archive."
     )
     import_max_depth: int = Field(16, description="Deepest folder in an archive.")
+    import_roots: str = Field(
+        "",
+        description="Directories on the server from which models may be imported, separated by "
+        "':'; unset: none.",
+    )
+    fetch_allowed_networks: str = Field(
+        "",
+        description="Closed address ranges that imports may fetch from all the same, such as "
+        "10.1.0.0/16,fd00::/8.",
+    )
+    fetch_bytes_per_second: int | None = Field(
+        None, ge=1024, description="Speed limit of each download; unset: none."
+    )
     job_lease_seconds: int = Field(
         30, ge=2, description="Seconds after which a silent worker's job is taken over."
     )
@@ -90,6 +107,26 @@ class Settings(BaseSettings):
     engine_drain_seconds: int = Field(
         60, ge=0, description="Seconds that running requests get before an engine is stopped."
     )
+
+    @field_validator("fetch_allowed_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, map(str.strip, text.split(","))):
+            ip_network(part)
+        return text
+
+    @field_validator("import_roots")
+    @classmethod
+    def _absolute(cls, text: str) -> str:
+        for part in filter(None, text.split(":")):
+            if not Path(part).is_absolute():
+                raise ValueError(f"'{part}' is not an absolute path")
+        return text
+
+    @cached_property
+    def roots(self) -> tuple[Path, ...]:
+        """The directories from which models may be imported."""
+        return tuple(Path(part) for part in self.import_roots.split(":") if part)
 
     @cached_property
     def data(self) -> Path:
