@@ -78,6 +78,7 @@ def test_a_sound_model_passes_every_check(files: Files) -> None:
         "summary": "# Tiny Llama\n\nRandom weights, made for tests.",
         "weight_format": "safetensors",
         "total_bytes": sum(map(len, files.values())),
+        "adapter": None,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.importing.validation import single, transformers
+from workers.importing.validation import adapters, single, transformers
 from workers.importing.validation.card import check_readme, model_card
 from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.layout import BaseModelFacts, Layout, Wanted, recognise
@@ -21,6 +21,7 @@ from workers.importing.validation.safety import (
 CHECKS = 14
 # The first one that recognises the files has them: the more special stand before the more general.
 LAYOUTS: tuple[Layout, ...] = (
+    adapters.LAYOUT,
     transformers.LAYOUT,
     single.LAYOUT,
 )
@@ -48,6 +49,8 @@ def validate(
     report = Report(on_check=on_check)
     wanted = Wanted(kind, base, accepted_risks, origin or {})
     layout = recognise(files, LAYOUTS, report)
+    if layout is not None and kind == "adapter" and layout is not adapters.LAYOUT:
+        adapters.refuse(layout, report)
     facts = layout.check(files, wanted, report) if layout else None
     check_unsafe_files(files, layout, report)
     check_custom_code(files, report)

@@ -108,6 +108,7 @@ class Facts:
     license: str | None = None
     languages: tuple[str, ...] = ()
     summary: str = ""
+    adapter: dict[str, Any] | None = None
 
 
 def model_card(files: ModelFiles, format: str, facts: Facts, readme: Readme) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _LIMITS = {
     "tokenizer": (60, 120, 4 * _GIB),
     "chat_template": (3, 20, _GIB // 2),
     "front_matter": (3, 20, _GIB // 2),
+    "patterns": (5, 30, _GIB // 2),
 }
 _MAX_ANSWER_BYTES = 1 << 20
 

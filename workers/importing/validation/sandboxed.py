@@ -112,11 +112,29 @@ def _front_matter(text: bytes, _: dict[str, Any]) -> dict[str, Any]:
     return {"fields": {name: short(loaded.get(name)) for name in _FRONT_MATTER}}
 
 
+def _patterns(text: bytes, _: dict[str, Any]) -> dict[str, Any]:
+    """Places of the names that the target pattern means, and for each name the first rank's."""
+    import re
+
+    asked = json.loads(text)
+    names = asked["names"]
+    ranks = [re.compile(rf"(.*\.)?({pattern})$") for pattern in asked["ranks"]]
+    target = re.compile(asked["target"]) if asked["target"] is not None else None
+    return {
+        "targets": [at for at, name in enumerate(names) if target and target.fullmatch(name)],
+        "ranks": [
+            next((place for place, pattern in enumerate(ranks) if pattern.match(name)), -1)
+            for name in names
+        ],
+    }
+
+
 _FRONT_MATTER = ("license", "license_name", "language", "pipeline_tag", "base_model")
 _WORK = {
     "tokenizer": _tokenizer,
     "chat_template": _chat_template,
     "front_matter": _front_matter,
+    "patterns": _patterns,
 }
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from workers.importing.validation.config import INDEX, SINGLE
 from workers.importing.validation.files import ModelFiles, Unreadable, read_whole
 from workers.importing.validation.report import Outcome, Report
 
-_DTYPE_NAMES = {
+DTYPE_NAMES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8",
     "U8": "uint8", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
@@ -42,7 +42,7 @@ class Weights:
     def dtype(self) -> str | None:
         """The dtype that most bytes have, as frameworks name it."""
         most = self.bytes_by_dtype.most_common(1)
-        return _DTYPE_NAMES.get(most[0][0], most[0][0]) if most else None
+        return DTYPE_NAMES.get(most[0][0], most[0][0]) if most else None
 
 
 def check_weights(files: ModelFiles, report: Report) -> Weights | None:
