@@ -13,17 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.importing.hostile import CASES, Archive, Member, archive
-from workers.importing.archive import ArchiveLimits, open_archive
+from workers.importing.archive import open_archive
+from workers.importing.archive_limits import ArchiveLimits
 from workers.importing.names import NameRegister, member_path, without_common_folder
 from workers.importing.refusals import ImportRefused
 
 LIMITS = ArchiveLimits()
 
 
-def read_all(data: bytes, limits: ArchiveLimits = LIMITS) -> dict[str, bytes]:
+def read_all(
+    data: bytes, limits: ArchiveLimits = LIMITS, name: str = "model.zip"
+) -> dict[str, bytes]:
     return {
         entry.path: b"".join(entry.chunks())
-        for entry in open_archive(io.BytesIO(data), limits).entries()
+        for entry in open_archive(io.BytesIO(data), limits, name).entries()
     }
 
 
@@ -110,7 +113,7 @@ def test_each_byte_of_a_member_is_read_once() -> None:
             return data
 
     data = archive(Member("model.safetensors", bytes(3 << 20)))
-    for entry in open_archive(Counting(data), LIMITS).entries():
+    for entry in open_archive(Counting(data), LIMITS, "m.zip").entries():
         for _ in entry.chunks():
             pass
     # Besides the content: the end of the file, where the table of contents is looked for.
@@ -131,6 +134,7 @@ def test_what_an_operating_system_leaves_is_left_out_and_named() -> None:
             archive(Member("m/config.json"), Member("__MACOSX/m/._x"), Member("m/.DS_Store"))
         ),
         LIMITS,
+        "m.zip",
     )
     assert [entry.path for entry in opened.entries()] == ["m/config.json"]
     assert sorted(opened.leftovers) == ["__MACOSX/m/._x", "m/.DS_Store"]

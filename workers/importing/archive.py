@@ -1,45 +1,33 @@
-"""Safe, streaming reading of an uploaded archive: every byte once, nothing written to disk."""
+"""Safe, streaming reading of an upload: every byte once, nothing written to disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol, cast
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Protocol
 
-from isal import isal_zlib
-
-from workers.importing.names import NameRegister, is_leftover, member_path, shown
+from workers.importing.archive_limits import CHUNK_BYTES, ArchiveLimits, truncated
+from workers.importing.compressed import COMPRESSIONS
+from workers.importing.names import member_path, shown
 from workers.importing.refusals import ImportRefused
-from workers.importing.zip_directory import (
-    STORED,
-    DirectoryEntry,
-    damaged,
-    data_offset,
-    least_extent,
-    read_directory,
-    truncated,
+from workers.importing.tar_archive import TarArchive, TarStream
+from workers.importing.tar_headers import BLOCK, is_header
+from workers.importing.zip_archive import ZipArchive
+
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_GGUF_MAGIC = b"GGUF"
+# The format allows a header of this many bytes.
+_MAX_SAFETENSORS_HEADER = 100_000_000
+_KNOWN_BUT_REFUSED = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\xfd7zXZ\x00": "compressed with xz",
+    b"BZh": "compressed with bzip2",
+    b"\x04\x22\x4d\x18": "compressed with lz4",
+}
+_SUPPORTED = (
+    "Upload a .zip, .tar, .tar.gz or .tar.zst archive of the model's folder, or a single "
+    ".safetensors, .gguf or .onnx file."
 )
-
-# The library's type information calls its exception class an instance.
-_InflateError = cast("type[Exception]", isal_zlib.error)
-
-_CHUNK_BYTES = 1 << 18
-# Below this many bytes of output a high ratio harms nobody and is common (configs, empty weights).
-_RATIO_FREE_BYTES = 1 << 20
-
-_NESTED = (
-    ".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".lz4", ".cab", ".iso",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveLimits:
-    """What an archive may at most contain. Sizes in bytes; depth in path components."""
-
-    max_entries: int = 10_000
-    max_depth: int = 16
-    max_total_bytes: int = 1 << 40
-    max_ratio: int = 200
 
 
 class Entry(Protocol):
@@ -53,10 +41,6 @@ class Entry(Protocol):
     def size(self) -> int:
         """The size in bytes that the archive claims; reading refuses any other."""
 
-    @property
-    def archived_bytes(self) -> int:
-        """How many bytes of the archive this file occupies; what progress counts."""
-
     def chunks(self) -> Iterator[bytes]:
         """The content, to be read before the next entry is. Raises `ImportRefused`."""
 
@@ -64,197 +48,83 @@ class Entry(Protocol):
 class Archive(Protocol):
     """An archive whose names have been checked as far as its format allows beforehand."""
 
+    @property
+    def total_bytes(self) -> int:
+        """What progress counts to: the files' bytes, or the archive's own; see `consumed`."""
+
+    @property
+    def consumed(self) -> int | None:
+        """How many of the archive's own bytes have been read, where the files are unknown.
+
+        None where every file can be read by itself and `total_bytes` counts their sizes.
+        """
+
+    @property
+    def leftovers(self) -> Sequence[str]:
+        """What an operating system left in the archive; complete when all has been read."""
+
     def entries(self) -> Iterator[Entry]:
         """The files in the order in which they lie in the archive. Raises `ImportRefused`."""
 
 
-def open_archive(source: BinaryIO, limits: ArchiveLimits) -> ZipArchive:
-    """Checks the archive's table of contents. Raises `ImportRefused`; reads no file's data."""
-    return ZipArchive(source, limits)
+def open_archive(source: BinaryIO, limits: ArchiveLimits, name: str) -> Archive:
+    """The archive, recognised by its content, or the single file with this name.
+
+    Where the format has a table of contents, it is checked, and no file's data is read. Raises
+    `ImportRefused`.
+    """
+    source.seek(0)
+    head = source.read(BLOCK)
+    if head.startswith(_ZIP_MAGICS):
+        return ZipArchive(source, limits)
+    compression = next((kind for kind in COMPRESSIONS if kind.begins(head)), None)
+    if compression is not None:
+        return TarStream(source, compression, limits)
+    if is_header(head):
+        return TarArchive(source, limits)
+    if _is_single_file(head, name):
+        return SingleFile(source, name)
+    if name.lower().endswith(".zip"):
+        # The zip format is recognised by its end; only its reader can say what is wrong.
+        return ZipArchive(source, limits)
+    what = next(
+        (words for magic, words in _KNOWN_BUT_REFUSED.items() if head.startswith(magic)),
+        "neither an archive nor a model file that Loggia knows, whatever its name says",
+    )
+    raise ImportRefused("unknown_format", f"{shown(name)} is {what}.", _SUPPORTED)
 
 
-class ZipArchive:
-    """A zip archive in a seekable reader."""
+def _is_single_file(head: bytes, name: str) -> bool:
+    if head.startswith(_GGUF_MAGIC):
+        return True
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER:
+        return True
+    # An ONNX file has no mark of its own: it begins with any field of its message.
+    return name.lower().endswith(".onnx") and bool(head)
 
-    def __init__(self, source: BinaryIO, limits: ArchiveLimits) -> None:
+
+class SingleFile:
+    """An upload that is no archive but a model's only file."""
+
+    consumed = None
+    leftovers: tuple[str, ...] = ()
+
+    def __init__(self, source: BinaryIO, name: str) -> None:
         self._source = source
-        self._limits = limits
-        listed, self._directory_offset = read_directory(source, max_entries=limits.max_entries)
-        self.leftovers: list[str] = []
-        self._members = self._checked(listed)
-        self.total_bytes = sum(member.size for member in self._members)
+        self.path = member_path(name.rsplit("/", 1)[-1], max_depth=1)
+        self.total_bytes = self.size = source.seek(0, 2)
 
-    def entries(self) -> Iterator[ZipMember]:
-        """The files in the order of their data."""
-        return iter(self._members)
-
-    def _checked(self, listed: list[DirectoryEntry]) -> list[ZipMember]:
-        names = NameRegister()
-        paths: dict[int, str] = {}
-        for entry in listed:
-            path = member_path(entry.name.rstrip("/"), max_depth=self._limits.max_depth)
-            if entry.is_folder:
-                if entry.size:
-                    raise damaged(f"The folder {shown(entry.name)} has content of its own.")
-            elif is_leftover(path):
-                self.leftovers.append(path)
-            else:
-                names.add(path)
-                self._refuse_by_claims(entry, path)
-                paths[entry.header_offset] = path
-        self._refuse_total(listed)
-        if not paths:
-            raise ImportRefused(
-                "empty",
-                "The archive contains no files.",
-                "Pack the folder that holds config.json and the weights.",
-            )
-        return self._placed(listed, paths)
-
-    def _placed(self, listed: list[DirectoryEntry], paths: dict[int, str]) -> list[ZipMember]:
-        """Gives every member the position that its data must not reach. Refuses overlaps."""
-        members: list[ZipMember] = []
-        bound = self._directory_offset
-        for entry in sorted(listed, key=lambda entry: entry.header_offset, reverse=True):
-            if entry.header_offset + least_extent(entry) > bound:
-                raise ImportRefused(
-                    "overlap",
-                    f"{shown(entry.name)} shares its data with another part of the archive.",
-                    "Pack the model's folder again with a current zip program.",
-                )
-            path = paths.get(entry.header_offset)
-            if path is not None:
-                members.append(ZipMember(self._source, entry, path, bound, self._limits.max_ratio))
-            bound = entry.header_offset
-        return members[::-1]
-
-    def _refuse_by_claims(self, entry: DirectoryEntry, path: str) -> None:
-        if path.lower().endswith(_NESTED):
-            raise ImportRefused(
-                "nested_archive",
-                f"{shown(path)} is an archive inside the archive; it would not be unpacked.",
-                "Unpack it first, then pack the model's files into one zip archive.",
-            )
-        if entry.method == STORED and entry.size != entry.compressed_size:
-            raise _wrong_size(path)
-        _refuse_ratio(path, entry.size, entry.compressed_size, self._limits.max_ratio)
-
-    def _refuse_total(self, listed: list[DirectoryEntry]) -> None:
-        total = sum(entry.size for entry in listed)
-        if total > self._limits.max_total_bytes:
-            raise ImportRefused(
-                "too_large",
-                f"Unpacked, the archive would have {total} bytes; allowed are "
-                f"{self._limits.max_total_bytes}.",
-                "Import a smaller model, or ask the operator to raise the limit.",
-            )
-
-
-class ZipMember:
-    """One file of a zip archive. Reading it verifies size, checksum and ratio."""
-
-    __slots__ = ("_bound", "_entry", "_max_ratio", "_source", "path")
-
-    def __init__(
-        self, source: BinaryIO, entry: DirectoryEntry, path: str, bound: int, max_ratio: int
-    ) -> None:
-        self._source = source
-        self._entry = entry
-        self._bound = bound
-        self._max_ratio = max_ratio
-        self.path = path
-
-    @property
-    def size(self) -> int:
-        return self._entry.size
-
-    @property
-    def archived_bytes(self) -> int:
-        return self._entry.compressed_size
+    def entries(self) -> Iterator[SingleFile]:
+        """The file itself."""
+        yield self
 
     def chunks(self) -> Iterator[bytes]:
         """The content in pieces of at most 256 KiB."""
-        start = data_offset(self._source, self._entry)
-        if start + self._entry.compressed_size > self._bound:
-            raise ImportRefused(
-                "overlap",
-                f"{shown(self.path)} shares its data with another part of the archive.",
-                "Pack the model's folder again with a current zip program.",
-            )
-        self._source.seek(start)
-        produced = crc = 0
-        pieces = self._stored() if self._entry.method == STORED else self._inflated()
-        for piece in pieces:
-            produced += len(piece)
-            if produced > self._entry.size:
-                raise _wrong_size(self.path)
-            crc = isal_zlib.crc32(piece, crc)
-            yield piece
-        if produced != self._entry.size:
-            raise _wrong_size(self.path)
-        if crc != self._entry.crc:
-            raise ImportRefused(
-                "checksum",
-                f"{shown(self.path)} is damaged: its checksum does not match.",
-                "Check that the archive opens on your computer, then upload it again.",
-            )
-
-    def _stored(self) -> Iterator[bytes]:
-        left = self._entry.compressed_size
+        self._source.seek(0)
+        left = self.size
         while left:
-            piece = self._source.read(min(left, _CHUNK_BYTES))
+            piece = self._source.read(min(left, CHUNK_BYTES))
             if not piece:
-                raise truncated(f"The archive ends inside {shown(self.path)}.")
+                raise truncated(f"The upload of {shown(self.path)} is not whole.")
             left -= len(piece)
             yield piece
-
-    def _inflated(self) -> Iterator[bytes]:
-        inflater = isal_zlib.decompressobj(wbits=-15)
-        left = self._entry.compressed_size
-        produced = 0
-        while not inflater.eof:
-            packed = inflater.unconsumed_tail
-            if not packed and left:
-                packed = self._source.read(min(left, _CHUNK_BYTES))
-                if not packed:
-                    raise truncated(f"The archive ends inside {shown(self.path)}.")
-                left -= len(packed)
-            try:
-                piece = inflater.decompress(packed, _CHUNK_BYTES)
-            except _InflateError:
-                raise _undecodable(self.path) from None
-            if piece:
-                produced += len(piece)
-                consumed = self._entry.compressed_size - left - len(inflater.unconsumed_tail)
-                _refuse_ratio(self.path, produced, consumed, self._max_ratio)
-                yield piece
-            elif not packed and not inflater.eof:
-                raise _undecodable(self.path)
-        if left or inflater.unused_data:
-            raise _wrong_size(self.path)
-
-
-def _refuse_ratio(path: str, size: int, packed: int, most: int) -> None:
-    if size > _RATIO_FREE_BYTES and size > most * max(packed, 1):
-        raise ImportRefused(
-            "compression_ratio",
-            f"{shown(path)} would grow to more than {most} times its packed size, as a "
-            "decompression bomb does.",
-            "Leave the file out, or pack the model without compression.",
-        )
-
-
-def _wrong_size(path: str) -> ImportRefused:
-    return ImportRefused(
-        "forged_size",
-        f"{shown(path)} does not have the size that the archive claims.",
-        "Pack the model's folder again with a current zip program and upload that archive.",
-    )
-
-
-def _undecodable(path: str) -> ImportRefused:
-    return ImportRefused(
-        "corrupt",
-        f"{shown(path)} cannot be unpacked: its compressed data is damaged.",
-        "Check that the archive opens on your computer, then upload it again.",
-    )

@@ -24,7 +24,8 @@ from backend.infra.object_store import STAGING, ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.telemetry import Telemetry, TelemetryPublisher
 from backend.infra.uploads import Uploads, open_upload
-from workers.importing.archive import ArchiveLimits, ZipMember, open_archive
+from workers.importing.archive import Archive, Entry, open_archive
+from workers.importing.archive_limits import ArchiveLimits
 from workers.importing.lease import Cancelled, Interrupted, Lease
 from workers.importing.names import without_common_folder
 from workers.importing.refusals import ImportRefused
@@ -127,37 +128,49 @@ class ImportJob:
                 "The uploaded archive is no longer stored.",
                 "Delete this model and upload the file again.",
             )
+        files = None
         with open_upload(place.store, upload) as source:
-            archive = open_archive(source, place.limits)
-            self._journal["leftovers"] = archive.leftovers[:100]
-            entries = list(archive.entries())
-            self._store_files(entries, archive.total_bytes)
-            files = self._published(entries, archive.total_bytes)
+            while files is None:
+                archive = open_archive(source, place.limits, upload.file_name)
+                paths = self._store_files(archive)
+                self._journal["leftovers"] = list(archive.leftovers[:100])
+                files = self._published(paths)
         self._validate(files)
         self._succeed(model.upload_id)
 
     # -- storing ---------------------------------------------------------------------------------
 
-    def _store_files(self, entries: list[ZipMember], total: int) -> None:
-        """Stores what the journal does not name yet."""
-        known = self._journal["files"]
-        done = sum(entry.size for entry in entries if entry.path in known)
-        self._progress("extract", done, total, "bytes")
-        missing = [entry for entry in entries if entry.path not in known]
+    def _store_files(self, archive: Archive) -> list[str]:
+        """Stores what the journal does not name yet. Returns the paths of all files."""
+        known = dict(self._journal["files"])
+        total = archive.total_bytes
+        paths: list[str] = []
+        done = 0
+        self._progress("extract", 0, total, "bytes")
         staging = f"{self._staging}/{self._claim.attempt}"
         with BlobWriter(self._place.store, staging, self._enter) as writer:
-            for entry in missing:
-                writer.add(entry.path, self._watched(entry, done, total))
+            for entry in archive.entries():
+                paths.append(entry.path)
+                if entry.path not in known:
+                    writer.add(entry.path, self._watched(entry, archive, done))
+                elif archive.consumed is not None:
+                    # What is stored already still has to be read to come to the next file.
+                    for _ in self._watched(entry, archive, done):
+                        pass
                 done += entry.size
         self._progress("extract", total, total, "bytes")
+        return paths
 
-    def _watched(self, entry: ZipMember, done: int, total: int) -> Iterator[bytes]:
+    def _watched(self, entry: Entry, archive: Archive, done: int) -> Iterator[bytes]:
         for chunk in entry.chunks():
             self._lease.check()
             failpoint("import.chunk")
             yield chunk
             done += len(chunk)
-            self._progress("extract", done, total, "bytes")
+            consumed = archive.consumed
+            self._progress(
+                "extract", done if consumed is None else consumed, archive.total_bytes, "bytes"
+            )
 
     def _enter(self, files: Sequence[StoredFile]) -> None:
         """Enters files into the journal before they appear: none is ever unaccounted for.
@@ -173,40 +186,39 @@ class ImportJob:
         self._place.jobs.write_journal(self._claim, self._journal)
         failpoint("import.journaled")
 
-    def _published(self, entries: list[ZipMember], total: int) -> list[StoredFile]:
-        """Writes the manifest and records that the files are stored."""
+    def _published(self, paths: list[str]) -> list[StoredFile] | None:
+        """Writes the manifest and records that the files are stored.
+
+        None where some are not there after all; then they are no longer in the journal.
+        """
         place = self._place
-        while True:
-            final = without_common_folder([entry.path for entry in entries])
-            files = [
-                StoredFile(final[entry.path], *self._journal["files"][entry.path])
-                for entry in entries
-            ]
-            text, digest = manifest(files)
-            self._journal["manifest"] = digest
-            self._write_journal()
-            with place.residue.nothing_removed():
-                gone = {f.sha256 for f in files if not place.store.exists(blob_path(f.sha256))}
-                if not gone:
-                    if not place.store.exists(manifest_path(digest)):
-                        place.store.put(manifest_path(digest), [text])
-                    place.models.record_files_stored(
-                        self._context(),
-                        self._claim.model_id,
-                        manifest_uri=place.store.uri(manifest_path(digest)),
-                        manifest_sha256=digest,
-                        file_count=len(files),
-                        total_bytes=total,
-                        fence=fence(self._claim),
-                    )
-                    failpoint("import.files-recorded")
-                    return files
-            # A worker died between entering and storing them, or another import that had the same
-            # content failed and took it away.
-            self._journal["files"] = {
-                path: row for path, row in self._journal["files"].items() if row[0] not in gone
-            }
-            self._store_files(entries, total)
+        final = without_common_folder(paths)
+        files = [StoredFile(final[path], *self._journal["files"][path]) for path in paths]
+        text, digest = manifest(files)
+        self._journal["manifest"] = digest
+        self._write_journal()
+        with place.residue.nothing_removed():
+            gone = {f.sha256 for f in files if not place.store.exists(blob_path(f.sha256))}
+            if not gone:
+                if not place.store.exists(manifest_path(digest)):
+                    place.store.put(manifest_path(digest), [text])
+                place.models.record_files_stored(
+                    self._context(),
+                    self._claim.model_id,
+                    manifest_uri=place.store.uri(manifest_path(digest)),
+                    manifest_sha256=digest,
+                    file_count=len(files),
+                    total_bytes=sum(file.size for file in files),
+                    fence=fence(self._claim),
+                )
+                failpoint("import.files-recorded")
+                return files
+        # A worker died between entering and storing them, or another import that had the same
+        # content failed and took it away.
+        self._journal["files"] = {
+            path: row for path, row in self._journal["files"].items() if row[0] not in gone
+        }
+        return None
 
     # -- validating ------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
-from workers.importing.archive import ArchiveLimits
+from workers.importing.archive_limits import ArchiveLimits
 from workers.importing.dispatch import CONSUMER, handle
 from workers.importing.executor import Executor
 from workers.importing.job import Workplace

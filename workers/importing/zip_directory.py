@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from workers.importing.archive_limits import REPACK, damaged, too_many_entries, truncated
 from workers.importing.names import shown
 from workers.importing.refusals import ImportRefused
 
@@ -47,9 +48,6 @@ _KINDS = {
     stat.S_IFSOCK: ("device", "a socket"),
 }
 
-_REPACK = "Pack the model's folder again with a current zip program and upload that archive."
-_REUPLOAD = "Check that the archive opens on your computer, then upload it again."
-
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
@@ -76,16 +74,6 @@ class _Directory:
     offset: int
 
 
-def damaged(reason: str) -> ImportRefused:
-    """The structure contradicts itself."""
-    return ImportRefused("forged_structure", reason, _REPACK)
-
-
-def truncated(reason: str) -> ImportRefused:
-    """The file ends before it should."""
-    return ImportRefused("truncated", reason, _REUPLOAD)
-
-
 def read_directory(source: BinaryIO, *, max_entries: int) -> tuple[list[DirectoryEntry], int]:
     """Every entry of the central directory, and the position where the directory begins.
 
@@ -93,13 +81,13 @@ def read_directory(source: BinaryIO, *, max_entries: int) -> tuple[list[Director
     """
     directory = _locate(source)
     if directory.entries > max_entries:
-        raise _too_many(directory.entries, max_entries)
+        raise too_many_entries(directory.entries, max_entries)
     if directory.size > max_entries * _BYTES_PER_ENTRY:
         raise ImportRefused(
             "directory_too_large",
             f"The archive's table of contents has {directory.size} bytes, far more than "
             f"{max_entries} files need.",
-            _REPACK,
+            REPACK,
         )
     source.seek(directory.offset)
     table = source.read(directory.size)
@@ -109,7 +97,7 @@ def read_directory(source: BinaryIO, *, max_entries: int) -> tuple[list[Director
     for entry in _entries(table):
         entries.append(entry)
         if len(entries) > max_entries:
-            raise _too_many(len(entries), max_entries)
+            raise too_many_entries(len(entries), max_entries)
     if len(entries) != directory.entries:
         raise damaged(f"The archive claims {directory.entries} entries but lists {len(entries)}.")
     return entries, directory.offset
@@ -142,14 +130,6 @@ def data_offset(source: BinaryIO, entry: DirectoryEntry) -> int:
 def least_extent(entry: DirectoryEntry) -> int:
     """The fewest bytes that the member occupies from its header on."""
     return _LOCAL.size + len(entry.raw_name) + entry.compressed_size
-
-
-def _too_many(count: int, most: int) -> ImportRefused:
-    return ImportRefused(
-        "too_many_entries",
-        f"The archive holds {count} entries or more; allowed are {most}.",
-        "Leave out what does not belong to the model, such as checkpoints and data sets.",
-    )
 
 
 def _locate(source: BinaryIO) -> _Directory:
