@@ -66,10 +66,10 @@ class TarArchive:
         length = source.seek(0, 2)
         source.seek(0)
         while (entry := read_entry(source.read)) is not None:
+            path = admission.path(entry)
             start = source.tell()
             if entry.size + entry.padding > length - start:
                 raise truncated(f"The archive ends inside {shown(entry.name)}.")
-            path = admission.path(entry)
             if path is not None:
                 self._members.append(TarMember(path, entry.size, source, start))
             source.seek(start + entry.size + entry.padding)

@@ -19,6 +19,7 @@ BLOCK = 512
 _ZEROS = bytes(BLOCK)
 # Extended attributes may be long; a name has 1,024 bytes.
 _MAX_EXTENSION_BYTES = 1 << 20
+_MAX_HEADERS = 16
 # A size that does not fit the header's eleven octal digits.
 _BEYOND_OCTAL = 1 << 33
 _MAX_SIZE = 1 << 62
@@ -74,7 +75,7 @@ def read_entry(read: Callable[[int], bytes]) -> TarEntry | None:
     long_name: str | None = None
     pax: dict[str, str] | None = None
     links = 0
-    while True:
+    for _ in range(_MAX_HEADERS):
         block = _block(read)
         if block == _ZEROS:
             if long_name is not None or pax is not None:
@@ -98,6 +99,7 @@ def read_entry(read: Callable[[int], bytes]) -> TarEntry | None:
             raise damaged("A file is described by headers that contradict or repeat each other.")
         else:
             return _entry(block, kind, size, long_name, pax or {})
+    raise damaged(f"More than {_MAX_HEADERS} headers stand before one file of the archive.")
 
 
 def _entry(
