@@ -8,13 +8,12 @@ commit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
-from urllib.parse import unquote
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_url, set_client_factory
@@ -118,6 +117,11 @@ class Hub:
         with self._speaking("this hub"):
             answer = self._api.whoami()
         return str(answer.get("name") or "an account without a name")[:200]
+
+    def reach(self) -> None:
+        """Asks for any one model. Raises `FetchFailed` where no hub answers."""
+        with self._speaking("this hub"):
+            list(self._api.list_models(limit=1))
 
     def inspect(self, repository: str, revision: str | None = None) -> HubRepository:
         """The repository at a branch, tag or commit. Raises `FetchRefused` and `FetchFailed`."""
@@ -334,28 +338,6 @@ def check_name(text: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
         raise _bad_name(text)
     return name
-
-
-def reference(address: str, endpoints: Sequence[str]) -> tuple[str, str, str | None] | None:
-    """What an address of a hub's web pages names: ("model", name, revision or None),
-    ("collection", slug, None) or ("organisation", name, None); None where it is no such page."""
-    for endpoint in endpoints:
-        rest = address.split("?")[0].split("#")[0].removeprefix(endpoint.rstrip("/"))
-        if rest == address.split("?")[0].split("#")[0] or not rest.startswith("/"):
-            continue
-        parts = [unquote(part) for part in rest.strip("/").split("/") if part]
-        match parts:
-            case ["collections", owner, slug]:
-                return "collection", f"{owner}/{slug}", None
-            case [("datasets" | "spaces" | "api" | "docs" | "papers" | "blog"), *_]:
-                return None
-            case [owner, name, ("tree" | "blob" | "resolve"), revision, *_]:
-                return "model", f"{owner}/{name}", revision
-            case [owner] | [owner, "models"]:
-                return "organisation", owner, None
-            case [owner, name]:
-                return "model", f"{owner}/{name}", None
-    return None
 
 
 def _file(node: RepoFile) -> HubFile:

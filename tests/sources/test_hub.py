@@ -12,7 +12,7 @@ from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.exchange import Persistence
 from backend.sources.guarded import GuardedClient
-from backend.sources.hub import Hub, HubRepository, reference
+from backend.sources.hub import Hub, HubRepository
 from tests.rig.hub import Hub as HubServer
 
 WEIGHTS = bytes(range(256)) * 4000
@@ -267,22 +267,3 @@ def test_organisations_and_collections_are_listed(server: HubServer, hub: Hub) -
         hub.organisation("nobody")
     with pytest.raises(FetchRefused, match="many/none"):
         hub.collection("many/none")
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("https://hub.example/acme", ("organisation", "acme", None)),
-        ("https://hub.example/acme/models", ("organisation", "acme", None)),
-        ("https://hub.example/acme/tiny", ("model", "acme/tiny", None)),
-        ("https://hub.example/acme/tiny/tree/v1", ("model", "acme/tiny", "v1")),
-        ("https://hub.example/collections/acme/b-1", ("collection", "acme/b-1", None)),
-        ("https://hub.example/datasets/acme/rows", None),
-        ("https://other.example/acme/tiny", None),
-        ("https://hub.example.evil/acme/tiny", None),
-    ],
-)
-def test_a_page_of_a_hub_is_understood(
-    address: str, expected: tuple[str, str, str | None] | None
-) -> None:
-    assert reference(address, ["https://hub.example/"]) == expected
