@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.importing.validation import adapters, single, transformers
+from workers.importing.validation import adapters, gguf, single, transformers
 from workers.importing.validation.card import check_readme, model_card
 from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.layout import BaseModelFacts, Layout, Wanted, recognise
@@ -22,6 +22,7 @@ CHECKS = 14
 # The first one that recognises the files has them: the more special stand before the more general.
 LAYOUTS: tuple[Layout, ...] = (
     adapters.LAYOUT,
+    gguf.LAYOUT,
     transformers.LAYOUT,
     single.LAYOUT,
 )

@@ -31,6 +31,7 @@ _CONVERSATION = [
     {"role": "assistant", "content": "7."},
     {"role": "user", "content": "And 3 + 5?"},
 ]
+_TEMPLATE_TITLE = "Chat template renders"
 _SOURCE = "Take the tokenizer's files from the model's source again."
 
 
@@ -123,13 +124,21 @@ def _check_range(facts: dict[str, Any], config: dict[str, Any], report: Report) 
 
 
 def _check_chat_template(files: ModelFiles, report: Report) -> bool:
-    title = "Chat template renders"
     try:
         config = read_json(files, _TOKENIZER_CONFIG) if _TOKENIZER_CONFIG in files.sizes else {}
         template = _template(files, config)
     except Unreadable as error:
-        report.add("chat_template", title, Outcome.FAIL, str(error), _SOURCE)
+        report.add("chat_template", _TEMPLATE_TITLE, Outcome.FAIL, str(error), _SOURCE)
         return False
+    return check_template(template, _tokens(config), report)
+
+
+def check_template(template: bytes | None, tokens: dict[str, str], report: Report) -> bool:
+    """Renders a chat template with a short conversation. Returns whether there is one.
+
+    `tokens` are the variables that a template expects besides the messages, such as bos_token.
+    """
+    title = _TEMPLATE_TITLE
     if template is None:
         report.add(
             "chat_template", title, Outcome.WARN, "The model brings no chat template.",
@@ -145,7 +154,10 @@ def _check_chat_template(files: ModelFiles, report: Report) -> bool:
         return False
     try:
         facts = parse(
-            "chat_template", template, variables=_variables(config), most_characters=_MAX_RENDERED
+            "chat_template",
+            template,
+            variables={**tokens, "messages": _CONVERSATION, "add_generation_prompt": True},
+            most_characters=_MAX_RENDERED,
         )
     except ParserFailed as error:
         report.add(
@@ -182,11 +194,11 @@ def _template(files: ModelFiles, config: dict[str, Any]) -> bytes | None:
     return value.encode("utf-8", "replace") if value else None
 
 
-def _variables(config: dict[str, Any]) -> dict[str, Any]:
+def _tokens(config: dict[str, Any]) -> dict[str, str]:
     tokens = {}
     for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
         value = config.get(name)
         if isinstance(value, dict):
             value = value.get("content")
         tokens[name] = value if isinstance(value, str) else ""
-    return {**tokens, "messages": _CONVERSATION, "add_generation_prompt": True}
+    return tokens
