@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     fetch_bytes_per_second: int | None = Field(
         None, ge=1024, description="Speed limit of each download; unset: none."
     )
+    huggingface_endpoint: str = Field(
+        "https://huggingface.co",
+        description="Hugging Face hub that is asked where no connection names another one.",
+    )
     job_lease_seconds: int = Field(
         30, ge=2, description="Seconds after which a silent worker's job is taken over."
     )

@@ -37,7 +37,7 @@ class Credentials(Protocol):
         """Where it leads."""
 
     @property
-    def secret(self) -> str:
+    def secret(self) -> str | None:
         """Never shown, never kept elsewhere."""
 
 
@@ -57,12 +57,21 @@ class Preview:
         return hashlib.sha256(self.manifest).hexdigest()
 
 
-def preview(address: str, client: GuardedClient, connection: Credentials | None = None) -> Preview:
-    """The models that an address offers. Raises `FetchRefused` and `FetchFailed`."""
+def preview(
+    address: str,
+    client: GuardedClient,
+    connection: Credentials | None = None,
+    *,
+    public_hub: str = PUBLIC_HUB,
+) -> Preview:
+    """The models that an address offers; `public_hub` is the one that needs no connection.
+
+    Raises `FetchRefused` and `FetchFailed`.
+    """
     address = address.strip()
     if urlsplit(address).scheme == "s3":
         return _listed("s3", address, S3Prefix(address, s3_access(connection), client.rules).rows())
-    hub = connection.endpoint if connection and connection.kind == "huggingface" else PUBLIC_HUB
+    hub = connection.endpoint if connection and connection.kind == "huggingface" else public_hub
     inside = _inside(address, hub)
     if inside is not None:
         token = connection.secret if connection and connection.kind == "huggingface" else None
@@ -91,7 +100,7 @@ def s3_access(connection: Credentials | None) -> S3Access:
     """The keys of an S3 connection; without one, what is public can be read."""
     if connection is None or connection.kind != "s3":
         return S3Access()
-    key, _, secret = connection.secret.partition(":")
+    key, _, secret = (connection.secret or "").partition(":")
     return S3Access(connection.endpoint or None, key or None, secret or None)
 
 
