@@ -20,11 +20,13 @@ from backend.infra.uploads import Upload, Uploads, folder
 
 _SWEEP_SECONDS = 60.0
 _FIRST_SWEEP_SECONDS = 0.5
-# Complete and claimed, and the model has not been told.
+# Complete and claimed, and the model has not been told. What an event is about stands in its state,
+# the text of a JSON object.
 _UNANNOUNCED = (
     "SELECT id FROM loggia.uploads WHERE completed_at IS NOT NULL AND model_id IS NOT NULL "
-    "AND NOT EXISTS (SELECT 1 FROM loggia.loggia_events WHERE originator_id = model_id AND topic "
-    "IN ('ModelArchiveReceived', 'ModelImportCancelled', 'ModelImportFailed', 'ModelDeleted')) "
+    "AND NOT EXISTS (SELECT 1 FROM loggia.loggia_events WHERE originator_id = model_id AND ("
+    "topic = 'ModelDeleted' OR (topic IN ('ModelArchiveReceived', 'ModelImportCancelled', "
+    "'ModelImportFailed') AND convert_from(state, 'UTF8')::json ->> 'version' = model_version))) "
     "LIMIT 100"
 )
 # Of a deleted model, of an import that ended before the last byte, or never imported at all.
@@ -32,7 +34,8 @@ _USELESS = (
     "SELECT id FROM loggia.uploads WHERE (model_id IS NULL AND completed_at IS NOT NULL "
     "AND expires_at < now()) OR EXISTS (SELECT 1 FROM loggia.loggia_events "
     "WHERE originator_id = model_id AND (topic = 'ModelDeleted' OR (completed_at IS NULL "
-    "AND topic IN ('ModelImportCancelled', 'ModelImportFailed')))) LIMIT 100"
+    "AND topic IN ('ModelImportCancelled', 'ModelImportFailed') "
+    "AND convert_from(state, 'UTF8')::json ->> 'version' = model_version))) LIMIT 100"
 )
 _log = get_logger(__name__)
 
@@ -54,7 +57,9 @@ class UploadEnd:
         if not upload.complete or upload.model_id is None:
             return None
         context = CommandContext(actor=upload.owner).keyed(f"archive-received:{upload.id}")
-        return self._models.receive_archive(context, upload.model_id, size_bytes=upload.size_bytes)
+        return self._models.receive_archive(
+            context, upload.model_id, upload_id=upload.id, size_bytes=upload.size_bytes
+        )
 
     def remove(self, upload_id: UUID) -> None:
         """Forgets an upload and its bytes."""
@@ -63,11 +68,13 @@ class UploadEnd:
 
     def abandon(self, upload: Upload, *, actor: str, reason: str) -> None:
         """Removes an unfinished upload; an import that waits for it fails with the reason."""
-        if upload.model_id is not None and not upload.complete:
+        version = upload.model_version
+        if upload.model_id is not None and version is not None and not upload.complete:
             try:
                 self._models.record_import_failed(
                     CommandContext(actor=actor),
                     upload.model_id,
+                    version,
                     step="upload",
                     reason=reason,
                     remedy="Delete this model and upload the file again.",

@@ -70,13 +70,14 @@ class Accepted:
 class Decision:
     """What a command wants written: events of aggregates, and statements that go with them.
 
-    The first aggregate is the one that the command is about.
+    The first aggregate is the one that the command is about, unless `subject` names another one.
     """
 
     aggregates: Sequence[Aggregate]
     within: list[InTransaction] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     secret: str | None = None
+    subject: Aggregate | None = None
 
 
 class CommandRunner:
@@ -101,7 +102,7 @@ class CommandRunner:
                 return earlier
             with caused_by(context.cause):
                 decision = decide()
-            subject = decision.aggregates[0]
+            subject = decision.subject or decision.aggregates[0]
             before = subject.version - len(subject.pending_events)
             if context.expected_version not in (None, before):
                 raise self._stale(context, subject, before)

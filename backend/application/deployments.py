@@ -32,14 +32,14 @@ class Deployments:
         terms_accepted: bool,
         reason: str = "",
     ) -> Accepted:
-        """Deploys or redeploys a model with a complete configuration.
+        """Deploys or redeploys a model's current version with a complete configuration.
 
         Raises `Invalid` for the configuration or the terms, `NotAllowed` for the model's state.
         The expected version is the deployment's, 0 where there is none yet.
         """
 
         def decide() -> Decision:
-            model = self._ready_model(model_id)
+            version = self._current_version(model_id)
             wanted = DeployConfiguration.from_dict(configuration)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(
@@ -54,9 +54,7 @@ class Deployments:
                 )
             else:
                 deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
-            deployment.request(
-                configuration=wanted, model_version=model.model_version, reason=reason.strip()
-            )
+            deployment.request(configuration=wanted, model_version=version, reason=reason.strip())
             return Decision([deployment], result={"revision": deployment.desired_revision})
 
         return self._runner.run(context, decide)
@@ -64,11 +62,11 @@ class Deployments:
     def roll_back(
         self, context: CommandContext, model_id: UUID, *, revision: int, reason: str
     ) -> Accepted:
-        """Restores an earlier revision's configuration as a new revision."""
+        """Restores an earlier revision's configuration and model version as a new revision."""
 
         def act(deployment: Deployment) -> dict[str, Any]:
-            version = self._ready_model(model_id).model_version
-            deployment.roll_back(revision=revision, model_version=version, reason=reason)
+            self._current_version(model_id)
+            deployment.roll_back(revision=revision, reason=reason)
             return {"revision": deployment.desired_revision}
 
         return self._decide(context, model_id, act)
@@ -77,7 +75,8 @@ class Deployments:
         """Serves again what was stopped."""
 
         def act(deployment: Deployment) -> dict[str, Any]:
-            deployment.start(model_version=self._ready_model(model_id).model_version)
+            self._current_version(model_id)
+            deployment.start()
             return {"revision": deployment.desired_revision}
 
         return self._decide(context, model_id, act)
@@ -215,15 +214,15 @@ class Deployments:
         """No replica runs any more."""
         return self._decide(context, model_id, Deployment.record_stopped, fence)
 
-    def _ready_model(self, model_id: UUID) -> Model:
+    def _current_version(self, model_id: UUID) -> str:
         model = self._store.load(Model, model_id)
-        if model.state is not ModelState.READY:
+        if model.state is not ModelState.READY or model.current_version is None:
             raise NotAllowed(
                 f"'{model.name}' is {model.state.value.replace('_', ' ')}; "
                 "only a model that is ready to deploy can be deployed.",
                 remedy="Wait for the import, or retry it.",
             )
-        return model
+        return model.current_version
 
     def _decide(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +10,13 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.names import require_free, reserve
 from backend.application.store import InTransaction
+from backend.application.translate import described
 from backend.domain.deployment import Deployment
-from backend.domain.errors import NameTaken, NotFound
-from backend.domain.model import Model
-from backend.domain.values import name_key
+from backend.domain.errors import NotFound
+from backend.domain.events import caused_by
+from backend.domain.model import AcceptedRisks, ImportRequest, Model
 
 
 class Models:
@@ -27,42 +29,122 @@ class Models:
     def request_import(
         self,
         context: CommandContext,
+        request: ImportRequest,
         *,
-        file_name: str,
-        upload_id: UUID,
-        size_bytes: int,
-        complete: bool,
-        kind: str = "base",
+        complete: bool = False,
         within: InTransaction | None = None,
     ) -> Accepted:
-        """A new model from an upload, which may still be under way.
+        """A new model from any source; `complete` says that an upload has arrived already.
 
-        Raises `Invalid` for a bad name and `NameTaken`.
+        Raises `Invalid`, `NameTaken`, `NotFound` for the upload or the base model, and
+        `NotAllowed` for a base model that is not ready.
         """
 
         def decide() -> Decision:
-            model = Model.request_import(
-                file_name=file_name, upload_id=upload_id, size_bytes=size_bytes, kind=kind
-            )
-            if complete:
-                model.receive_archive(size_bytes)
-            statements = [_reserve(model), _claim_upload(upload_id, model.id)]
+            model = self._new_model(request, complete=complete)
+            statements = [reserve([model]), *_claim_upload(model)]
             return Decision(
-                [model], statements + ([within] if within else []), {"name": model.name}
+                [model],
+                statements + ([within] if within else []),
+                {"name": model.name, "version": model.latest.number},
             )
 
         return self._runner.run(context, decide)
 
-    def receive_archive(
-        self, context: CommandContext, model_id: UUID, *, size_bytes: int
+    def request_version(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        request: ImportRequest,
+        *,
+        complete: bool = False,
     ) -> Accepted:
-        """All bytes of the model's upload have arrived."""
-        return self._decide(context, model_id, lambda m: m.receive_archive(size_bytes))
+        """A further version of a model, from any source.
+
+        Raises as `request_import` does, and `NotAllowed` while another version is imported.
+        """
+
+        def decide() -> Decision:
+            model = self._with_version(model_id, request, complete=complete)
+            return Decision(
+                [model],
+                _claim_upload(model),
+                {"name": model.name, "version": model.latest.number},
+            )
+
+        return self._runner.run(context, decide)
+
+    def rehearse(
+        self,
+        context: CommandContext,
+        request: ImportRequest,
+        model_id: UUID | None = None,
+        *,
+        complete: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The events that the request would write, as `{"type", "data"}`; writes nothing.
+
+        Raises what `request_import`, or `request_version` where a model is given, would raise.
+        """
+        with caused_by(context.cause):
+            if model_id is not None:
+                model = self._with_version(model_id, request, complete=complete)
+            else:
+                model = self._new_model(request, complete=complete)
+                with self._store.recorder.datastore.transaction(commit=False) as cursor:
+                    require_free([model])(cursor)
+        return [described(event) for event in model.pending_events]
+
+    def accept_risks(
+        self, context: CommandContext, model_id: UUID, *, version: str, accepted: AcceptedRisks
+    ) -> Accepted:
+        """Allows what policy blocks, for one version; a failed import can then be retried."""
+        return self._decide(context, model_id, lambda m: m.accept_risks(version, accepted))
+
+    def select_current_version(
+        self, context: CommandContext, model_id: UUID, *, version: str
+    ) -> Accepted:
+        """Chooses which version is deployed from now on; running deployments keep theirs."""
+        return self._decide(context, model_id, lambda m: m.select_current_version(version))
+
+    def update_template(
+        self, context: CommandContext, model_id: UUID, *, template: str
+    ) -> Accepted:
+        """Replaces the deployment template for Ollama."""
+        return self._decide(context, model_id, lambda m: m.update_template(template))
+
+    def receive_archive(
+        self, context: CommandContext, model_id: UUID, *, upload_id: UUID, size_bytes: int
+    ) -> Accepted:
+        """All bytes of an upload for the model have arrived."""
+        return self._decide(context, model_id, lambda m: m.receive_archive(upload_id, size_bytes))
+
+    def record_source_fetched(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        version: str,
+        *,
+        resolved: dict[str, str],
+        file_count: int,
+        total_bytes: int,
+        fence: InTransaction,
+    ) -> Accepted:
+        """The import job knows what the source gives. Raises `LeaseLost`."""
+        return self._decide(
+            context,
+            model_id,
+            lambda m: m.record_source_fetched(
+                version, resolved=resolved, file_count=file_count, total_bytes=total_bytes
+            ),
+            fence,
+        )
 
     def record_files_stored(
         self,
         context: CommandContext,
         model_id: UUID,
+        version: str,
         *,
         manifest_uri: str,
         manifest_sha256: str,
@@ -75,6 +157,7 @@ class Models:
             context,
             model_id,
             lambda m: m.record_files_stored(
+                version,
                 manifest_uri=manifest_uri,
                 manifest_sha256=manifest_sha256,
                 file_count=file_count,
@@ -83,24 +166,59 @@ class Models:
             fence,
         )
 
+    def record_image_inspected(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        version: str,
+        *,
+        reference: str,
+        digest: str,
+        platform: str,
+        size_bytes: int,
+        ports: Sequence[str],
+        labels: Mapping[str, str],
+        fence: InTransaction,
+    ) -> Accepted:
+        """The import job has found the image in its registry. Raises `LeaseLost`."""
+        return self._decide(
+            context,
+            model_id,
+            lambda m: m.record_image_inspected(
+                version,
+                reference=reference,
+                digest=digest,
+                platform=platform,
+                size_bytes=size_bytes,
+                ports=list(ports),
+                labels=dict(labels),
+            ),
+            fence,
+        )
+
     def record_validated(
         self,
         context: CommandContext,
         model_id: UUID,
+        version: str,
         *,
         report: dict[str, Any],
         card: dict[str, Any],
         fence: InTransaction,
     ) -> Accepted:
-        """The import job found the model usable. Raises `LeaseLost`."""
+        """The import job found the version usable. Raises `LeaseLost`."""
         return self._decide(
-            context, model_id, lambda m: m.record_validated(report=report, card=card), fence
+            context,
+            model_id,
+            lambda m: m.record_validated(version, report=report, card=card),
+            fence,
         )
 
     def record_import_failed(
         self,
         context: CommandContext,
         model_id: UUID,
+        version: str,
         *,
         step: str,
         reason: str,
@@ -108,18 +226,18 @@ class Models:
         report: dict[str, Any] | None = None,
         fence: InTransaction | None = None,
     ) -> Accepted:
-        """The import ended without a usable model. Raises `LeaseLost`."""
+        """The import ended without a usable version. Raises `LeaseLost`."""
         return self._decide(
             context,
             model_id,
             lambda m: m.record_import_failed(
-                step=step, reason=reason, remedy=remedy, report=report
+                version, step=step, reason=reason, remedy=remedy, report=report
             ),
             fence,
         )
 
     def retry_import(self, context: CommandContext, model_id: UUID) -> Accepted:
-        """Starts a failed import again."""
+        """Starts the latest version's failed import again."""
         return self._decide(context, model_id, Model.retry_import)
 
     def cancel_import(self, context: CommandContext, model_id: UUID) -> Accepted:
@@ -157,16 +275,31 @@ class Models:
         return self._decide(context, model_id, Model.withdraw)
 
     def delete(self, context: CommandContext, model_id: UUID) -> Accepted:
-        """Removes the model from the gallery and frees its name."""
+        """Removes the model from the gallery and frees its names."""
 
-        def free_name(cursor: Cursor[DictRow]) -> None:
+        def free_names(cursor: Cursor[DictRow]) -> None:
             cursor.execute("DELETE FROM loggia.model_names WHERE model_id = %s", (model_id,))
 
         def decide(model: Model) -> None:
             deployment = self._store.find(Deployment, Deployment.create_id(model_id))
             model.delete(ever_deployed=deployment is not None)
 
-        return self._decide(context, model_id, decide, free_name)
+        return self._decide(context, model_id, decide, free_names)
+
+    def _new_model(self, request: ImportRequest, *, complete: bool) -> Model:
+        model = Model.request_import(request, base=self._base(request.base_model_id))
+        _receive_complete(model, request, complete=complete)
+        return model
+
+    def _with_version(self, model_id: UUID, request: ImportRequest, *, complete: bool) -> Model:
+        model = self._store.load(Model, model_id)
+        base_id = request.base_model_id or model.latest.base_model_id
+        model.request_version(request, base=self._base(base_id))
+        _receive_complete(model, request, complete=complete)
+        return model
+
+    def _base(self, model_id: UUID | None) -> Model | None:
+        return self._store.load(Model, model_id) if model_id is not None else None
 
     def _decide(
         self,
@@ -183,29 +316,21 @@ class Models:
         return self._runner.run(context, decide)
 
 
-def _reserve(model: Model) -> InTransaction:
+def _receive_complete(model: Model, request: ImportRequest, *, complete: bool) -> None:
+    if complete and request.upload_id is not None:
+        model.receive_archive(request.upload_id, request.size_bytes)
+
+
+def _claim_upload(model: Model) -> list[InTransaction]:
+    version = model.latest
+    if version.upload_id is None:
+        return []
+
     def write(cursor: Cursor[DictRow]) -> None:
         cursor.execute(
-            "INSERT INTO loggia.model_names (name_key, model_id) VALUES (%s, %s) "
-            "ON CONFLICT (name_key) DO NOTHING RETURNING model_id",
-            (name_key(model.name), model.id),
-        )
-        if cursor.fetchone() is None:
-            raise NameTaken(
-                f"There is a model named '{model.name}' already.",
-                remedy="Rename the file and import it again, or delete the other model.",
-                field="name",
-            )
-
-    return write
-
-
-def _claim_upload(upload_id: UUID, model_id: UUID) -> InTransaction:
-    def write(cursor: Cursor[DictRow]) -> None:
-        cursor.execute(
-            "UPDATE loggia.uploads SET model_id = %s WHERE id = %s AND model_id IS NULL "
-            "RETURNING id",
-            (model_id, upload_id),
+            "UPDATE loggia.uploads SET model_id = %s, model_version = %s "
+            "WHERE id = %s AND model_id IS NULL RETURNING id",
+            (model.id, version.number, version.upload_id),
         )
         if cursor.fetchone() is None:
             raise NotFound(
@@ -214,4 +339,4 @@ def _claim_upload(upload_id: UUID, model_id: UUID) -> InTransaction:
                 field="uploadId",
             )
 
-    return write
+    return [write]

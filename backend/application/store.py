@@ -19,9 +19,11 @@ from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 
 from backend.domain.api_key import ApiKey
+from backend.domain.connection import Connection
 from backend.domain.deployment import Deployment
 from backend.domain.errors import NotFound
 from backend.domain.events import Aggregate
+from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
 from backend.domain.user import User
 from backend.infra.settings import Settings
@@ -34,7 +36,14 @@ InTransaction = Callable[[Cursor[DictRow]], None]
 
 A = TypeVar("A", bound=Aggregate)
 
-AGGREGATES: tuple[type[Aggregate], ...] = (Model, Deployment, ApiKey, User)
+AGGREGATES: tuple[type[Aggregate], ...] = (
+    Model,
+    ImportBatch,
+    Deployment,
+    ApiKey,
+    User,
+    Connection,
+)
 
 
 class StoreUnavailable(Exception):
@@ -151,6 +160,6 @@ class EventStore(Application[UUID]):
         return int(row["notification_id"]) if row else 0
 
 
-_NOUNS = {"ApiKey": "API key"}
+_NOUNS = {"ApiKey": "API key", "ImportBatch": "batch of imports"}
 
 __all__ = ["AGGREGATES", "EventStore", "InTransaction", "IntegrityError", "StoreUnavailable"]

@@ -10,8 +10,10 @@ from google.protobuf.message import Message
 
 from backend.contracts.codec import MESSAGES, PublicEvent
 from backend.domain.api_key import ApiKey
+from backend.domain.connection import Connection
 from backend.domain.deployment import Deployment
 from backend.domain.events import Aggregate
+from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
 from backend.domain.user import User
 
@@ -20,7 +22,10 @@ _HEADER = {field.name for field in fields(Aggregate.Created)}
 _PRIVATE = {"sha256"}
 
 # Most events are published under their topic.
-_PUBLIC_NAMES = {"TermsAcceptedAgain": "TermsAccepted"}
+_PUBLIC_NAMES = {
+    "TermsAcceptedAgain": "TermsAccepted",
+    "ConnectionSavedAgain": "ConnectionSaved",
+}
 
 
 def _public_name(event_class: type[Any]) -> str | None:
@@ -31,7 +36,7 @@ def _public_name(event_class: type[Any]) -> str | None:
 def _event_classes() -> list[type[Any]]:
     return [
         member
-        for aggregate in (Model, Deployment, ApiKey, User)
+        for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection)
         for member in vars(aggregate).values()
         if isinstance(member, type) and _public_name(member) in MESSAGES
     ]
@@ -75,16 +80,26 @@ def publish(event: Any, position: int) -> PublicEvent:
     )
 
 
+def described(event: Any) -> dict[str, Any]:
+    """A domain event that has no position yet: its public type and facts."""
+    public = publish(event, 0)
+    return {"type": public.type, "data": public.data}
+
+
 def topics_of(names: list[str]) -> list[str]:
     """The store's topics of these public event types."""
     return [cls.TOPIC for cls, name in _NAMES.items() if name in names]
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(item) for item in value]
     return str(value) if isinstance(value, UUID) else value
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, UUID):
         return str(value)
     return value.isoformat() if hasattr(value, "isoformat") else value

@@ -138,7 +138,8 @@ def to_dict(message: Message) -> dict[str, Any]:
     """A message as JSON-ready values.
 
     Unlike the library's own conversion, 64-bit integers stay numbers, and unset optional fields
-    are present as None, so that readers need no defaults.
+    are present as None, so that readers need no defaults. Of alternatives only the chosen one is
+    there.
     """
     result: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
@@ -149,10 +150,17 @@ def to_dict(message: Message) -> dict[str, Any]:
             else:
                 result[field.name] = [_plain(item) for item in value]
         elif field.has_presence and not message.HasField(field.name):
-            result[field.name] = None
+            if not _is_alternative(field):
+                result[field.name] = None
         else:
             result[field.name] = _plain(value)
     return result
+
+
+def _is_alternative(field: Any) -> bool:
+    # An optional field is the only member of a group that the compiler makes for it.
+    group = field.containing_oneof
+    return group is not None and group.name != f"_{field.name}"
 
 
 def _plain(value: Any) -> Any:

@@ -64,6 +64,7 @@ class Deployment(Aggregate):
             aggregate.state = DeploymentState.DEPLOYING
             aggregate.desired_revision = self.revision
             aggregate.revisions[self.revision] = self.configuration
+            aggregate.model_versions[self.revision] = self.model_version
 
     class ReplicaStarted(Event):
         TOPIC = "ReplicaStarted"
@@ -151,6 +152,8 @@ class Deployment(Aggregate):
         self.desired_revision = 0
         self.serving_revision: int | None = None
         self.revisions: dict[int, JSON] = {}
+        # Each revision serves the files of one version of the model, and of no other one later.
+        self.model_versions: dict[int, str] = {}
         self.replicas: dict[str, str] = {}
         self.failed_revisions: list[int] = []
         self.retired_revisions: list[int] = []
@@ -189,8 +192,11 @@ class Deployment(Aggregate):
             reason=reason,
         )
 
-    def roll_back(self, *, revision: int, model_version: str, reason: str) -> None:
-        """Asks for a new revision that restores an earlier one. Raises `NotFound`, `Invalid`."""
+    def roll_back(self, *, revision: int, reason: str) -> None:
+        """Asks for a new revision that restores an earlier one, with its version of the model.
+
+        Raises `NotFound`, `Invalid`.
+        """
         if revision not in self.revisions:
             raise NotFound(
                 f"Revision {revision} does not exist.",
@@ -204,12 +210,12 @@ class Deployment(Aggregate):
         self._request(
             trigger="rollback",
             configuration=self.revisions[revision],
-            model_version=model_version,
+            model_version=self.model_versions[revision],
             reason=reason,
             restored_revision=revision,
         )
 
-    def start(self, *, model_version: str) -> None:
+    def start(self) -> None:
         """Serves again what was desired when the deployment was stopped."""
         if self.state not in {DeploymentState.STOPPED, DeploymentState.FAILED}:
             raise NotAllowed(
@@ -218,7 +224,7 @@ class Deployment(Aggregate):
         self._request(
             trigger="start",
             configuration=self.revisions[self.desired_revision],
-            model_version=model_version,
+            model_version=self.model_versions[self.desired_revision],
             reason="",
             restored_revision=self.desired_revision,
         )

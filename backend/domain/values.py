@@ -15,31 +15,41 @@ MAX_LABEL_LENGTH = 64
 MAX_LINKS = 3
 MAX_DESCRIPTION_LENGTH = 2000
 FIRST_VERSION = "0.0.1"
-ARCHIVE_SUFFIXES = (".zip",)
+MAX_TEMPLATE_LENGTH = 64 * 1024
+# Longer endings first: .tar.gz is more than .gz.
+FILE_SUFFIXES = (
+    ".tar.gz", ".tar.zst", ".tgz", ".tar", ".zip", ".safetensors", ".gguf", ".onnx",
+)  # fmt: skip
 
 # Letters and digits of ASCII, Chinese characters, hyphen and underscore.
 _NAME = re.compile(r"[A-Za-z0-9_\-\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 
 
-def model_name(text: str) -> str:
-    """The name, normalised to NFC. Raises `Invalid` where it breaks the naming rule."""
+def model_name(text: str, *, remedy: str | None = None, field: str = "name") -> str:
+    """The name, normalised to NFC. Raises `Invalid` where it breaks the naming rule.
+
+    Without a remedy of its own, the refusal speaks of the file that the name comes from.
+    """
     name = unicodedata.normalize("NFC", text)
     if not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise Invalid(
             f"The model name has {len(name)} characters; allowed are 1 to {MAX_NAME_LENGTH}.",
-            remedy="Rename the file so that its name without the extension is shorter."
-            if name
-            else "Give the file a name before its extension.",
-            field="name",
+            remedy=remedy
+            or (
+                "Rename the file so that its name without the extension is shorter."
+                if name
+                else "Give the file a name before its extension."
+            ),
+            field=field,
         )
     if not _NAME.fullmatch(name):
         wrong = sorted({c for c in name if not _NAME.fullmatch(c)})
         shown = ", ".join("a space" if c == " " else f"'{c}'" for c in wrong)
         raise Invalid(
             f"The model name '{name}' contains {shown}.",
-            remedy="Use letters, Chinese characters, digits, hyphens and underscores only; "
-            "the name comes from the file name.",
-            field="name",
+            remedy="Use letters, Chinese characters, digits, hyphens and underscores only"
+            + ("." if remedy else "; the name comes from the file name."),
+            field=field,
         )
     return name
 
@@ -50,17 +60,31 @@ def name_key(name: str) -> str:
 
 
 def name_from_file(file_name: str) -> str:
-    """The model name that an uploaded archive gives. Raises `Invalid`."""
+    """The model name that an uploaded archive or file gives. Raises `Invalid`."""
     base = file_name.replace("\\", "/").rsplit("/", 1)[-1]
-    for suffix in ARCHIVE_SUFFIXES:
+    stem = _without_suffix(base)
+    if stem is None:
+        raise Invalid(
+            f"'{base}' is not an archive or a model file that Loggia imports.",
+            remedy=f"Upload a file ending in {', '.join(FILE_SUFFIXES)}.",
+            field="fileName",
+        )
+    # Dots are common in version numbers (Qwen1.5) but no part of a model name.
+    return model_name(stem.replace(".", "_"))
+
+
+def suggested_name(place: str) -> str:
+    """The name that a repository, an address, a path or an image suggests; may be no valid one."""
+    last = place.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
+    last = last.split("@")[0].split(":")[0]
+    return (_without_suffix(last) or last).replace(".", "_")
+
+
+def _without_suffix(base: str) -> str | None:
+    for suffix in FILE_SUFFIXES:
         if base.lower().endswith(suffix):
-            # Dots are common in version numbers (Qwen1.5) but no part of a model name.
-            return model_name(base[: -len(suffix)].replace(".", "_"))
-    raise Invalid(
-        f"'{base}' is not an archive that Loggia imports.",
-        remedy=f"Upload a file ending in {', '.join(ARCHIVE_SUFFIXES)}.",
-        field="fileName",
-    )
+            return base[: -len(suffix)]
+    return None
 
 
 def description(text: str) -> str:
@@ -115,3 +139,14 @@ def documentation_links(values: Sequence[str]) -> list[str]:
                 field="documentationLinks",
             )
     return links
+
+
+def template(text: str) -> str:
+    """The text of a deployment template. Raises `Invalid` where it is too long or not text."""
+    if len(text) > MAX_TEMPLATE_LENGTH or "\0" in text:
+        raise Invalid(
+            f"The template is longer than {MAX_TEMPLATE_LENGTH} characters, or is not text.",
+            remedy="Give the text of a Modelfile.",
+            field="template",
+        )
+    return text

@@ -48,13 +48,18 @@ def enqueue(
     cursor.execute(f"NOTIFY {CHANNEL}")
 
 
-def request_cancellation(cursor: Cursor[DictRow], *, kind: str, model_id: UUID) -> None:
-    """Asks whoever works on the model's jobs to stop; queued jobs end at once."""
+def request_cancellation(
+    cursor: Cursor[DictRow], *, kind: str, model_id: UUID, payload: dict[str, Any] | None = None
+) -> None:
+    """Asks whoever works on the model's jobs to stop; queued jobs end at once.
+
+    Only jobs whose payload has these values, where some are given.
+    """
     cursor.execute(
         "UPDATE loggia.jobs SET cancel_requested = true, updated_at = now(), "
         "state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END "
-        "WHERE kind = %s AND model_id = %s AND state IN ('queued', 'running')",
-        (kind, model_id),
+        "WHERE kind = %s AND model_id = %s AND payload @> %s AND state IN ('queued', 'running')",
+        (kind, model_id, Jsonb(payload or {})),
     )
     cursor.execute(f"NOTIFY {CHANNEL}")
 

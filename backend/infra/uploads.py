@@ -36,6 +36,7 @@ class Upload:
     offset_bytes: int
     parts: tuple[Part, ...]
     model_id: UUID | None
+    model_version: str | None
     expires_at: datetime
     completed_at: datetime | None
 
@@ -165,6 +166,7 @@ def _upload(row: dict[str, Any]) -> Upload:
         offset_bytes=row["offset_bytes"],
         parts=tuple(Part(part["offset"], part["size"]) for part in row["parts"]),
         model_id=row["model_id"],
+        model_version=row["model_version"],
         expires_at=row["expires_at"],
         completed_at=row["completed_at"],
     )

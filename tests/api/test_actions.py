@@ -12,7 +12,7 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment, DeploymentState
 from backend.domain.errors import DomainError
 from backend.domain.events import Cause, caused_by
-from backend.domain.model import Model, ModelState
+from backend.domain.model import ImportRequest, Model, ModelState
 from backend.readmodels.actions import Situation, actions_of
 
 STEPS = (
@@ -25,7 +25,9 @@ class World:
     """A model and its deployment, driven as the application layer drives them."""
 
     def __init__(self) -> None:
-        self.model = Model.request_import(file_name="m.zip", upload_id=uuid4(), size_bytes=1)
+        self.model = Model.request_import(
+            ImportRequest(file_name="m.zip", upload_id=uuid4(), size_bytes=1)
+        )
         self.deployment: Deployment | None = None
 
     def deploy(self) -> None:
@@ -48,12 +50,14 @@ class World:
         d = self.deployment
         m = self.model
         acts: dict[str, Callable[[], object]] = {
-            "archive": lambda: m.receive_archive(1),
+            "archive": lambda: m.receive_archive(m.latest.upload_id or uuid4(), 1),
             "stored": lambda: m.record_files_stored(
-                manifest_uri="u", manifest_sha256="s", file_count=1, total_bytes=1
+                "0.0.1", manifest_uri="u", manifest_sha256="s", file_count=1, total_bytes=1
             ),
-            "validated": lambda: m.record_validated(report={}, card={}),
-            "failed": lambda: m.record_import_failed(step="s", reason="r", remedy="r", report=None),
+            "validated": lambda: m.record_validated("0.0.1", report={}, card={}),
+            "failed": lambda: m.record_import_failed(
+                "0.0.1", step="s", reason="r", remedy="r", report=None
+            ),
             "retry": m.retry_import,
             "cancel": m.cancel_import,
             "publish": m.publish,
@@ -78,7 +82,10 @@ class World:
     def situation(self) -> Situation:
         state = self.deployment.state.value if self.deployment else None
         return Situation(
-            self.model.state.value, self.model.publication, state, self.model.archive_received
+            self.model.state.value,
+            self.model.publication,
+            state,
+            self.model.latest.archive_received,
         )
 
 

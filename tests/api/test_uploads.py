@@ -162,7 +162,7 @@ def test_a_malformed_announcement_is_refused(
 @pytest.mark.parametrize(
     ("file_name", "detail"),
     [
-        ("model.tar.gz", "'model.tar.gz' is not an archive that Loggia imports."),
+        ("model.rar", "'model.rar' is not an archive or a model file that Loggia imports."),
         ("a b.zip", "The model name 'a b' contains a space."),
         ("x" * 65 + ".zip", "The model name has 65 characters; allowed are 1 to 64."),
     ],

@@ -47,6 +47,7 @@ def store_files(services: Services, model_id: str) -> int:
     return services.models.record_files_stored(
         _context(),
         UUID(model_id),
+        "0.0.1",
         manifest_uri=f"file:///manifests/{MANIFEST}.json",
         manifest_sha256=MANIFEST,
         file_count=1,
@@ -59,7 +60,7 @@ def make_ready(services: Services, model_id: str) -> int:
     """Finishes an import; returns the position to wait for."""
     store_files(services, model_id)
     return services.models.record_validated(
-        _context(), UUID(model_id), report=REPORT, card=CARD, fence=nothing
+        _context(), UUID(model_id), "0.0.1", report=REPORT, card=CARD, fence=nothing
     ).position
 
 
@@ -67,6 +68,7 @@ def fail_import(services: Services, model_id: str) -> int:
     return services.models.record_import_failed(
         _context(),
         UUID(model_id),
+        "0.0.1",
         step="extract",
         reason="The archive is not a zip file.",
         remedy="Upload a zip file.",

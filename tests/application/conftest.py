@@ -8,6 +8,7 @@ import pytest
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.models import Models
 from backend.application.store import EventStore
+from backend.domain.model import ImportRequest
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
@@ -53,9 +54,9 @@ class Importer:
     def import_model(self, name: str = "tiny", context: CommandContext | None = None) -> UUID:
         return self.models.request_import(
             context or CommandContext(actor="user:ada"),
-            file_name=f"{name}.zip",
-            upload_id=self.upload(f"{name}.zip"),
-            size_bytes=10,
+            ImportRequest(
+                file_name=f"{name}.zip", upload_id=self.upload(f"{name}.zip"), size_bytes=10
+            ),
             complete=True,
         ).id
 

@@ -37,6 +37,7 @@ from psycopg.conninfo import conninfo_to_dict
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.models import Models
 from backend.application.store import EventStore
+from backend.domain.model import ImportRequest
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
@@ -214,9 +215,7 @@ def make_models(settings: Settings, count: int) -> list[str]:
             )
             accepted = models.request_import(
                 CommandContext(actor="user:x"),
-                file_name=upload.file_name,
-                upload_id=upload.id,
-                size_bytes=1,
+                ImportRequest(file_name=upload.file_name, upload_id=upload.id, size_bytes=1),
                 complete=True,
             )
             ids.append(str(accepted.id))

@@ -28,6 +28,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from backend.application.commands import CommandContext
+from backend.domain.model import ImportRequest
 from backend.infra.settings import Settings
 from backend.infra.uploads import Part, part_path
 from tests.builders.models import tiny_llama
@@ -117,9 +118,7 @@ def submit(site: Site, archive: Path) -> UUID:
     site.uploads.add_part(upload_id, Part(0, size), expiry_hours=1)
     return site.models.request_import(
         CommandContext("bench"),
-        file_name=f"{uuid4().hex}.zip",
-        upload_id=upload_id,
-        size_bytes=size,
+        ImportRequest(file_name=f"{uuid4().hex}.zip", upload_id=upload_id, size_bytes=size),
         complete=True,
     ).id
 

@@ -22,7 +22,7 @@ from backend.domain.api_key import ApiKey
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment, DeploymentState
 from backend.domain.events import Aggregate, Cause, caused_by
-from backend.domain.model import Model, ModelState
+from backend.domain.model import ImportRequest, Model, ModelState
 from backend.domain.user import Role, User
 
 LABELS = ["chat", "code", "vision", "small", "中文", "8-bit", "experimental"]
@@ -37,7 +37,7 @@ class _Life:
         self.dice = dice
         self.size = dice.randint(1, 10**12)
         self.model = Model.request_import(
-            file_name=f"{name}.zip", upload_id=uuid4(), size_bytes=self.size
+            ImportRequest(file_name=f"{name}.zip", upload_id=uuid4(), size_bytes=self.size)
         )
         self.deployment: Deployment | None = None
         self.keys: list[ApiKey] = []
@@ -56,7 +56,7 @@ class _Life:
         if state in {ModelState.IMPORTING, ModelState.VALIDATING}:
             found += [self.fail_import, *[self.advance_import] * 6]
             found += [model.cancel_import] * (self.dice.random() < 0.1)
-        if state is ModelState.FAILED and model.archive_received:
+        if state is ModelState.FAILED and model.latest.archive_received:
             found += [model.retry_import] * 3
         if state is ModelState.READY:
             found += [model.publish, *[self.deploy] * 2]
@@ -93,21 +93,25 @@ class _Life:
 
     def advance_import(self) -> None:
         model = self.model
-        if not model.archive_received:
-            model.receive_archive(self.size)
-        elif model.state is ModelState.IMPORTING:
+        version = model.latest
+        if not version.archive_received:
+            assert version.upload_id is not None
+            model.receive_archive(version.upload_id, self.size)
+        elif version.state is ModelState.IMPORTING:
             model.record_files_stored(
+                version.number,
                 manifest_uri="file:///manifests/a.json",
                 manifest_sha256=f"{self.dice.getrandbits(256):064x}",
                 file_count=self.dice.randint(1, 40),
                 total_bytes=self.size,
             )
         else:
-            model.record_validated(report=self.report("pass"), card=self.card())
+            model.record_validated(version.number, report=self.report("pass"), card=self.card())
 
     def fail_import(self) -> None:
         step = "validate" if self.model.state is ModelState.VALIDATING else "extract"
         self.model.record_import_failed(
+            self.model.latest.number,
             step=step,
             reason="The archive is truncated.",
             remedy="Upload it again.",
@@ -156,7 +160,7 @@ class _Life:
             {"parameters": {"temperature": round(self.dice.uniform(0, 2), 2)}}
         )
         self.deployment.request(
-            configuration=configuration, model_version=self.model.model_version, reason=""
+            configuration=configuration, model_version=self.model.current_version or "", reason=""
         )
 
     def serve(self) -> None:
@@ -172,9 +176,7 @@ class _Life:
                 deployment.stop(reason="enough")
             elif choice < 0.5:
                 deployment.roll_back(
-                    revision=self.dice.randint(1, revision),
-                    model_version=self.model.model_version,
-                    reason="better before",
+                    revision=self.dice.randint(1, revision), reason="better before"
                 )
             elif choice < 0.7 and deployment.replicas:
                 self._lose(deployment, revision)
@@ -183,7 +185,7 @@ class _Life:
         elif deployment.state is DeploymentState.STOPPING:
             deployment.record_stopped()
         else:
-            deployment.start(model_version=self.model.model_version)
+            deployment.start()
 
     def _start(self, deployment: Deployment, revision: int, choice: float) -> None:
         replica_id = uuid4()

@@ -69,7 +69,7 @@ def test_a_superseded_revision_cannot_take_the_traffic() -> None:
 def test_a_rollback_is_a_new_revision_that_names_the_restored_one() -> None:
     deployment = serving()
     request(deployment, 0.5)
-    deployment.roll_back(revision=1, model_version="0.0.1", reason="worse answers")
+    deployment.roll_back(revision=1, reason="worse answers")
     assert deployment.desired_revision == 3
     assert deployment.revisions[3] == deployment.revisions[1]
     assert deployment.pending_events[-1].restored_revision == 1  # type: ignore[attr-defined]
@@ -78,9 +78,9 @@ def test_a_rollback_is_a_new_revision_that_names_the_restored_one() -> None:
 def test_a_rollback_needs_a_reason_and_an_existing_revision() -> None:
     deployment = serving()
     with pytest.raises(Invalid, match="reason"):
-        deployment.roll_back(revision=1, model_version="0.0.1", reason=" ")
+        deployment.roll_back(revision=1, reason=" ")
     with pytest.raises(NotFound, match="Revision 7"):
-        deployment.roll_back(revision=7, model_version="0.0.1", reason="r")
+        deployment.roll_back(revision=7, reason="r")
 
 
 def test_stop_and_start_again() -> None:
@@ -90,7 +90,7 @@ def test_stop_and_start_again() -> None:
         request(deployment)
     deployment.record_stopped()
     assert (deployment.state, deployment.serving_revision) == (DeploymentState.STOPPED, None)
-    deployment.start(model_version="0.0.1")
+    deployment.start()
     assert deployment.revisions[2] == deployment.revisions[1]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backend.domain import values
 from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.domain.events import Cause, caused_by
-from backend.domain.model import Model, ModelState
+from backend.domain.model import ImportRequest, Model, ModelState
 
 REPORT = {"checks": []}
 CARD = {"architecture": "LlamaForCausalLM"}
@@ -25,20 +25,29 @@ def cause() -> Iterator[None]:
 
 
 def requested(name: str = "tiny.zip") -> Model:
-    return Model.request_import(file_name=name, upload_id=uuid4(), size_bytes=10)
+    return Model.request_import(ImportRequest(file_name=name, upload_id=uuid4(), size_bytes=10))
+
+
+def receive(model: Model) -> None:
+    assert model.latest.upload_id is not None
+    model.receive_archive(model.latest.upload_id, 10)
 
 
 def store_files(model: Model) -> None:
     model.record_files_stored(
-        manifest_uri="file:///m", manifest_sha256="0" * 64, file_count=1, total_bytes=1
+        model.latest.number,
+        manifest_uri="file:///m",
+        manifest_sha256="0" * 64,
+        file_count=1,
+        total_bytes=1,
     )
 
 
 def ready() -> Model:
     model = requested()
-    model.receive_archive(10)
+    receive(model)
     store_files(model)
-    model.record_validated(report=REPORT, card=CARD)
+    model.record_validated(model.latest.number, report=REPORT, card=CARD)
     return model
 
 
@@ -49,10 +58,10 @@ def names(model: Model) -> list[str]:
 def test_an_import_goes_from_importing_over_validating_to_ready() -> None:
     model = requested()
     states = [model.state]
-    model.receive_archive(10)
+    receive(model)
     store_files(model)
     states.append(model.state)
-    model.record_validated(report=REPORT, card=CARD)
+    model.record_validated(model.latest.number, report=REPORT, card=CARD)
     states.append(model.state)
     assert states == [ModelState.IMPORTING, ModelState.VALIDATING, ModelState.READY]
 
@@ -91,15 +100,15 @@ def test_every_accepted_name_keeps_the_rule(text: str) -> None:
 
 def test_retry_needs_the_archive() -> None:
     model = requested()
-    model.record_import_failed(step="upload", reason="expired", remedy="again", report=None)
+    model.record_import_failed("0.0.1", step="upload", reason="x", remedy="again", report=None)
     with pytest.raises(NotAllowed, match="never arrived"):
         model.retry_import()
 
 
 def test_a_failed_import_can_be_retried_and_cancelled_again() -> None:
     model = requested()
-    model.receive_archive(10)
-    model.record_import_failed(step="extract", reason="broken", remedy="mend", report=None)
+    receive(model)
+    model.record_import_failed("0.0.1", step="extract", reason="b", remedy="mend", report=None)
     model.retry_import()
     assert model.state is ModelState.IMPORTING
     model.cancel_import()
@@ -108,8 +117,8 @@ def test_a_failed_import_can_be_retried_and_cancelled_again() -> None:
 
 def test_repeating_a_step_writes_nothing_more() -> None:
     model = requested()
-    model.receive_archive(10)
-    model.receive_archive(10)
+    receive(model)
+    receive(model)
     store_files(model)
     store_files(model)
     assert names(model) == ["ModelImportRequested", "ModelArchiveReceived", "ModelFilesStored"]
@@ -171,10 +180,12 @@ def test_configuration_limits(field: str, value: object, words: str) -> None:
 
 
 ACTIONS: list[Callable[[Model], None]] = [
-    lambda m: m.receive_archive(10),
+    receive,
     store_files,
-    lambda m: m.record_validated(report=REPORT, card=CARD),
-    lambda m: m.record_import_failed(step="x", reason="r", remedy="r", report=None),
+    lambda m: m.record_validated(m.latest.number, report=REPORT, card=CARD),
+    lambda m: m.record_import_failed(
+        m.latest.number, step="x", reason="r", remedy="r", report=None
+    ),
     Model.retry_import,
     Model.cancel_import,
     Model.publish,

@@ -15,6 +15,7 @@ from backend.application.deployments import Deployments
 from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.configuration import DeployConfiguration
+from backend.domain.model import ImportRequest
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
@@ -43,14 +44,13 @@ class Gallery:
         )
         model_id = self.models.request_import(
             CONTEXT,
-            file_name=f"{name}.zip",
-            upload_id=upload_id,
-            size_bytes=10,
+            ImportRequest(file_name=f"{name}.zip", upload_id=upload_id, size_bytes=10),
             complete=True,
         ).id
         self.models.record_files_stored(
             CONTEXT,
             model_id,
+            "0.0.1",
             manifest_uri="file:///manifest.json",
             manifest_sha256="0" * 64,
             file_count=1,
@@ -58,7 +58,7 @@ class Gallery:
             fence=_unfenced,
         )
         self.models.record_validated(
-            CONTEXT, model_id, report={"checks": []}, card={}, fence=_unfenced
+            CONTEXT, model_id, "0.0.1", report={"checks": []}, card={}, fence=_unfenced
         )
         return model_id
 

@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import save
 
 from backend.application.commands import CommandContext
+from backend.domain.model import ImportRequest
 from backend.infra.jobs import LeaseLost, fence
 from backend.infra.telemetry import Telemetry
 from tests.builders.models import sharded, tiny_llama, write_archive
@@ -35,10 +36,10 @@ def test_an_archive_becomes_a_ready_model_with_verified_files(site: Site, tmp_pa
 
     assert site.event_names(model_id) == ["Created", "ArchiveReceived", "FilesStored", "Validated"]
     assert site.model(model_id).state == "ready_to_deploy"
-    card = site.model(model_id).card
+    card = site.model(model_id).latest.card
     assert card["architecture"] == "LlamaForCausalLM"
     assert card["parameter_count"] == 361_088
-    digest = site.model(model_id).manifest_sha256
+    digest = site.model(model_id).latest.manifest_sha256
     with site.store.open(f"manifests/{digest}.json") as source:
         text = source.read()
     assert hashlib.sha256(text).hexdigest() == digest
@@ -196,10 +197,7 @@ def test_cancelling_an_unfinished_upload_removes_its_bytes(site: Site, tmp_path:
         connection.execute("UPDATE loggia.uploads SET completed_at = NULL")
     model_id = site.models.request_import(
         CommandContext("user:admin"),
-        file_name="m.zip",
-        upload_id=upload_id,
-        size_bytes=archive.stat().st_size,
-        complete=False,
+        ImportRequest(file_name="m.zip", upload_id=upload_id, size_bytes=archive.stat().st_size),
     ).id
     site.models.cancel_import(CommandContext("user:admin"), model_id)
     site.ask_to_stop(model_id)
@@ -331,6 +329,7 @@ def test_a_worker_without_its_claim_writes_nothing(site: Site, tmp_path: Path) -
         site.models.record_import_failed(
             CommandContext("worker:import"),
             model_id,
+            "0.0.1",
             step="extract",
             reason="stale",
             remedy="none",
@@ -353,7 +352,7 @@ def test_an_expired_upload_fails_its_import_and_is_removed(site: Site, tmp_path:
     )
     assert "The upload expired" in failure.reason
     assert site.residue() == {}
-    assert site.uploads.get(site.model(model_id).upload_id) is None
+    assert site.uploads.get(site.model(model_id).latest.upload_id) is None
 
 
 def test_an_archive_is_kept_while_its_import_waits_and_not_after_its_time(
@@ -367,7 +366,7 @@ def test_an_archive_is_kept_while_its_import_waits_and_not_after_its_time(
         connection.execute("UPDATE loggia.uploads SET expires_at = now()")
     sweep(site.place)
     kept = {path.split("/")[1] for path in site.objects("uploads")}
-    assert kept == {str(site.model(waiting).upload_id)}
+    assert kept == {str(site.model(waiting).latest.upload_id)}
     site.retry(failed)
     site.run_one()
     assert site.last_event(failed).reason == "The uploaded archive is no longer stored."

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from backend.application.commands import CommandContext
 from backend.application.store import EventStore
-from backend.domain.model import Model
+from backend.domain.model import ImportRequest, Model
 from backend.infra.jobs import enqueue, request_cancellation
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
@@ -80,9 +80,11 @@ class Site:
         upload_id = self.upload(archive)
         answer = self.models.request_import(
             CommandContext("user:admin"),
-            file_name=name or archive.name,
-            upload_id=upload_id,
-            size_bytes=archive.stat().st_size,
+            ImportRequest(
+                file_name=name or archive.name,
+                upload_id=upload_id,
+                size_bytes=archive.stat().st_size,
+            ),
             complete=complete,
         )
         return answer.id
@@ -101,6 +103,7 @@ class Site:
                     "event_id": str(uuid4()),
                     "correlation_id": str(uuid4()),
                     "position": self.events.position_of(model_id, model.version),
+                    "version": model.latest.number,
                 },
             )
         return job_id

@@ -25,6 +25,7 @@ from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.deployment import Deployment
+from backend.domain.model import ImportRequest
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
@@ -83,15 +84,14 @@ class Gallery:
         )
         model_id = self.models.request_import(
             CommandContext(ADA),
-            file_name=f"{name}.zip",
-            upload_id=upload_id,
-            size_bytes=1,
+            ImportRequest(file_name=f"{name}.zip", upload_id=upload_id, size_bytes=1),
             complete=True,
         ).id
         worker = CommandContext("worker:import")
         self.models.record_files_stored(
             worker,
             model_id,
+            "0.0.1",
             manifest_uri=objects.uri(f"manifests/{digest}.json"),
             manifest_sha256=digest,
             file_count=len(files),
@@ -99,7 +99,7 @@ class Gallery:
             fence=lambda _: None,
         )
         self.models.record_validated(
-            worker, model_id, report={"checks": []}, card={}, fence=lambda _: None
+            worker, model_id, "0.0.1", report={"checks": []}, card={}, fence=lambda _: None
         )
         return model_id
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from backend.contracts.codec import PublicEvent
+from backend.domain.origins import UPLOAD
 from backend.infra.jobs import enqueue, request_cancellation
 from workers.importing.residue import CLEANUP, IMPORT
 
 CONSUMER = "import-dispatcher"
+
+_REQUESTED = {"ModelImportRequested", "ModelVersionRequested"}
+# An upload's import begins when its last byte is there.
+_BEGUN = {"ModelArchiveReceived", "ModelImportRetried"}
 
 
 def handle(cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
@@ -23,22 +29,30 @@ def handle(cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
     for event in events:
         if event.model_id is None:
             continue
-        if event.type in {"ModelArchiveReceived", "ModelImportRetried"}:
-            _enqueue(cursor, IMPORT, event, UUID(event.model_id))
-        elif event.type in {"ModelImportCancelled", "ModelDeleted"}:
+        facts: Any = event.message
+        if event.type in _BEGUN or (event.type in _REQUESTED and facts.source != UPLOAD):
+            _enqueue(cursor, IMPORT, event, {"version": facts.version})
+        elif event.type == "ModelImportCancelled":
+            version = {"version": facts.version}
+            request_cancellation(
+                cursor, kind=IMPORT, model_id=UUID(event.model_id), payload=version
+            )
+            _enqueue(cursor, CLEANUP, event, version)
+        elif event.type == "ModelDeleted":
             request_cancellation(cursor, kind=IMPORT, model_id=UUID(event.model_id))
-            _enqueue(cursor, CLEANUP, event, UUID(event.model_id))
+            _enqueue(cursor, CLEANUP, event, {})
 
 
-def _enqueue(cursor: Cursor[DictRow], kind: str, event: PublicEvent, model_id: UUID) -> None:
+def _enqueue(cursor: Cursor[DictRow], kind: str, event: PublicEvent, about: dict[str, str]) -> None:
     enqueue(
         cursor,
         kind=kind,
         job_id=UUID(event.event_id),
-        model_id=model_id,
+        model_id=UUID(event.model_id or ""),
         payload={
             "event_id": event.event_id,
             "correlation_id": event.correlation_id,
             "position": event.position,
+            **about,
         },
     )

@@ -16,7 +16,7 @@ from backend.application.commands import CommandContext
 from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.errors import NotAllowed
-from backend.domain.model import Model, ModelState
+from backend.domain.model import Model, ModelState, Version
 from backend.infra.failpoints import failpoint
 from backend.infra.jobs import Claim, Jobs, LeaseLost, fence
 from backend.infra.logging import get_logger
@@ -45,7 +45,6 @@ ACTOR = "worker:import"
 # A fault that comes back is recorded at this claim; a job that kills its workers, after so many.
 MOST_ATTEMPTS = 5
 _MOST_CLAIMS = 20
-_UNDERWAY = {ModelState.IMPORTING, ModelState.VALIDATING}
 
 _log = get_logger(__name__)
 
@@ -96,32 +95,35 @@ class ImportJob:
             self._conclude(error)
 
     def _clean_up(self) -> None:
-        """Removes what a cancelled or deleted model left. A retry since then keeps its own."""
+        """Removes what a deleted model or a cancelled version left. A retry since keeps its own."""
         model = self._model()
-        if model.state in {ModelState.FAILED, ModelState.DELETED}:
+        if model.deleted:
             self._place.residue.discard_model(self._claim, model.id)
-            self._discard_useless_uploads(model)
+        elif self._version().state is ModelState.FAILED:
+            self._place.residue.discard_model(self._claim, model.id, self._number)
+        self._discard_useless_uploads()
         self._place.jobs.finish(self._claim)
 
     def _underway(self) -> bool:
-        """Whether the model still waits for this import, and not for a later one."""
+        """Whether the version still waits for this import, and not for a later one."""
         model = self._model()
-        return model.state in _UNDERWAY and is_latest(self._place.pool, self._claim)
+        waiting = not model.deleted and model.version_of(self._number).underway
+        return waiting and is_latest(self._place.pool, self._claim)
 
     def _tidy_up(self) -> None:
         """Ends the job of a worker that was killed between its result and the end of its job."""
-        model = self._model()
-        if model.state is ModelState.READY and is_latest(self._place.pool, self._claim):
-            self._succeed(model.upload_id)
+        version = self._version()
+        if version.state is ModelState.READY and is_latest(self._place.pool, self._claim):
+            self._succeed(version.upload_id)
         else:
             self._give_up("failed")
 
     def _import(self) -> None:
         place = self._place
-        model = self._model()
+        version = self._version()
         if self._claim.attempt > _MOST_CLAIMS:
             raise _broke_off(self._claim.attempt - 1, "its worker died each time", self._step)
-        upload = place.uploads.get(model.upload_id)
+        upload = place.uploads.get(version.upload_id) if version.upload_id else None
         if upload is None or not upload.complete:
             raise ImportRefused(
                 "upload_gone",
@@ -136,7 +138,7 @@ class ImportJob:
                 self._journal["leftovers"] = list(archive.leftovers[:100])
                 files = self._published(paths)
         self._validate(files)
-        self._succeed(model.upload_id)
+        self._succeed(version.upload_id)
 
     # -- storing ---------------------------------------------------------------------------------
 
@@ -205,6 +207,7 @@ class ImportJob:
                 place.models.record_files_stored(
                     self._context(),
                     self._claim.model_id,
+                    self._number,
                     manifest_uri=place.store.uri(manifest_path(digest)),
                     manifest_sha256=digest,
                     file_count=len(files),
@@ -245,6 +248,7 @@ class ImportJob:
         self._place.models.record_validated(
             self._context(),
             self._claim.model_id,
+            self._number,
             report=result.report.to_dict(),
             card=result.card,
             fence=fence(self._claim),
@@ -252,10 +256,11 @@ class ImportJob:
 
     # -- ends ------------------------------------------------------------------------------------
 
-    def _succeed(self, upload_id: UUID) -> None:
+    def _succeed(self, upload_id: UUID | None) -> None:
         failpoint("import.ended")
         self._discard_staged()
-        self._place.residue.discard_upload(upload_id)
+        if upload_id is not None:
+            self._place.residue.discard_upload(upload_id)
         failpoint("import.tidied")
         self._place.jobs.finish(self._claim)
         _log.info("imported", model_id=str(self._claim.model_id))
@@ -266,6 +271,7 @@ class ImportJob:
             self._place.models.record_import_failed(
                 self._context(),
                 self._claim.model_id,
+                self._number,
                 step=refusal.step,
                 reason=refusal.reason,
                 remedy=refusal.remedy,
@@ -284,18 +290,22 @@ class ImportJob:
         self._place.jobs.finish(self._claim, state=state, error=parked or refusal.reason)
 
     def _give_up(self, state: str) -> None:
-        """Ends the job of a model that wants nothing of it any more."""
+        """Ends the job of a version that wants nothing of it any more."""
         self._discard_staged()
         self._place.residue.discard_files(self._claim, self._journal)
-        self._discard_useless_uploads(self._model())
+        self._discard_useless_uploads()
         self._place.jobs.finish(self._claim, state=state)
 
-    def _discard_useless_uploads(self, model: Model) -> None:
+    def _discard_useless_uploads(self) -> None:
         """A complete archive of a failed import is kept for a retry until it expires."""
-        if model.state is ModelState.DELETED or (
-            model.state is ModelState.FAILED and not model.archive_received
-        ):
+        model = self._model()
+        if model.deleted:
             self._place.residue.discard_uploads_of(model.id)
+            return
+        version = self._version()
+        if version.state is ModelState.FAILED and version.upload_id is not None:
+            if not version.archive_received:
+                self._place.residue.discard_upload(version.upload_id)
 
     def _conclude(self, error: Exception) -> None:
         """Decides what an exception means for the job. Raises it where the job goes on later."""
@@ -330,6 +340,13 @@ class ImportJob:
 
     def _model(self) -> Model:
         return self._place.events.load(Model, self._claim.model_id)
+
+    @property
+    def _number(self) -> str:
+        return str(self._claim.payload["version"])
+
+    def _version(self) -> Version:
+        return self._model().version_of(self._number)
 
     def _context(self) -> CommandContext:
         payload = self._claim.payload

@@ -59,8 +59,11 @@ class Residue:
         )
         self._remove_unreferenced(digests, manifests)
 
-    def discard_model(self, claim: Claim, model_id: UUID) -> None:
-        """Removes the files of a model that was cancelled or deleted. Raises `LeaseLost`."""
+    def discard_model(self, claim: Claim, model_id: UUID, version: str | None = None) -> None:
+        """Removes the files of a deleted model, or of one version that was cancelled.
+
+        Raises `LeaseLost`.
+        """
         digests: set[str] = set(claim.journal.get("discarded", []))
         manifests: set[str] = set(claim.journal.get("discarded_manifests", []))
         with self._pool.connection() as connection, connection.transaction():
@@ -70,8 +73,9 @@ class Residue:
             rows = cursor.execute(
                 "UPDATE loggia.jobs AS job SET journal = '{}' FROM loggia.jobs AS old "
                 "WHERE job.id = old.id AND job.kind = %s AND job.model_id = %s "
+                "AND (%s::text IS NULL OR job.payload ->> 'version' = %s) "
                 "AND job.state NOT IN ('queued', 'running') RETURNING old.journal",
-                (IMPORT, model_id),
+                (IMPORT, model_id, version, version),
             ).fetchall()
             for row in rows:
                 digests |= {digest for digest, _ in row["journal"].get("files", {}).values()}
@@ -128,11 +132,12 @@ class Residue:
 
 
 def is_latest(pool: Pool, claim: Claim) -> bool:
-    """Whether no later import of the same model has been asked for."""
+    """Whether no later import of the same version has been asked for."""
     with pool.connection() as connection:
         row = connection.execute(
             "SELECT EXISTS (SELECT 1 FROM loggia.jobs AS other JOIN loggia.jobs AS mine "
             "ON other.model_id = mine.model_id AND other.kind = mine.kind "
+            "AND other.payload ->> 'version' = mine.payload ->> 'version' "
             "WHERE mine.id = %s AND other.id <> mine.id "
             "AND (other.payload ->> 'position')::bigint > (mine.payload ->> 'position')::bigint"
             ") AS superseded",

@@ -9,6 +9,7 @@ from backend.application.commands import CommandContext
 from backend.domain.errors import NotAllowed
 from backend.domain.model import Model, ModelState
 from backend.infra.logging import get_logger
+from backend.infra.uploads import Upload
 from workers.importing.job import ACTOR, Workplace
 
 # No writer that is alive is silent for so long: every network call ends earlier.
@@ -28,21 +29,24 @@ def sweep(place: Workplace) -> None:
 def _unfinished_uploads(place: Workplace) -> None:
     for upload in place.uploads.expired(_PAGE):
         if upload.model_id is not None:
-            _fail_expired(place, upload.model_id, upload.offset_bytes, upload.size_bytes)
+            _fail_expired(place, upload.model_id, upload)
         place.residue.discard_upload(upload.id)
         _log.info("upload expired", upload=str(upload.id))
 
 
-def _fail_expired(place: Workplace, model_id: UUID, done: int, size: int) -> None:
+def _fail_expired(place: Workplace, model_id: UUID, upload: Upload) -> None:
     model = place.events.find(Model, model_id)
-    if model is None or model.state is not ModelState.IMPORTING or model.archive_received:
+    version = model.version_of_upload(upload.id) if model is not None else None
+    if version is None or version.state is not ModelState.IMPORTING or version.archive_received:
         return
     try:
         place.models.record_import_failed(
             CommandContext(ACTOR),
             model_id,
+            version.number,
             step="upload",
-            reason=f"The upload expired: {done} of {size} bytes had arrived.",
+            reason=f"The upload expired: {upload.offset_bytes} of {upload.size_bytes} bytes had "
+            "arrived.",
             remedy="Delete this model and upload the file again.",
         )
     except NotAllowed:
@@ -53,7 +57,8 @@ def _unused_archives(place: Workplace) -> None:
     """Archives that arrived but came to nothing, once their time for a retry is over."""
     for upload in place.uploads.expired_archives(_PAGE):
         model = place.events.find(Model, upload.model_id) if upload.model_id else None
-        if model is None or model.state in {ModelState.FAILED, ModelState.DELETED}:
+        version = model.version_of_upload(upload.id) if model is not None else None
+        if model is None or model.deleted or version is None or version.state is ModelState.FAILED:
             place.residue.discard_upload(upload.id)
             _log.info("archive expired", upload=str(upload.id))
 

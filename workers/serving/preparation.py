@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid, NotAllowed
-from backend.domain.model import Model
+from backend.domain.version import Version
 from workers.serving.engine import Engine, Environment
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
@@ -28,6 +28,7 @@ class Prepared:
     engine: Engine
     environment: Environment
     directory: Path
+    total_bytes: int
 
 
 class Preparations:
@@ -48,7 +49,7 @@ class Preparations:
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
-        self, revision: int, configuration: DeployConfiguration, model: Model
+        self, revision: int, configuration: DeployConfiguration, version: Version
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
@@ -56,7 +57,7 @@ class Preparations:
         """
         if revision not in self._futures:
             abandoned = threading.Event()
-            future = self._executor.submit(self._prepare, configuration, model, abandoned.is_set)
+            future = self._executor.submit(self._prepare, configuration, version, abandoned.is_set)
             self._futures[revision] = (future, abandoned)
         future, _ = self._futures[revision]
         if not future.done():
@@ -86,15 +87,16 @@ class Preparations:
         return engine
 
     def _prepare(
-        self, configuration: DeployConfiguration, model: Model, abandoned: Callable[[], bool]
+        self, configuration: DeployConfiguration, version: Version, abandoned: Callable[[], bool]
     ) -> Prepared:
         engine = self.engine(configuration)
-        if model.manifest_sha256 is None:
+        if version.manifest_sha256 is None:
             raise NotAllowed(
-                f"'{model.name}' has no stored files.", remedy="Import the model, then redeploy."
+                f"Version {version.number} has no stored files.",
+                remedy="Import the model with its files, then redeploy.",
             )
         environment = self._environments.ensure(
             engine.environment(configuration.hardware), self._progress.environment, abandoned
         )
-        directory = self._files.materialise(model.manifest_sha256, self._progress.files)
-        return Prepared(engine, environment, directory)
+        directory = self._files.materialise(version.manifest_sha256, self._progress.files)
+        return Prepared(engine, environment, directory, version.total_bytes)

@@ -138,7 +138,7 @@ class Reconciler:
             return
         configuration = configuration_of(deployment, revision)
         try:
-            prepared = self._prepared(revision, configuration)
+            prepared = self._prepared(deployment, revision, configuration)
             if prepared is None:
                 return
             ready = 0
@@ -153,9 +153,12 @@ class Reconciler:
         if fresh and ready == configuration.scaling.min_replicas:
             self._switch(revision)
 
-    def _prepared(self, revision: int, configuration: DeployConfiguration) -> Prepared | None:
+    def _prepared(
+        self, deployment: Deployment, revision: int, configuration: DeployConfiguration
+    ) -> Prepared | None:
         try:
-            return self._preparations.get(revision, configuration, self._upkeep.model())
+            version = self._upkeep.version(deployment, revision)
+            return self._preparations.get(revision, configuration, version)
         except Abandonment:
             return None
         except EnvironmentFailed as error:

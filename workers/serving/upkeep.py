@@ -13,6 +13,7 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import DomainError
 from backend.domain.model import Model
+from backend.domain.version import Version
 from workers.serving.engine import Diagnosis, Engine, Launch
 from workers.serving.engine_log import TAIL_LINES, EngineLog
 from workers.serving.launcher import LocalProcesses, NoFreePort
@@ -143,8 +144,14 @@ class Upkeep:
             replica, crashed=True, reason=why.reason, remedy=why.remedy, log_tail=tail
         )
 
-    def model(self) -> Model:
-        """What is deployed; its name and files do not change while it can be deployed."""
+    def version(self, deployment: Deployment, revision: int) -> Version:
+        """What the revision serves; the files of a version that is usable never change."""
+        number = deployment.model_versions[revision]
+        if number not in self._model().versions:
+            self._found_model = None  # it was added since
+        return self._model().version_of(number)
+
+    def _model(self) -> Model:
         if self._found_model is None:
             self._found_model = self._store.load(Model, self._lease().model_id)
         return self._found_model
@@ -172,12 +179,11 @@ class Upkeep:
     def start(
         self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
     ) -> None:
-        model = self.model()
         launch = Launch(
             replica_id=replica.id,
-            model_name=model.name,
+            model_name=self._model().name,
             model_directory=prepared.directory,
-            total_bytes=model.total_bytes,
+            total_bytes=prepared.total_bytes,
             port=replica.port,
             configuration=configuration,
         )
@@ -232,7 +238,7 @@ class Upkeep:
 
     def _answers(self, replica: Replica, engine: Engine) -> bool:
         try:
-            return engine.answers(self._client, replica.endpoint, self.model().name)
+            return engine.answers(self._client, replica.endpoint, self._model().name)
         except (httpx.HTTPError, ValueError, KeyError):
             return False  # still loading, or something else speaks on its port
 

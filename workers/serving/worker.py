@@ -19,6 +19,7 @@ from psycopg_pool import PoolTimeout
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.store import EventStore, StoreUnavailable
+from backend.domain.deployment import Deployment
 from backend.domain.model import Model
 from backend.embedded.processes import RUN_ID_VARIABLE
 from backend.infra.jobs import LeaseLost
@@ -204,17 +205,29 @@ class ServingWorker:
         running = list(self._launcher.records())
         try:
             live = live_on(self._pool, self._server)
-            models = [self._store.find(Model, each) for each in self._targets.open_models()]
+            used = set[str]().union(*map(self._files_in_use, self._targets.open_models()))
         except _DATABASE_ERRORS as error:
             _log.warning("tidying up is left for later", error=str(error))
             return
         for record in running:
             if record.replica_id not in live:
                 self._launcher.stop(record.replica_id)
-        self._files.remove_unused(
-            {model.manifest_sha256 for model in models if model and model.manifest_sha256}
-        )
+        self._files.remove_unused(used)
         self._launcher.clear_old_folders()
+
+    def _files_in_use(self, model_id: UUID) -> set[str]:
+        """The manifests of the versions that the model's deployment still may serve."""
+        model = self._store.find(Model, model_id)
+        deployment = self._store.find(Deployment, Deployment.create_id(model_id))
+        if model is None or deployment is None:
+            return set()
+        kept = deployment.model_versions.keys() - set(deployment.retired_revisions)
+        versions = {deployment.model_versions[revision] for revision in kept}
+        return {
+            version.manifest_sha256
+            for version in model.versions.values()
+            if version.number in versions and version.manifest_sha256 is not None
+        }
 
     def _finish(self) -> None:
         for care in self._cared.values():

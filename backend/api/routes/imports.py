@@ -14,8 +14,8 @@ from backend.api.identity import Identity
 from backend.api.services import Services
 from backend.api.wire import Body
 from backend.application.commands import Accepted, CommandContext
-from backend.domain.errors import Invalid, NotFound
-from backend.domain.values import name_from_file, name_key
+from backend.domain.errors import NotFound
+from backend.domain.model import ImportRequest
 
 
 class NewImport(Body):
@@ -28,6 +28,7 @@ class NewImport(Body):
     source: Literal["upload"] = "upload"
     kind: str = "base"
     name: str | None = None
+    base_model_id: UUID | None = None
 
 
 @post("/api/imports", operation_id="importModel", status_code=202)
@@ -52,19 +53,17 @@ def _import(
             remedy="Start a new upload.",
             field="uploadId",
         )
-    if wanted.name and name_key(wanted.name) != name_key(name_from_file(upload.file_name)):
-        raise Invalid(
-            f"The name '{wanted.name[:80]}' is not that of the file, {upload.file_name}.",
-            remedy="Leave the name out, or rename the file before uploading it.",
-            field="name",
-        )
     accepted = services.models.request_import(
         context,
-        file_name=upload.file_name,
-        upload_id=upload.id,
-        size_bytes=upload.size_bytes,
+        ImportRequest(
+            name=wanted.name or None,
+            kind=wanted.kind,
+            base_model_id=wanted.base_model_id,
+            file_name=upload.file_name,
+            upload_id=upload.id,
+            size_bytes=upload.size_bytes,
+        ),
         complete=upload.complete,
-        kind=wanted.kind,
     )
     if not upload.complete:
         # The last bytes may have arrived while nobody knew whom to tell.
