@@ -1,6 +1,8 @@
 """The configuration file of container image models: what is accepted, and what people are told."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +113,10 @@ def test_parameters_are_json_schemas() -> None:
     assert problem.path == "/type"
     (problem,) = check_parameter_schema("true", "The input schema").problems
     assert "no JSON object" in problem.message
+
+
+def test_the_documented_example_is_valid() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/importing.md").read_text()
+    example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    assert check_configuration(example[1]).problems == []
