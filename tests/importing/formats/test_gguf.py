@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.builders.models import CHAT_TEMPLATE
 from tests.importing.memory import MemoryFiles
-from workers.importing.gguf_header import TENSOR_TYPES, read_gguf
+from workers.importing.gguf_header import FILE_TYPES, TENSOR_TYPES, read_gguf
 from workers.importing.refusals import ImportRefused
 from workers.importing.validation import validate
 
@@ -58,6 +58,10 @@ def model(folder: Path, **options: int) -> dict[str, bytes]:
 def test_the_types_are_those_of_the_library() -> None:
     theirs = {int(t): (t.name, *sizes) for t, sizes in gguf.GGML_QUANT_SIZES.items()}
     assert theirs == TENSOR_TYPES
+    names = {
+        int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType
+    }
+    assert {number: name for number, name in names.items() if name != "GUESSED"} == FILE_TYPES
 
 
 def test_a_file_by_the_library_becomes_a_card(tmp_path: Path) -> None:

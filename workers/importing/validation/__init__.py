@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.importing.validation import adapters, gguf, single, transformers
+from workers.importing.validation import adapters, gguf, onnx, single, transformers
 from workers.importing.validation.card import check_readme, model_card
 from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.layout import BaseModelFacts, Layout, Wanted, recognise
@@ -23,6 +23,7 @@ CHECKS = 14
 LAYOUTS: tuple[Layout, ...] = (
     adapters.LAYOUT,
     gguf.LAYOUT,
+    onnx.LAYOUT,
     transformers.LAYOUT,
     single.LAYOUT,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from workers.importing.gguf_header import MAGIC, Array, GgufHeader, Value, read_gguf
+from workers.importing.gguf_header import FILE_TYPES, MAGIC, Array, GgufHeader, Value, read_gguf
 from workers.importing.names import listed, shown
 from workers.importing.refusals import ImportRefused
 from workers.importing.validation.card import Facts
@@ -170,6 +170,8 @@ def _facts(
     for header in headers.values():
         by_type.update(header.bytes_by_type())
     most = by_type.most_common(1)[0][0]
+    file_type = metadata.get("general.file_type")
+    packed = FILE_TYPES.get(file_type, most) if type(file_type) is int else most
     languages = metadata.get("general.languages")
     tokenizer = metadata.get("tokenizer.ggml.model")
     return Facts(
@@ -178,7 +180,7 @@ def _facts(
         task=_TASKS.get(architecture, "text-generation" if vocabulary else None),
         parameter_count=sum(header.parameter_count for header in headers.values()),
         dtype=_DTYPES.get(most, most),
-        quantization=None if most in _DTYPES else most,
+        quantization=None if packed in _DTYPES else packed,
         context_length=_number(metadata.get(f"{architecture}.context_length")),
         vocabulary_size=vocabulary,
         hidden_size=_number(metadata.get(f"{architecture}.embedding_length")),
