@@ -79,6 +79,7 @@ def test_a_sound_model_passes_every_check(files: Files) -> None:
         "weight_format": "safetensors",
         "total_bytes": sum(map(len, files.values())),
         "adapter": None,
+        "custom_code": [],
     }
 
 
@@ -278,7 +279,7 @@ def test_no_code_of_the_model_is_imported(monkeypatch: pytest.MonkeyPatch) -> No
         "modeling_x.py": b"raise SystemExit",
     }
     found, evidence = outcome(files, "custom_code")
-    assert found == "warn"
+    assert found == "fail"
     assert "modeling_x.py" in evidence
     assert "AutoModelForCausalLM" in evidence
     assert "modeling_x" not in asked

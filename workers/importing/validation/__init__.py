@@ -8,14 +8,12 @@ from typing import Any
 
 from workers.importing.validation import adapters, gguf, onnx, single, transformers
 from workers.importing.validation.card import check_readme, model_card
+from workers.importing.validation.custom_code import check_custom_code
 from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.layout import BaseModelFacts, Layout, Wanted, recognise
+from workers.importing.validation.other_files import check_other_files
+from workers.importing.validation.pickles import check_pickles
 from workers.importing.validation.report import Check, Report
-from workers.importing.validation.safety import (
-    check_custom_code,
-    check_other_files,
-    check_unsafe_files,
-)
 
 # How many checks a sound transformers model goes through; what progress counts to.
 CHECKS = 14
@@ -54,10 +52,10 @@ def validate(
     if layout is not None and kind == "adapter" and layout is not adapters.LAYOUT:
         adapters.refuse(layout, report)
     facts = layout.check(files, wanted, report) if layout else None
-    check_unsafe_files(files, layout, report)
-    check_custom_code(files, report)
+    check_pickles(files, layout, accepted_risks, report)
+    custom_code = check_custom_code(files, accepted_risks, report)
     check_other_files(files, layout, leftovers or [], report)
     readme = check_readme(files, report)
     if report.failures or layout is None or facts is None:
         return Validation(report, None)
-    return Validation(report, model_card(files, layout.format, facts, readme))
+    return Validation(report, model_card(files, layout.format, facts, readme, custom_code))

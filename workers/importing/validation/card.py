@@ -111,8 +111,10 @@ class Facts:
     adapter: dict[str, Any] | None = None
 
 
-def model_card(files: ModelFiles, format: str, facts: Facts, readme: Readme) -> dict[str, Any]:
-    """The card as it stands in events."""
+def model_card(
+    files: ModelFiles, format: str, facts: Facts, readme: Readme, custom_code: list[str]
+) -> dict[str, Any]:
+    """The card as it stands in events. `custom_code` says where loading the model runs its own."""
     language = readme.fields.get("language")
     languages = [language] if isinstance(language, str) else language or list(facts.languages)
     return {
@@ -125,6 +127,7 @@ def model_card(files: ModelFiles, format: str, facts: Facts, readme: Readme) -> 
         "languages": [plain(name) for name in languages],
         "summary": plain(readme.text.strip() or facts.summary, _SUMMARY_CHARACTERS),
         "total_bytes": sum(files.sizes.values()),
+        "custom_code": custom_code,
     }
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Protocol
 
+MAX_JSON_BYTES = 4 << 20
+
 
 class ModelFiles(Protocol):
     """The files of one model version by relative path."""
@@ -33,18 +35,30 @@ def read_whole(files: ModelFiles, path: str, *, limit: int) -> bytes:
         return source.read()
 
 
-def read_json(files: ModelFiles, path: str, *, limit: int = 4 << 20) -> dict[str, Any]:
+def read_json(files: ModelFiles, path: str, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The JSON object in a file. Raises `Unreadable`."""
+    value = _json(files, path, limit)
+    if not isinstance(value, dict):
+        raise Unreadable(f"{path} does not hold a JSON object.")
+    return value
+
+
+def read_json_list(files: ModelFiles, path: str, *, limit: int = MAX_JSON_BYTES) -> list[Any]:
+    """The JSON array in a file. Raises `Unreadable`."""
+    value = _json(files, path, limit)
+    if not isinstance(value, list):
+        raise Unreadable(f"{path} does not hold a JSON array.")
+    return value
+
+
+def _json(files: ModelFiles, path: str, limit: int) -> Any:
     raw = read_whole(files, path, limit=limit)
     try:
-        value = json.loads(raw)
+        return json.loads(raw)
     except RecursionError:
         raise Unreadable(f"{path} nests its JSON too deeply.") from None
     except ValueError as error:
         raise Unreadable(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise Unreadable(f"{path} does not hold a JSON object.")
-    return value
 
 
 def whole_number(value: Any) -> int | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from workers.importing.names import listed
+from workers.importing.validation import pickles
 from workers.importing.validation.card import Facts, first_number
 from workers.importing.validation.config import (
     CONFIG,
@@ -38,31 +40,32 @@ def recognises(files: ModelFiles) -> bool:
     return CONFIG in files.sizes or (deeper and bool(_weights(files)))
 
 
-def check(files: ModelFiles, _: Wanted, report: Report) -> Facts | None:
+def check(files: ModelFiles, wanted: Wanted, report: Report) -> Facts | None:
     """Layout, config, weights, shapes and tokenizer."""
-    _check_layout(files, report)
+    pickled = not _weights(files) and pickles.RISK in wanted.accepted_risks and _pickled(files)
+    _check_layout(files, report, pickled=pickled)
     config = check_config(files, report)
-    weights = check_weights(files, report)
+    weights = None if pickled else check_weights(files, report)
     if config is not None and weights is not None:
         check_shapes(weights, config, report)
         check_dtype(weights, config, report)
     tokenizer = check_tokenizer(files, config, report)
     check_generation_config(files, report)
-    if config is None or weights is None:
+    if config is None or (weights is None and not pickled):
         return None
     return facts(config, weights, tokenizer)
 
 
-def facts(config: dict[str, Any], weights: Weights, tokenizer: TokenizerFacts) -> Facts:
-    """What config.json, weights and tokenizer say about the model."""
+def facts(config: dict[str, Any], weights: Weights | None, tokenizer: TokenizerFacts) -> Facts:
+    """What config.json, weights and tokenizer say about the model; pickled weights say nothing."""
     text = text_config(config)
     architecture = plain(config["architectures"][0], 200)
     return Facts(
         architecture=architecture,
         model_type=plain(config["model_type"], 200),
         task=next((task for end, task in _TASKS.items() if architecture.endswith(end)), None),
-        parameter_count=weights.parameter_count,
-        dtype=weights.dtype,
+        parameter_count=weights.parameter_count if weights else None,
+        dtype=weights.dtype if weights else None,
         context_length=first_number(
             text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"
         ),
@@ -71,7 +74,7 @@ def facts(config: dict[str, Any], weights: Weights, tokenizer: TokenizerFacts) -
         layers=first_number(text, "num_hidden_layers", "n_layer", "num_layers"),
         tokenizer=tokenizer.kind,
         chat_template=tokenizer.has_chat_template,
-        weight_format="safetensors",
+        weight_format="safetensors" if weights else "pickle",
     )
 
 
@@ -79,13 +82,24 @@ def _weights(files: ModelFiles) -> list[str]:
     return [path for path in files.sizes if path.endswith(".safetensors")]
 
 
-def _check_layout(files: ModelFiles, report: Report) -> None:
+def _pickled(files: ModelFiles) -> bool:
+    return any(PurePosixPath(path).match("pytorch_model*.bin") for path in files.sizes)
+
+
+def _check_layout(files: ModelFiles, report: Report, *, pickled: bool) -> None:
     weights = _weights(files)
     if CONFIG in files.sizes and any("/" not in path for path in weights):
         report.add(
             "layout", TITLE, Outcome.PASS,
             f"Hugging Face transformers with {len(weights)} safetensors "
             f"{'file' if len(weights) == 1 else 'files'}.",
+        )  # fmt: skip
+    elif CONFIG in files.sizes and pickled:
+        report.add(
+            "layout", TITLE, Outcome.WARN,
+            "Hugging Face transformers with pickled weights; they are not checked, since reading "
+            "their shapes would mean to unpickle them.",
+            f"Convert the weights to safetensors. {EXPECTED}",
         )  # fmt: skip
     elif CONFIG in files.sizes:
         report.add(
