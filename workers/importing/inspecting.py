@@ -16,10 +16,14 @@ from backend.contracts.container_configuration import (
     check_configuration,
     check_parameter_schema,
 )
+from backend.domain.version import Version
+from backend.infra.connections import ConnectionStore
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.guarded import GuardedClient
+from backend.sources.image_reference import parse_reference
 from backend.sources.registry import DEFAULT_PLATFORM, Image, inspect_image
 from backend.sources.registry_client import Credentials
+from workers.importing.connections import registry_account
 from workers.importing.validation.report import Check, Outcome, Report, plain
 
 # How many checks a sound image goes through; what progress counts to.
@@ -46,20 +50,44 @@ class Inspection:
     image: Image | None = None
 
 
+def inspect_version(
+    version: Version,
+    connections: ConnectionStore,
+    client: GuardedClient,
+    *,
+    on_check: Callable[[Check], None] | None = None,
+) -> Inspection:
+    """The report about a version that has no files, whatever its source.
+
+    Raises `ImportRefused` for its connection, and `FetchFailed`.
+    """
+    origin = version.origin[version.source]
+    if version.source == "manual":
+        return inspect_manual(origin, on_check=on_check)
+    account = registry_account(connections, origin["connection"])
+    digest = version.image["digest"] if version.image is not None else None
+    return inspect_container_image(origin, account, client, digest=digest, on_check=on_check)
+
+
 def inspect_container_image(
     origin: Mapping[str, Any],
     credentials: Credentials | None,
     client: GuardedClient,
     *,
     platform: str = DEFAULT_PLATFORM,
+    digest: str | None = None,
     on_check: Callable[[Check], None] | None = None,
 ) -> Inspection:
-    """Checks an image and its configuration; `origin` is what the event says of it.
+    """Checks an image and its configuration; `origin` is what the event says of it, `digest` what
+    an earlier attempt of the same import found.
 
     Raises `FetchFailed` where the registry may answer another time.
     """
     report = Report(on_check=on_check)
-    image = _check_image(origin["reference"], credentials, client, platform, report)
+    reference = origin["reference"]
+    if digest is not None:
+        reference = parse_reference(reference).pinned(digest)
+    image = _check_image(reference, credentials, client, platform, report)
     configuration = _check_configuration(origin["configuration"], report)
     _check_parameters(origin, report)
     if image is not None:
