@@ -48,6 +48,16 @@ class Applier:
                 )
             )
 
+    def is_outdated(self, cursor: Cursor[DictRow]) -> bool:
+        """Whether a table is there with other columns than those declared now."""
+        cursor.execute(
+            "SELECT table_name, array_agg(column_name::text) AS columns "
+            "FROM information_schema.columns WHERE table_schema = %s GROUP BY table_name",
+            (self.schema,),
+        )
+        found = {row["table_name"]: set(row["columns"]) for row in cursor}
+        return bool(found) and found != {table.name: set(table.columns) for table in self._tables}
+
     def create_indexes(self, cursor: Cursor[DictRow]) -> None:
         """Makes the indexes that are missing."""
         for table in self._tables:

@@ -1,11 +1,15 @@
-"""The gallery: one row for each model, with everything that lists and pages about it show."""
+"""The gallery: each model as lists show it, each of its versions, and batches of imports.
+
+A model's row shows its current version; before there is one, the version that was asked for last.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from typing import Any
 
-from backend.contracts.codec import PublicEvent, to_dict
+from backend.contracts.codec import PublicEvent
+from projections.gallery_versions import CHANGES, VERSIONS, is_retriable, new_version
 from projections.tables import Apply, Fold, Handlers, Row, Rows, Table
 
 MODELS = Table(
@@ -16,9 +20,14 @@ MODELS = Table(
         "version": "bigint NOT NULL",
         "name": "text NOT NULL",
         "name_key": 'text COLLATE "C" NOT NULL',
+        "technical_name": "text NOT NULL",
         "kind": "text NOT NULL",
         "source": "text NOT NULL",
+        # The version that is shown; `current_version` is NULL until one is usable.
         "model_version": "text NOT NULL",
+        "current_version": "text",
+        "latest_version": "text NOT NULL",
+        "latest_state": "text NOT NULL",
         "state": "text NOT NULL",
         "publication": "text NOT NULL",
         "deployment_state": "text",
@@ -26,28 +35,22 @@ MODELS = Table(
         "description": "text NOT NULL",
         "labels": "text[] NOT NULL",
         "documentation_links": "text[] NOT NULL",
+        "template": "text NOT NULL",
+        "format": "text",
         "size_bytes": "bigint",
         "architecture": "text",
         "parameter_count": "bigint",
+        "base_model_id": "uuid",
+        "batch_id": "uuid",
         # Position of the import's request: the newest import comes first, edits move no row.
         "created_position": "bigint NOT NULL",
         "created_at": "timestamptz NOT NULL",
         "updated_at": "timestamptz NOT NULL",
         "position": "bigint NOT NULL",
-        "archive_received_at": "timestamptz",
-        "files_stored_at": "timestamptz",
-        "validated_at": "timestamptz",
-        "file_count": "int",
-        "total_bytes": "bigint",
-        "manifest_uri": "text",
-        "manifest_sha256": "text",
-        "base_model_id": "uuid",
-        "upload_id": "uuid",
-        "file_name": "text",
+        # Whether the latest version's import, once failed, could start again.
+        "retriable": "boolean NOT NULL",
         # {step, reason, remedy} while the state is `import_failed`.
         "failure": "jsonb",
-        "card": "jsonb",
-        "report": "jsonb",
     },
     key=("model_id",),
     indexes=(
@@ -59,6 +62,22 @@ MODELS = Table(
         "USING gin (name_key public.gin_trgm_ops)",
     ),
 )
+BATCHES = Table(
+    name="batches",
+    columns={
+        "batch_id": "uuid",
+        "address": "text NOT NULL",
+        "format": "text NOT NULL",
+        "manifest_uri": "text NOT NULL",
+        "manifest_sha256": "text NOT NULL",
+        "model_ids": "uuid[] NOT NULL",
+        "requested_by": "text NOT NULL",
+        "requested_at": "timestamptz NOT NULL",
+        "position": "bigint NOT NULL",
+    },
+    key=("batch_id",),
+    group="batch_id",
+)
 
 
 def name_key(name: str) -> str:
@@ -67,32 +86,33 @@ def name_key(name: str) -> str:
 
 
 def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    time = event.time.isoformat()
     rows.insert(
         MODELS,
         {
             "model_id": facts.model_id,
-            "version": event.aggregate_version,
             "name": facts.name,
             "name_key": name_key(facts.name),
+            "technical_name": facts.technical_name or facts.name,
             "kind": facts.kind,
-            "source": facts.source,
-            "model_version": facts.version,
-            "state": "importing",
+            "current_version": None,
             "publication": "unpublished",
-            "description": "",
-            "labels": [],
-            "documentation_links": [],
-            "size_bytes": facts.size_bytes,
+            "description": facts.description,
+            "labels": list(facts.labels),
+            "documentation_links": list(facts.documentation_links),
+            "template": facts.origin.path.template,
+            "batch_id": facts.batch_id or None,
             "created_position": event.position,
-            "created_at": time,
-            "updated_at": time,
-            "position": event.position,
-            "base_model_id": facts.base_model_id if facts.HasField("base_model_id") else None,
-            "upload_id": facts.upload_id or None,
-            "file_name": facts.file_name,
+            "created_at": event.time.isoformat(),
         },
     )
+    _version_requested(rows, event, facts)
+
+
+def _version_requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    rows.insert(VERSIONS, new_version(event, facts))
+    row = rows.change(MODELS, facts.model_id)
+    row["latest_version"] = facts.version
+    _show(rows, event, row)
 
 
 def _model(rows: Rows, event: PublicEvent) -> Row:
@@ -103,63 +123,63 @@ def _model(rows: Rows, event: PublicEvent) -> Row:
     return row
 
 
-def _archive_received(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _model(rows, event)
-    row["size_bytes"] = facts.size_bytes
-    row["archive_received_at"] = row["updated_at"]
-
-
-def _files_stored(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _model(rows, event)
-    row.update(
-        state="validating",
-        manifest_uri=facts.manifest_uri,
-        manifest_sha256=facts.manifest_sha256,
-        file_count=facts.file_count,
-        total_bytes=facts.total_bytes,
-        files_stored_at=row["updated_at"],
+def _show(rows: Rows, event: PublicEvent, model: Row) -> None:
+    """Brings the model's row up to what its versions say."""
+    _model(rows, event)
+    versions = {row["version"]: row for row in rows.of_group(VERSIONS, event.partition_key)}
+    latest = versions[model["latest_version"]]
+    shown = versions[model["current_version"] or model["latest_version"]]
+    card = shown.get("card") or {}
+    model.update(
+        source=shown["source"],
+        model_version=shown["version"],
+        state=shown["state"],
+        latest_state=latest["state"],
+        retriable=is_retriable(latest),
+        failure=shown.get("failure"),
+        format=card.get("format"),
+        size_bytes=shown.get("size_bytes"),
+        architecture=card.get("architecture"),
+        parameter_count=card.get("parameter_count"),
+        base_model_id=shown.get("base_model_id"),
     )
 
 
-def _validated(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _model(rows, event)
-    card = to_dict(facts.card)
-    row.update(
-        state="ready_to_deploy",
-        failure=None,
-        report=to_dict(facts.report),
-        card=card,
-        architecture=card["architecture"],
-        parameter_count=card["parameter_count"],
-        validated_at=row["updated_at"],
-    )
+def _changed(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    """Changes the version that the event is about, then what the model's row shows."""
+    version = rows.change(VERSIONS, facts.model_id, facts.version)
+    version["updated_at"] = event.time.isoformat()
+    CHANGES[event.type](version, event, facts)
+    row = rows.change(MODELS, facts.model_id)
+    if event.type == "ModelValidated":
+        row["current_version"] = facts.version
+    _show(rows, event, row)
 
 
-def _failed(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _model(rows, event)
-    row["state"] = "import_failed"
-    row["failure"] = {"step": facts.step, "reason": facts.reason, "remedy": facts.remedy}
-    if facts.HasField("report"):
-        row["report"] = to_dict(facts.report)
+def _current_selected(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = rows.change(MODELS, facts.model_id)
+    row["current_version"] = facts.version
+    _show(rows, event, row)
 
 
-def _cancelled(rows: Rows, event: PublicEvent, _facts: Any) -> None:
-    row = _model(rows, event)
-    arrived = row.get("archive_received_at") is not None
-    step = "validate" if row["state"] == "validating" else "extract" if arrived else "upload"
-    row["state"] = "import_failed"
-    row["failure"] = {
-        "step": step,
-        "reason": "The import was cancelled.",
-        "remedy": "Retry the import, or delete the model."
-        if arrived
-        else "Delete the model and upload the file again.",
-    }
+def _template_updated(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    _model(rows, event)["template"] = facts.template
 
 
-def _retried(rows: Rows, event: PublicEvent, _facts: Any) -> None:
-    _model(rows, event).update(
-        state="importing", failure=None, report=None, files_stored_at=None, validated_at=None
+def _batch_requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    rows.insert(
+        BATCHES,
+        {
+            "batch_id": facts.batch_id,
+            "address": facts.address,
+            "format": facts.format,
+            "manifest_uri": facts.manifest_uri,
+            "manifest_sha256": facts.manifest_sha256,
+            "model_ids": list(facts.model_ids),
+            "requested_by": event.actor,
+            "requested_at": event.time.isoformat(),
+            "position": event.position,
+        },
     )
 
 
@@ -181,6 +201,8 @@ def _withdrawn(rows: Rows, event: PublicEvent, _facts: Any) -> None:
 
 def _deleted(rows: Rows, event: PublicEvent, _facts: Any) -> None:
     rows.delete(MODELS, event.partition_key)
+    for version in rows.of_group(VERSIONS, event.partition_key):
+        rows.delete(VERSIONS, event.partition_key, version["version"])
 
 
 def _deployment(rows: Rows, event: PublicEvent) -> Row | None:
@@ -215,29 +237,37 @@ def _turned(state: str) -> Apply:
     return apply
 
 
+_BOTH = (MODELS, VERSIONS)
+
 GALLERY = Handlers(
     name="gallery",
-    description="The models, as lists and pages show them",
-    tables=(MODELS,),
+    description="The models and their versions, as lists and pages show them",
+    tables=(*_BOTH, BATCHES),
     folds={
-        event_type: Fold(apply, (MODELS,))
-        for event_type, apply in {
-            "ModelImportRequested": _requested,
-            "ModelArchiveReceived": _archive_received,
-            "ModelFilesStored": _files_stored,
-            "ModelValidated": _validated,
-            "ModelImportFailed": _failed,
-            "ModelImportCancelled": _cancelled,
-            "ModelImportRetried": _retried,
-            "ModelConfigurationEdited": _edited,
-            "ModelPublished": _published,
-            "ModelWithdrawn": _withdrawn,
-            "ModelDeleted": _deleted,
-            "DeploymentRequested": _deploying,
-            "RevisionDeployed": _outcome("deployed"),
-            "RevisionFailed": _outcome("failed"),
-            "DeploymentStopRequested": _turned("stopping"),
-            "DeploymentStopped": _turned("stopped"),
-        }.items()
+        "ModelImportRequested": Fold(_requested, ()),
+        "ImportBatchRequested": Fold(_batch_requested, ()),
+        **{
+            event_type: Fold(apply, _BOTH)
+            for event_type, apply in {
+                "ModelVersionRequested": _version_requested,
+                "ModelCurrentVersionSelected": _current_selected,
+                "ModelDeleted": _deleted,
+                **dict.fromkeys(CHANGES, _changed),
+            }.items()
+        },
+        **{
+            event_type: Fold(apply, (MODELS,))
+            for event_type, apply in {
+                "ModelConfigurationEdited": _edited,
+                "ModelTemplateUpdated": _template_updated,
+                "ModelPublished": _published,
+                "ModelWithdrawn": _withdrawn,
+                "DeploymentRequested": _deploying,
+                "RevisionDeployed": _outcome("deployed"),
+                "RevisionFailed": _outcome("failed"),
+                "DeploymentStopRequested": _turned("stopping"),
+                "DeploymentStopped": _turned("stopped"),
+            }.items()
+        },
     },
 )

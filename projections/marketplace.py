@@ -25,6 +25,8 @@ LISTINGS = Table(
         "architecture": "text",
         "parameter_count": "bigint",
         "license": "text",
+        # What the listing says of each usable version, so that an earlier one can come back.
+        "versions": "jsonb NOT NULL",
     },
     key=("model_id",),
     indexes=("(published_at DESC, model_id) WHERE published",),
@@ -40,19 +42,24 @@ def _requested(rows: Rows, _event: PublicEvent, facts: Any) -> None:
             "deployed": False,
             "serving_revision": None,
             "name": facts.name,
-            "description": "",
-            "labels": [],
+            "description": facts.description,
+            "labels": list(facts.labels),
+            "versions": {},
         },
     )
 
 
 def _validated(rows: Rows, _event: PublicEvent, facts: Any) -> None:
     card = to_dict(facts.card)
-    rows.change(LISTINGS, facts.model_id).update(
-        architecture=card["architecture"],
-        parameter_count=card["parameter_count"],
-        license=card["license"],
-    )
+    said = {name: card[name] for name in ("architecture", "parameter_count", "license")}
+    row = rows.change(LISTINGS, facts.model_id)
+    row["versions"] = {**row["versions"], facts.version: said}
+    row.update(said)
+
+
+def _current_selected(rows: Rows, _event: PublicEvent, facts: Any) -> None:
+    row = rows.change(LISTINGS, facts.model_id)
+    row.update(row["versions"][facts.version])
 
 
 def _edited(rows: Rows, _event: PublicEvent, facts: Any) -> None:
@@ -104,6 +111,7 @@ MARKETPLACE = Handlers(
         for event_type, apply in {
             "ModelImportRequested": _requested,
             "ModelValidated": _validated,
+            "ModelCurrentVersionSelected": _current_selected,
             "ModelConfigurationEdited": _edited,
             "ModelPublished": _published,
             "ModelWithdrawn": _withdrawn,

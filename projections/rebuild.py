@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import psycopg
+from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 
@@ -90,13 +91,17 @@ def _exclusive(settings: Settings, name: str) -> Iterator[Exclusive]:
 
 def _begin(connection: psycopg.Connection[DictRow], fresh: Applier) -> None:
     """Removes what an interrupted rebuild has left, and makes empty tables without indexes."""
-    consumer = _consumer(fresh)
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(fresh.schema)))
-        cursor.execute("DELETE FROM loggia.consumer_progress WHERE consumer = %s", (consumer,))
-        cursor.execute("DELETE FROM loggia.consumer_watermark WHERE consumer = %s", (consumer,))
-        cursor.execute("DELETE FROM loggia.dead_letters WHERE consumer = %s", (consumer,))
+        forget(cursor, fresh.schema, _consumer(fresh))
         fresh.create_tables(cursor)
+
+
+def forget(cursor: Cursor[DictRow], schema: str, consumer: str) -> None:
+    """Drops a projection's tables and its consumer's progress: it begins with the first event."""
+    cursor.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(schema)))
+    cursor.execute("DELETE FROM loggia.consumer_progress WHERE consumer = %s", (consumer,))
+    cursor.execute("DELETE FROM loggia.consumer_watermark WHERE consumer = %s", (consumer,))
+    cursor.execute("DELETE FROM loggia.dead_letters WHERE consumer = %s", (consumer,))
 
 
 class _Growing(Protocol):

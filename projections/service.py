@@ -12,6 +12,7 @@ from backend.infra.postgres import connect, open_pool, try_lock, wait_for_schema
 from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from projections.applying import Applier
+from projections.rebuild import forget
 from projections.registry import PROJECTIONS
 
 _SCHEMA_SECONDS = 60
@@ -78,7 +79,7 @@ class _Crew:
 
 
 def prepare(settings: Settings, stop: threading.Event) -> None:
-    """Makes the tables that are missing; one process at a time."""
+    """Makes the tables that are missing or have changed; one process at a time."""
     with connect(settings.dsn) as connection:
         while not try_lock(connection, _DDL_LOCK):
             if stop.wait(_DDL_POLL_SECONDS):
@@ -86,5 +87,8 @@ def prepare(settings: Settings, stop: threading.Event) -> None:
         for projection in PROJECTIONS.values():
             applier = Applier(projection)
             with connection.transaction(), connection.cursor() as cursor:
+                if applier.is_outdated(cursor):
+                    # Made by an earlier release: all of its events are applied anew.
+                    forget(cursor, applier.schema, projection.name)
                 applier.create_tables(cursor)
                 applier.create_indexes(cursor)

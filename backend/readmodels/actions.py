@@ -48,12 +48,16 @@ class Actions(msgspec.Struct, rename="camel", frozen=True):
 
 @dataclass(frozen=True)
 class Situation:
-    """What the rules look at. `deployment_state` is None where it was never deployed."""
+    """What the rules look at. `deployment_state` is None where it was never deployed.
+
+    `latest_state` and `retriable` are those of the version that was asked for last.
+    """
 
     state: str
+    latest_state: str
     publication: str
     deployment_state: str | None
-    archive_received: bool
+    retriable: bool
 
 
 def actions_of(situation: Situation, may: MayAct) -> Actions:
@@ -121,15 +125,19 @@ def _withdraw(situation: Situation) -> str | None:
 
 
 def _retry(situation: Situation) -> str | None:
-    if situation.state != ModelState.FAILED:
+    if situation.latest_state != ModelState.FAILED:
         return "Only a failed import can be retried."
-    if not situation.archive_received:
-        return "The archive never arrived completely: delete the model and upload it again."
+    if not situation.retriable:
+        return (
+            "The archive never arrived completely: upload it again, as a new version."
+            if situation.state == ModelState.READY
+            else "The archive never arrived completely: delete the model and upload it again."
+        )
     return None
 
 
 def _cancel(situation: Situation) -> str | None:
-    return None if situation.state in _BUSY else "No import is under way."
+    return None if situation.latest_state in _BUSY else "No import is under way."
 
 
 def _delete(situation: Situation) -> str | None:

@@ -99,7 +99,9 @@ def memory_needed_gib(weights_bytes: int) -> float:
 def _card(pool: Pool, model_id: UUID) -> dict[str, Any]:
     with pool.connection() as connection:
         row = connection.execute(
-            "SELECT card FROM gallery.models WHERE model_id = %s", (model_id,)
+            "SELECT v.card FROM gallery.models AS m JOIN gallery.versions AS v "
+            "ON v.model_id = m.model_id AND v.version = m.model_version WHERE m.model_id = %s",
+            (model_id,),
         ).fetchone()
     if row is None:
         raise NotFound(f"There is no model {model_id}.", remedy="Check the id, or reload the list.")

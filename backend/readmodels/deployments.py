@@ -88,7 +88,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
     with pool.connection() as connection:
         row = connection.execute(
             "SELECT d.*, m.name AS model_name, m.state AS model_state, m.publication, "
-            "m.archive_received_at FROM deployments.deployments AS d "
+            "m.latest_state, m.retriable FROM deployments.deployments AS d "
             "JOIN gallery.models AS m USING (model_id) WHERE d.model_id = %s",
             (model_id,),
         ).fetchone()
@@ -108,9 +108,10 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         raise _never_deployed(model_id)
     situation = Situation(
         state=row["model_state"],
+        latest_state=row["latest_state"],
         publication=row["publication"],
         deployment_state=row["state"],
-        archive_received=row["archive_received_at"] is not None,
+        retriable=row["retriable"],
     )
     serving = row["serving_revision"]
     return DeploymentView(

@@ -15,6 +15,17 @@ from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.gallery_filters import Counts, Facets, Filters
+from backend.readmodels.version_facts import (
+    AcceptedRisk,
+    Card,
+    Failure,
+    ImportStep,
+    Report,
+    card_of,
+    failure_of,
+    import_steps,
+    report_of,
+)
 from backend.readmodels.wire_names import camel_keys
 
 CONSUMER = "gallery"
@@ -30,27 +41,37 @@ _ORDERS: dict[str, tuple[tuple[LiteralString, ...], LiteralString, LiteralString
 _SUMMARY: LiteralString = (
     "model_id, version, name, kind, source, model_version, state, publication, deployment_state, "
     "description, labels, size_bytes, architecture, parameter_count, created_at, updated_at, "
-    "position, failure, archive_received_at, created_position, name_key"
+    "position, failure, created_position, name_key, technical_name, format, current_version, "
+    "latest_version, latest_state, retriable, batch_id"
 )
 
 
-class Failure(msgspec.Struct, rename="camel", frozen=True):
-    """Why an import failed."""
-
-    step: str
-    reason: str
-    remedy: str
+# Of the version that the model's row shows.
+_VERSION: LiteralString = (
+    "v.origin, v.resolved, v.accepted_risks, v.file_name, v.upload_id, v.file_count, "
+    "v.total_bytes, v.manifest_sha256, v.card, v.report, v.archive_received_at, "
+    "v.files_stored_at, v.validated_at"
+)
 
 
 class ModelSummary(msgspec.Struct, rename="camel", frozen=True):
-    """A model as the gallery shows it. `version` is what If-Match wants."""
+    """A model as the gallery shows it. `version` is what If-Match wants.
+
+    It shows the current version or, before there is one, the latest; `model_version` says which.
+    """
 
     id: UUID
     version: int
     name: str
+    technical_name: str
     kind: str
     source: str
     model_version: str
+    current_version: str | None
+    latest_version: str
+    latest_state: str
+    format: str | None
+    batch_id: UUID | None
     state: str
     publication: str
     deployment_state: str | None
@@ -66,51 +87,6 @@ class ModelSummary(msgspec.Struct, rename="camel", frozen=True):
     actions: Actions
 
 
-class Card(msgspec.Struct, rename="camel", frozen=True):
-    """What the model's own files say about it."""
-
-    architecture: str | None = None
-    model_type: str | None = None
-    task: str | None = None
-    parameter_count: int | None = None
-    dtype: str | None = None
-    context_length: int | None = None
-    vocabulary_size: int | None = None
-    hidden_size: int | None = None
-    layers: int | None = None
-    license: str | None = None
-    tokenizer: str | None = None
-    chat_template: bool = False
-    languages: list[str] = []
-    summary: str | None = None
-    weight_format: str | None = None
-    total_bytes: int | None = None
-
-
-class Check(msgspec.Struct, rename="camel", frozen=True):
-    """One check of the validation: `pass`, `warn` or `fail`."""
-
-    id: str
-    title: str
-    outcome: str
-    evidence: str | None = None
-    hint: str | None = None
-
-
-class Report(msgspec.Struct, rename="camel", frozen=True):
-    """The validation's checks, in the order they were made."""
-
-    checks: list[Check]
-
-
-class ImportStep(msgspec.Struct, rename="camel", frozen=True):
-    """A step of the import: `pending`, `running`, `done` or `failed`, and since when."""
-
-    step: str
-    state: str
-    at: datetime | None
-
-
 class ModelDetail(ModelSummary, kw_only=True, frozen=True):
     """Everything about a model."""
 
@@ -120,6 +96,10 @@ class ModelDetail(ModelSummary, kw_only=True, frozen=True):
     total_bytes: int | None
     manifest_sha256: str | None
     documentation_links: list[str]
+    template: str
+    origin: dict[str, Any]
+    resolved: dict[str, str] | None
+    accepted_risks: list[AcceptedRisk]
     base_model_id: UUID | None
     upload_id: UUID | None
     file_name: str | None
@@ -188,35 +168,43 @@ class Gallery:
 
     def detail(self, model_id: UUID, may: MayAct) -> ModelDetail:
         """Everything about a model. Raises `NotFound`."""
-        row = self._row(model_id, "*")
+        row = self._row(model_id, "m.*, " + _VERSION)
         return ModelDetail(
             **_summary(row, may),
-            card=msgspec.convert(camel_keys(row["card"]), Card) if row["card"] else None,
-            report=msgspec.convert(camel_keys(row["report"]), Report) if row["report"] else None,
+            card=card_of(row),
+            report=report_of(row),
             file_count=row["file_count"],
             total_bytes=row["total_bytes"],
             manifest_sha256=row["manifest_sha256"],
             documentation_links=row["documentation_links"],
+            template=row["template"],
+            origin=camel_keys(row["origin"]),
+            resolved=row["resolved"],
+            accepted_risks=msgspec.convert(row["accepted_risks"], list[AcceptedRisk]),
             base_model_id=row["base_model_id"],
             upload_id=row["upload_id"],
             file_name=row["file_name"],
-            import_steps=_steps(row),
+            import_steps=import_steps(row),
         )
 
     def name_of(self, model_id: UUID) -> str:
         """The model's name. Raises `NotFound`."""
-        name: str = self._row(model_id, "name")["name"]
+        name: str = self._row(model_id, "m.name")["name"]
         return name
 
     def manifest_of(self, model_id: UUID) -> str | None:
         """The digest of the model's manifest, or None before its files are stored."""
-        digest: str | None = self._row(model_id, "manifest_sha256")["manifest_sha256"]
+        digest: str | None = self._row(model_id, "v.manifest_sha256")["manifest_sha256"]
         return digest
 
     def _row(self, model_id: UUID, columns: LiteralString) -> DictRow:
         with self._pool.connection() as connection:
             row = connection.execute(
-                SQL("SELECT {} FROM gallery.models WHERE model_id = %s").format(SQL(columns)),
+                SQL(
+                    "SELECT {} FROM gallery.models AS m JOIN gallery.versions AS v "
+                    "ON v.model_id = m.model_id AND v.version = m.model_version "
+                    "WHERE m.model_id = %s"
+                ).format(SQL(columns)),
                 (model_id,),
             ).fetchone()
         if row is None:
@@ -229,15 +217,21 @@ class Gallery:
 def _summary(row: DictRow, may: MayAct) -> dict[str, Any]:
     situation = Situation(
         state=row["state"],
+        latest_state=row["latest_state"],
         publication=row["publication"],
         deployment_state=row["deployment_state"],
-        archive_received=row["archive_received_at"] is not None,
+        retriable=row["retriable"],
     )
-    failure = row["failure"]
     return {
         "id": row["model_id"],
         "version": row["version"],
         "name": row["name"],
+        "technical_name": row["technical_name"],
+        "current_version": row["current_version"],
+        "latest_version": row["latest_version"],
+        "latest_state": row["latest_state"],
+        "format": row["format"],
+        "batch_id": row["batch_id"],
         "kind": row["kind"],
         "source": row["source"],
         "model_version": row["model_version"],
@@ -252,28 +246,6 @@ def _summary(row: DictRow, may: MayAct) -> dict[str, Any]:
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
         "position": row["position"],
-        "failure": msgspec.convert(failure, Failure) if failure else None,
+        "failure": failure_of(row),
         "actions": actions_of(situation, may),
     }
-
-
-def _steps(row: DictRow) -> list[ImportStep]:
-    """Upload, extraction and validation, each with its state and when it came to it."""
-    ends = [
-        ("upload", row["archive_received_at"]),
-        ("extract", row["files_stored_at"]),
-        ("validate", row["validated_at"]),
-    ]
-    failed = row["failure"]["step"] if row["failure"] else None
-    steps: list[ImportStep] = []
-    running = row["state"] in {"importing", "validating"}
-    for step, at in ends:
-        if step == failed:
-            steps.append(ImportStep(step, "failed", row["updated_at"]))
-            running = False
-        elif at is not None:
-            steps.append(ImportStep(step, "done", at))
-        else:
-            steps.append(ImportStep(step, "running" if running else "pending", None))
-            running = False
-    return steps

@@ -6,8 +6,8 @@ import re
 from functools import cache
 from typing import Any
 
-# Objects whose keys are somebody else's words: the engine's own options.
-_OPAQUE = {"engine_arguments", "engineArguments"}
+# Objects whose keys are somebody else's words: an engine's options, an image's labels.
+_OPAQUE = {"engine_arguments", "engineArguments", "resolved", "labels"}
 _HUMP = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -36,7 +36,9 @@ def camel_keys(value: Any) -> Any:
     """A JSON value with its objects' keys in camelCase."""
     if isinstance(value, dict):
         return {
-            camel(key): dict(each) if key in _OPAQUE and each is not None else camel_keys(each)
+            camel(key): dict(each)
+            if key in _OPAQUE and isinstance(each, dict)
+            else camel_keys(each)
             for key, each in value.items()
         }
     if isinstance(value, list | tuple):

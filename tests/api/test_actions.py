@@ -83,9 +83,10 @@ class World:
         state = self.deployment.state.value if self.deployment else None
         return Situation(
             self.model.state.value,
+            self.model.latest.state.value,
             self.model.publication,
             state,
-            self.model.latest.archive_received,
+            self.model.latest.retriable,
         )
 
 
@@ -120,7 +121,7 @@ def test_every_refusal_says_why() -> None:
         if state is ModelState.DELETED:
             continue
         for deployment in (None, *(each.value for each in DeploymentState)):
-            situation = Situation(state.value, "unpublished", deployment, True)
+            situation = Situation(state.value, state.value, "unpublished", deployment, True)
             actions = actions_of(situation, lambda _: True)
             for name in actions.__struct_fields__:
                 view = getattr(actions, name)

@@ -22,11 +22,26 @@ from backend.domain.api_key import ApiKey
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment, DeploymentState
 from backend.domain.events import Aggregate, Cause, caused_by
-from backend.domain.model import ImportRequest, Model, ModelState
+from backend.domain.import_batch import ImportBatch
+from backend.domain.model import AcceptedRisks, ImportRequest, Model, ModelState
 from backend.domain.user import Role, User
 
 LABELS = ["chat", "code", "vision", "small", "中文", "8-bit", "experimental"]
 ACTORS = ["user:admin", "user:ada", "user:grace", "worker:import", "worker:deploy"]
+ORIGINS: list[dict[str, Any]] = [
+    {"huggingface": {"repository": "some/model", "files": ["*.safetensors"]}},
+    {"url": {"address": "https://example.org/m.tar.zst"}},
+    {"path": {"path": "/models/m", "mode": "reference", "template": "TEMPLATE x"}},
+    {
+        "container_image": {
+            "reference": "registry.example/server:1",
+            "deployment_type": "real_time",
+            "configuration": "{}",
+            "minimum": {"cpu": 0.5, "memory_gib": 2, "gpu": 1},
+        }
+    },
+    {"manual": {"type": "llm", "runtime": "vllm"}},
+]
 ARCHITECTURES = ["LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM"]
 
 
@@ -36,11 +51,31 @@ class _Life:
     def __init__(self, dice: random.Random, name: str) -> None:
         self.dice = dice
         self.size = dice.randint(1, 10**12)
-        self.model = Model.request_import(
-            ImportRequest(file_name=f"{name}.zip", upload_id=uuid4(), size_bytes=self.size)
-        )
+        self.model = Model.request_import(self.request(name))
         self.deployment: Deployment | None = None
         self.keys: list[ApiKey] = []
+
+    def request(self, name: str) -> ImportRequest:
+        """From any source, with and without what else may be said."""
+        risks = AcceptedRisks(("pickle",), "our own file") if self.dice.random() < 0.1 else None
+        if self.dice.random() < 0.5:
+            return ImportRequest(
+                file_name=f"{name}.zip",
+                upload_id=uuid4(),
+                size_bytes=self.size,
+                accepted_risks=risks,
+            )
+        origin = self.dice.choice(ORIGINS)
+        return ImportRequest(
+            source=next(iter(origin)),
+            origin=origin,
+            name=name,
+            technical_name=self.dice.choice([None, f"t-{name}"]),
+            labels=self.dice.sample(LABELS, self.dice.randint(0, 3)),
+            description="from elsewhere",
+            batch_id=self.dice.choice([None, uuid4()]),
+            accepted_risks=risks,
+        )
 
     @property
     def aggregates(self) -> list[Aggregate]:
@@ -53,11 +88,18 @@ class _Life:
         if state is ModelState.DELETED:
             return []
         found: list[Callable[[], None]] = [self.edit, self.create_key]
-        if state in {ModelState.IMPORTING, ModelState.VALIDATING}:
+        if model.latest.underway:
             found += [self.fail_import, *[self.advance_import] * 6]
             found += [model.cancel_import] * (self.dice.random() < 0.1)
-        if state is ModelState.FAILED and model.latest.archive_received:
+        elif self.dice.random() < 0.3:
+            found.append(lambda: model.request_version(self.request(model.name)))
+        if model.latest.state is ModelState.FAILED and model.latest.retriable:
             found += [model.retry_import] * 3
+        usable = [n for n, v in model.versions.items() if v.state is ModelState.READY]
+        if len(usable) > 1:
+            found.append(lambda: model.select_current_version(self.dice.choice(usable)))
+        if self.dice.random() < 0.1:
+            found.append(lambda: model.update_template(f"TEMPLATE {self.dice.randint(0, 9)}"))
         if state is ModelState.READY:
             found += [model.publish, *[self.deploy] * 2]
         if model.publication == "published":
@@ -94,10 +136,30 @@ class _Life:
     def advance_import(self) -> None:
         model = self.model
         version = model.latest
-        if not version.archive_received:
-            assert version.upload_id is not None
+        if version.upload_id is not None and not version.archive_received:
             model.receive_archive(version.upload_id, self.size)
-        elif version.state is ModelState.IMPORTING:
+        elif version.state is ModelState.VALIDATING or not (
+            version.has_files or version.source == "container_image"
+        ):
+            model.record_validated(version.number, report=self.report("pass"), card=self.card())
+        elif version.source == "container_image":
+            model.record_image_inspected(
+                version.number,
+                reference="registry.example/server:1",
+                digest=f"sha256:{self.dice.getrandbits(256):064x}",
+                platform="linux/amd64",
+                size_bytes=self.size,
+                ports=["8000/tcp"],
+                labels={"org.example.b": "2", "org.example.a": "1"},
+            )
+        elif version.upload_id is None and version.resolved is None:
+            model.record_source_fetched(
+                version.number,
+                resolved={"revision": f"{self.dice.getrandbits(160):040x}"},
+                file_count=3,
+                total_bytes=self.size,
+            )
+        else:
             model.record_files_stored(
                 version.number,
                 manifest_uri="file:///manifests/a.json",
@@ -105,11 +167,9 @@ class _Life:
                 file_count=self.dice.randint(1, 40),
                 total_bytes=self.size,
             )
-        else:
-            model.record_validated(version.number, report=self.report("pass"), card=self.card())
 
     def fail_import(self) -> None:
-        step = "validate" if self.model.state is ModelState.VALIDATING else "extract"
+        step = "validate" if self.model.latest.state is ModelState.VALIDATING else "extract"
         self.model.record_import_failed(
             self.model.latest.number,
             step=step,
@@ -145,6 +205,13 @@ class _Life:
             "languages": ["en", "zh"],
             "summary": "A model made for tests. " * self.dice.randint(0, 8),
             "weight_format": "safetensors",
+            "format": self.dice.choice(["transformers", "peft"]),
+            "adapter": self.dice.choice(
+                [None, {"rank": 8, "alpha": 16.0, "target_modules": ["q"]}]
+            ),
+            "memory": [
+                {"dtype": "int8", "weights_bytes": 5 * 10**9, "kv_cache_bytes_per_token": 4096}
+            ],
             "total_bytes": self.size,
         }
 
@@ -250,6 +317,16 @@ class History:
             if self._dice.random() < 0.02:
                 user = User.register(username=f"user{next(self._names)}", role=Role.VIEWER)
                 return iter(user.collect_events())
+            if self._dice.random() < 0.02:
+                batch = ImportBatch.request(
+                    uuid4(),
+                    address="https://example.org/models.json",
+                    format="json",
+                    manifest_uri="file:///manifests/b.json",
+                    manifest_sha256="b" * 64,
+                    model_ids=[life.model.id for life in self._lives] or [uuid4()],
+                )
+                return iter(batch.collect_events())
             if len(self._lives) < self._models and self._dice.random() < 0.3:
                 life = _Life(self._dice, f"model-{next(self._names)}")
                 self._lives.append(life)
