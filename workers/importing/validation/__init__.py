@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.importing.validation import adapters, gguf, onnx, single, transformers
+from workers.importing.validation import (
+    adapters,
+    diffusers,
+    gguf,
+    onnx,
+    sentence_transformers,
+    single,
+    transformers,
+)
 from workers.importing.validation.card import check_readme, model_card
 from workers.importing.validation.custom_code import check_custom_code
 from workers.importing.validation.files import ModelFiles
@@ -20,6 +28,8 @@ CHECKS = 14
 # The first one that recognises the files has them: the more special stand before the more general.
 LAYOUTS: tuple[Layout, ...] = (
     adapters.LAYOUT,
+    diffusers.LAYOUT,
+    sentence_transformers.LAYOUT,
     gguf.LAYOUT,
     onnx.LAYOUT,
     transformers.LAYOUT,

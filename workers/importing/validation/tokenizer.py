@@ -44,11 +44,14 @@ class TokenizerFacts:
 
 
 def check_tokenizer(
-    files: ModelFiles, config: dict[str, Any] | None, report: Report
+    files: ModelFiles, config: dict[str, Any] | None, report: Report, *, chats: bool = True
 ) -> TokenizerFacts:
-    """Loads the tokenizer, encodes a sentence and looks at every token's number."""
+    """Loads the tokenizer, encodes a sentence and looks at every token's number.
+
+    Of a model that does not chat, such as one for embeddings, no template is looked for.
+    """
     kind = _check_loads(files, config, report)
-    return TokenizerFacts(kind, _check_chat_template(files, report))
+    return TokenizerFacts(kind, chats and _check_chat_template(files, report))
 
 
 def _check_loads(files: ModelFiles, config: dict[str, Any] | None, report: Report) -> str | None:

@@ -45,8 +45,11 @@ class Weights:
         return DTYPE_NAMES.get(most[0][0], most[0][0]) if most else None
 
 
-def check_weights(files: ModelFiles, report: Report) -> Weights | None:
-    """Reads every header; returns the tensors where the weights are whole, else None."""
+def check_weights(files: ModelFiles, report: Report, *, stem: str = "model") -> Weights | None:
+    """Reads every header; returns the tensors where the weights are whole, else None.
+
+    `stem` begins the names of the weights and of their index, as the libraries choose them.
+    """
     title = "Weights are whole"
     headers: dict[str, Header] = {}
     for path, size in files.sizes.items():
@@ -58,7 +61,7 @@ def check_weights(files: ModelFiles, report: Report) -> Weights | None:
         except ImportRefused as refusal:
             report.add("weights", title, Outcome.FAIL, refusal.reason, refusal.remedy)
             return None
-    used, fault, hint = _used_headers(files, headers)
+    used, fault, hint = _used_headers(files, headers, stem)
     if fault:
         report.add("weights", title, Outcome.FAIL, fault, hint)
         return None
@@ -80,20 +83,21 @@ def check_weights(files: ModelFiles, report: Report) -> Weights | None:
 
 
 def _used_headers(
-    files: ModelFiles, headers: dict[str, Header]
+    files: ModelFiles, headers: dict[str, Header], stem: str
 ) -> tuple[dict[str, Header], str, str]:
     """The headers that make up the model; else what is wrong and what to do."""
     top = {path: header for path, header in headers.items() if "/" not in path}
-    if INDEX in files.sizes:
-        return _indexed(files, top)
+    single, index = SINGLE.replace("model", stem, 1), INDEX.replace("model", stem, 1)
+    if index in files.sizes:
+        return _indexed(files, top, index)
     shards = [path for path in top if "-of-" in path]
-    if shards and SINGLE not in top:
+    if shards and single not in top:
         return (
             {},
-            f"The weights are split into shards ({listed(shards)}), but {INDEX} is missing.",
-            f"Add {INDEX} from the model's source.",
+            f"The weights are split into shards ({listed(shards)}), but {index} is missing.",
+            f"Add {index} from the model's source.",
         )
-    used = {SINGLE: top[SINGLE]} if SINGLE in top else top
+    used = {single: top[single]} if single in top else top
     if not any(header.tensors for header in used.values()):
         return {}, "There are no weights.", "Add the model's .safetensors files."
     seen: dict[str, str] = {}
@@ -103,33 +107,35 @@ def _used_headers(
                 return (
                     {},
                     f"The tensor {shown(name)} is in {shown(seen[name])} and in {shown(path)}.",
-                    f"Name the weights {SINGLE}, or add {INDEX}.",
+                    f"Name the weights {single}, or add {index}.",
                 )
             seen[name] = path
     return used, "", ""
 
 
-def _indexed(files: ModelFiles, top: dict[str, Header]) -> tuple[dict[str, Header], str, str]:
+def _indexed(
+    files: ModelFiles, top: dict[str, Header], index: str
+) -> tuple[dict[str, Header], str, str]:
     remedy = "Take the index and all its shards from the model's source again."
     try:
-        weight_map = read_index(read_whole(files, INDEX, limit=MAX_INDEX_BYTES), INDEX)
+        weight_map = read_index(read_whole(files, index, limit=MAX_INDEX_BYTES), index)
     except Unreadable as error:
         return {}, str(error), remedy
     except ImportRefused as refusal:
         return {}, refusal.reason, refusal.remedy
     missing = sorted(set(weight_map.values()) - top.keys())
     if missing:
-        return {}, f"{INDEX} names shards that are missing: {listed(missing)}.", remedy
+        return {}, f"{index} names shards that are missing: {listed(missing)}.", remedy
     used = {path: top[path] for path in sorted(set(weight_map.values()))}
     for name, path in weight_map.items():
         if name not in used[path].tensors:
-            return {}, f"The tensor {shown(name)} is not in {shown(path)}, as {INDEX} says.", remedy
+            return {}, f"The tensor {shown(name)} is not in {shown(path)}, as {index} says.", remedy
     for path, header in used.items():
         for name in header.tensors:
             if weight_map.get(name) != path:
                 return (
                     {},
-                    f"{INDEX} does not place the tensor {shown(name)} of {shown(path)}.",
+                    f"{index} does not place the tensor {shown(name)} of {shown(path)}.",
                     remedy,
                 )
     return used, "", ""
