@@ -14,12 +14,19 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 _LARGE = (".safetensors", ".bin", ".gguf", ".onnx", ".onnx_data", ".pt", ".pth", ".h5", ".msgpack")
 _CHUNK = 1 << 16
+
+
+@lru_cache(maxsize=4096)
+def sha256_of(content: bytes) -> str:
+    """The digest under which the storage keeps a large file."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def git_blob_sha1(content: bytes) -> str:
@@ -45,7 +52,7 @@ class Repository:
         """Changes with the content."""
         digest = hashlib.sha1(self.name.encode())
         for path, content in sorted(self.files.items()):
-            digest.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
+            digest.update(f"{path}\0{sha256_of(content)}".encode())
         return digest.hexdigest()
 
     def knows(self, revision: str) -> bool:
@@ -124,7 +131,7 @@ class Hub:
     def by_digest(self, sha256: str) -> tuple[str, bytes]:
         for repository in self.repositories.values():
             for path, content in repository.files.items():
-                if hashlib.sha256(content).hexdigest() == sha256:
+                if sha256_of(content) == sha256:
                     return path, content
         raise KeyError(sha256)
 
@@ -140,6 +147,7 @@ class _Answered(Exception):
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Tests read `Hub.seen`."""
@@ -376,7 +384,7 @@ class _HubHandler(_Handler):
         commit = {"X_Repo_Commit": repository.commit}
         if not path.endswith(_LARGE):
             self.send_file(path, content, ETag=f'"{git_blob_sha1(content)}"', **commit)
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = sha256_of(content)
         target = self.hub.redirect_to or f"{self.hub.storage}/{sha256}/{quote(path)}"
         self.send(
             302,
@@ -399,7 +407,7 @@ class _StorageHandler(_Handler):
 def _node(path: str, content: bytes) -> dict[str, Any]:
     node: dict[str, Any] = {"type": "file", "path": path, "size": len(content)}
     if path.endswith(_LARGE):
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = sha256_of(content)
         pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\n".encode()
         node["oid"] = git_blob_sha1(pointer)
         node["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}

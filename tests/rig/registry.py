@@ -135,6 +135,7 @@ class _Answered(Exception):
 class _Handler(BaseHTTPRequestHandler):
     registry: Registry
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Tests read `Registry.seen`."""
