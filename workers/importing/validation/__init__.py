@@ -8,6 +8,7 @@ from typing import Any
 
 from workers.importing.validation import (
     adapters,
+    ctranslate2,
     diffusers,
     gguf,
     onnx,
@@ -30,6 +31,7 @@ LAYOUTS: tuple[Layout, ...] = (
     adapters.LAYOUT,
     diffusers.LAYOUT,
     sentence_transformers.LAYOUT,
+    ctranslate2.LAYOUT,
     gguf.LAYOUT,
     onnx.LAYOUT,
     transformers.LAYOUT,
