@@ -122,6 +122,13 @@ def test_the_card_says_what_the_adapter_does() -> None:
     assert card["vocabulary_size"] == 512
 
 
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf"), 10**400, "16", None, True])
+def test_an_alpha_that_is_no_number_is_left_out_of_the_card(alpha: object) -> None:
+    card = check(with_config(lora_alpha=alpha)).card
+    assert card is not None
+    assert card["adapter"]["alpha"] is None
+
+
 def _half(suffix: str) -> dict[str, Any]:
     return {f"{Q}.{suffix}.weight": None}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import save
+from tokenizers import Tokenizer, models
 
 from tests.builders.models import config, sharded, tensors, tiny_llama
 from tests.importing.memory import MemoryFiles
@@ -59,6 +60,8 @@ def test_a_sound_model_passes_every_check(files: Files) -> None:
     result: Validation = validate(MemoryFiles(files))
     assert [check for check in result.report.checks if check.outcome != "pass"] == []
     assert len(result.report.checks) == CHECKS
+    assert result.card is not None
+    assert len(result.card.pop("memory")) == 4
     assert result.card == {
         "format": "transformers",
         "architecture": "LlamaForCausalLM",
@@ -337,6 +340,14 @@ def test_tied_embeddings_need_no_head() -> None:
         "config.json": with_config(tie_word_embeddings=True)["config.json"],
     }
     assert outcome(files, "shapes")[0] == "pass"
+
+
+def test_a_tokenizer_says_which_scripts_it_keeps() -> None:
+    words = "Arabic, Chinese, Cyrillic, Devanagari, Greek, Hebrew, Japanese, Korean, Thai, emoji"
+    assert f"unchanged: {words}." in report(tiny_llama())["tokenizer"].evidence
+    ascii_only = Tokenizer(models.BPE({c: n for n, c in enumerate(map(chr, range(32, 127)))}, []))
+    files = {**tiny_llama(), "tokenizer.json": ascii_only.to_str().encode()}
+    assert "other scripts unchanged: none." in report(files)["tokenizer"].evidence
 
 
 def test_a_template_file_and_named_templates_are_rendered() -> None:

@@ -13,6 +13,7 @@ CONFIG = "adapter_config.json"
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_RANK = 1 << 16
 _MAX_PATTERNS = 1000
+_MAX_ALPHA = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def read_config(files: ModelFiles) -> AdapterConfig:
     return AdapterConfig(
         peft_type=plain(peft_type, 60),
         rank=number,
-        alpha=alpha if type(alpha) in {int, float} else None,
+        alpha=_usable(alpha),
         targets=targets,
         parameters=fields.get("target_parameters") or [],
         to_save=fields.get("modules_to_save") or [],
@@ -71,6 +72,12 @@ def read_config(files: ModelFiles) -> AdapterConfig:
         transposed=fields.get("fan_in_fan_out") is True,
         fields=fields,
     )
+
+
+def _usable(alpha: Any) -> float | None:
+    # A bool is an int to isinstance; events hold neither infinity nor what is no number.
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    return alpha if number and abs(alpha) < _MAX_ALPHA else None
 
 
 def _texts(value: Any) -> bool:

@@ -109,6 +109,7 @@ class Facts:
     languages: tuple[str, ...] = ()
     summary: str = ""
     adapter: dict[str, Any] | None = None
+    memory: tuple[dict[str, Any], ...] = ()
 
 
 def model_card(
@@ -124,6 +125,7 @@ def model_card(
         "license": _text(readme.fields.get("license_name"))
         or _text(readme.fields.get("license"))
         or facts.license,
+        "memory": list(facts.memory),
         "languages": [plain(name) for name in languages],
         "summary": plain(readme.text.strip() or facts.summary, _SUMMARY_CHARACTERS),
         "total_bytes": sum(files.sizes.values()),

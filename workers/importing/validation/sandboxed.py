@@ -83,13 +83,19 @@ def _tokenizer(source: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_buffer(source.read())
+
+    def back(text: str) -> str:
+        decoded: str = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids)
+        return decoded
+
     encoded = tokenizer.encode(request["sentence"], add_special_tokens=False)
     added = tokenizer.get_added_tokens_decoder()
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     return {
         "kind": type(tokenizer.model).__name__,
         "tokens": len(encoded.ids),
-        "decoded": tokenizer.decode(encoded.ids)[:1000],
+        "decoded": back(request["sentence"])[:1000],
+        "kept": {name: back(text).strip() == text for name, text in request["samples"].items()},
         "size": len(vocabulary),
         "largest_id": max(vocabulary.values(), default=-1),
         "special": {token.content[:200]: id for id, token in list(added.items())[:2000]},

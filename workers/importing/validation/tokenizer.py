@@ -26,6 +26,19 @@ _MAX_TEMPLATE_BYTES = 1 << 20
 _MAX_RENDERED = 1 << 20
 
 _SENTENCE = "A model answers questions: 3 + 4 = 7."
+# Nobody expects every tokenizer to know every script; people want to know which it does.
+_SCRIPTS = {
+    "Arabic": "النموذج يجيب عن الأسئلة.",
+    "Chinese": "模型回答问题。",
+    "Cyrillic": "Модель отвечает на вопросы.",
+    "Devanagari": "मॉडल प्रश्नों के उत्तर देता है।",
+    "Greek": "Το μοντέλο απαντά σε ερωτήσεις.",
+    "Hebrew": "המודל עונה על שאלות.",
+    "Japanese": "モデルは質問に答えます。",
+    "Korean": "모델은 질문에 답합니다.",
+    "Thai": "โมเดลตอบคำถาม",
+    "emoji": "👍🏽 👩‍💻",
+}
 _CONVERSATION = [
     {"role": "user", "content": "What is 3 + 4?"},
     {"role": "assistant", "content": "7."},
@@ -72,21 +85,23 @@ def _check_loads(files: ModelFiles, config: dict[str, Any] | None, report: Repor
         return None
     try:
         text = read_whole(files, TOKENIZER, limit=_MAX_TOKENIZER_BYTES)
-        facts = parse("tokenizer", text, sentence=_SENTENCE)
+        facts = parse("tokenizer", text, sentence=_SENTENCE, samples=_SCRIPTS)
     except (Unreadable, ParserFailed) as error:
         report.add("tokenizer", title, Outcome.FAIL, f"{TOKENIZER}: {error}", _SOURCE)
         return None
     kind = str(facts["kind"])
+    kept = [script for script, unchanged in facts["kept"].items() if unchanged]
+    scripts = f"Of {len(_SCRIPTS)} other scripts unchanged: {', '.join(kept) or 'none'}."
     if facts["tokens"] and facts["decoded"].strip() == _SENTENCE:
         report.add(
             "tokenizer", title, Outcome.PASS,
-            f"{kind} with {facts['size']} tokens; a sentence came back unchanged.",
+            f"{kind} with {facts['size']} tokens; a sentence came back unchanged. {scripts}",
         )  # fmt: skip
     else:
         report.add(
             "tokenizer", title, Outcome.WARN,
             f"{kind} with {facts['size']} tokens; the sentence '{_SENTENCE}' came back as "
-            f"{shown(facts['decoded'])}.",
+            f"{shown(facts['decoded'])}. {scripts}",
             "Some tokenizers change case or spacing on purpose; if this one should not, take its "
             "files from the model's source again.",
         )  # fmt: skip

@@ -15,6 +15,7 @@ from workers.importing.validation.config import (
     check_generation_config,
     text_config,
 )
+from workers.importing.validation.estimates import memory_needs
 from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.layout import TITLE, Layout, Wanted
 from workers.importing.validation.report import Outcome, Report, plain
@@ -75,6 +76,7 @@ def facts(config: dict[str, Any], weights: Weights | None, tokenizer: TokenizerF
         tokenizer=tokenizer.kind,
         chat_template=tokenizer.has_chat_template,
         weight_format="safetensors" if weights else "pickle",
+        memory=tuple(need.to_dict() for need in memory_needs(config, weights)) if weights else (),
     )
 
 
