@@ -32,6 +32,11 @@ _S3_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attemp
 class StagedFile(Protocol):
     """A file that is being written and that nobody sees yet."""
 
+    @property
+    def durable(self) -> tuple[str, int]:
+        """Where its bytes lie meanwhile, and how many of them would survive a crash."""
+        ...
+
     def write(self, chunk: bytes | memoryview) -> int:
         """Adds bytes."""
         ...
@@ -158,6 +163,11 @@ class _LocalStagedFile:
         self._path = path
         self._file = self._path.open("xb", buffering=0)
         self._unsynced = 0
+        self._synced = 0
+
+    @property
+    def durable(self) -> tuple[str, int]:
+        return str(self._path.relative_to(self._root)), self._synced
 
     def write(self, chunk: bytes | memoryview) -> int:
         view = memoryview(chunk)
@@ -168,6 +178,7 @@ class _LocalStagedFile:
         if self._unsynced >= _SYNC_BYTES:
             # Otherwise the whole file would be synced at the end, while nothing else goes on.
             os.fdatasync(self._file.fileno())
+            self._synced += self._unsynced
             self._unsynced = 0
         return total
 
@@ -194,6 +205,11 @@ class _RemoteStagedFile:
         self._full = full
         self._staging = staging
         self._file = filesystem.open(self._staging, "wb", autocommit=False)
+
+    @property
+    def durable(self) -> tuple[str, int]:
+        # The parts of an unfinished object cannot be read back.
+        return self._staging, 0
 
     def write(self, chunk: bytes | memoryview) -> int:
         return int(self._file.write(bytes(chunk)))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, cast
@@ -14,6 +11,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from backend.infra.object_store import ObjectStore
+from backend.infra.parts import PlacedPart, open_parts
 from backend.infra.postgres import Pool
 
 
@@ -174,54 +172,5 @@ def _upload(row: dict[str, Any]) -> Upload:
 
 def open_upload(store: ObjectStore, upload: Upload) -> BinaryIO:
     """The upload's bytes as one seekable file, read from its parts without a copy."""
-    reader = _PartsReader(store, upload.id, upload.parts)
-    return cast("BinaryIO", io.BufferedReader(reader, buffer_size=1024 * 1024))
-
-
-class _PartsReader(io.RawIOBase):
-    def __init__(self, store: ObjectStore, upload_id: UUID, parts: Sequence[Part]) -> None:
-        super().__init__()
-        self._store = store
-        self._upload_id = upload_id
-        self._starts = [part.offset for part in parts]
-        self._size = parts[-1].offset + parts[-1].size if parts else 0
-        self._position = 0
-        self._open: tuple[int, BinaryIO] | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        if self._position >= self._size:
-            return 0
-        start = self._starts[bisect_right(self._starts, self._position) - 1]
-        file = self._part(start)
-        file.seek(self._position - start)
-        # Files of remote stores read into a buffer too; all of fsspec's do.
-        count = int(cast("io.BufferedIOBase", file).readinto(buffer))
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
-        super().close()
-
-    def _part(self, start: int) -> BinaryIO:
-        if self._open is None or self._open[0] != start:
-            if self._open is not None:
-                self._open[1].close()
-            self._open = (start, self._store.open(part_path(self._upload_id, start)))
-        return self._open[1]
+    parts = [PlacedPart(part_path(upload.id, p.offset), p.offset, p.size) for p in upload.parts]
+    return open_parts(store, parts)

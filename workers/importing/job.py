@@ -7,7 +7,7 @@ is decided is in the model's events, and both are written only under this worker
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,29 +17,27 @@ from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.errors import NotAllowed
 from backend.domain.model import Model, ModelState, Version
+from backend.infra.connections import ConnectionStore
 from backend.infra.failpoints import failpoint
 from backend.infra.jobs import Claim, Jobs, LeaseLost, fence
 from backend.infra.logging import get_logger
-from backend.infra.object_store import STAGING, ObjectStore
+from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.telemetry import Telemetry, TelemetryPublisher
-from backend.infra.uploads import Uploads, open_upload
-from workers.importing.archive import Archive, Entry, open_archive
+from backend.infra.uploads import Uploads
+from backend.sources.errors import FetchFailed, FetchRefused
+from backend.sources.guarded import GuardedClient
 from workers.importing.archive_limits import ArchiveLimits
+from workers.importing.fetching import Sources
+from workers.importing.inspecting import IMAGE_CHECKS, MANUAL_CHECKS, inspect_version
+from workers.importing.intake import Intake, staging
 from workers.importing.lease import Cancelled, Interrupted, Lease
-from workers.importing.names import without_common_folder
+from workers.importing.quota import Quota
 from workers.importing.refusals import ImportRefused
 from workers.importing.residue import CLEANUP, Residue, is_latest
-from workers.importing.storing import (
-    BlobWriter,
-    StoredFile,
-    StoredModel,
-    blob_path,
-    manifest,
-    manifest_path,
-)
+from workers.importing.storing import StoredFile, StoredModel
 from workers.importing.validation import CHECKS, validate
-from workers.importing.validation.report import Check
+from workers.importing.validation.report import Check, Report
 
 ACTOR = "worker:import"
 # A fault that comes back is recorded at this claim; a job that kills its workers, after so many.
@@ -60,9 +58,14 @@ class Workplace:
     jobs: Jobs
     uploads: Uploads
     residue: Residue
+    sources: Sources
+    quota: Quota
     telemetry: TelemetryPublisher
     limits: ArchiveLimits
     lease_seconds: float
+    connections: ConnectionStore
+    # A client that breaks off when the given function raises.
+    fetching: Callable[[Callable[[], None]], GuardedClient]
 
 
 class ImportJob:
@@ -75,6 +78,7 @@ class ImportJob:
         self._journal = dict(claim.journal)
         self._journal.setdefault("files", {})
         self._step = "extract"
+        self._intake = Intake(place, claim, lease, self._journal, self._context(), self._progress)
 
     def run(self) -> None:
         """Brings the import to its end. Raises `LeaseLost` and `Interrupted`; then it goes on
@@ -84,7 +88,7 @@ class ImportJob:
             return
         try:
             self._lease.check()
-            self._discard_staged()  # what a killed predecessor left half written
+            self._intake.discard_half_written()
             if self._underway():
                 self._import()
             else:
@@ -119,114 +123,57 @@ class ImportJob:
             self._give_up("failed")
 
     def _import(self) -> None:
-        place = self._place
         version = self._version()
         if self._claim.attempt > _MOST_CLAIMS:
             raise _broke_off(self._claim.attempt - 1, "its worker died each time", self._step)
-        upload = place.uploads.get(version.upload_id) if version.upload_id else None
-        if upload is None or not upload.complete:
-            raise ImportRefused(
-                "upload_gone",
-                "The uploaded archive is no longer stored.",
-                "Delete this model and upload the file again.",
-            )
-        files = None
-        with open_upload(place.store, upload) as source:
-            while files is None:
-                archive = open_archive(source, place.limits, upload.file_name)
-                paths = self._store_files(archive)
-                self._journal["leftovers"] = list(archive.leftovers[:100])
-                files = self._published(paths)
+        if not version.has_files:
+            self._inspect(version)
+            self._succeed(None)
+            return
+        self._step = "fetch" if version.upload_id is None else "extract"
+        files = self._intake.files(version)
         self._validate(files)
         self._succeed(version.upload_id)
-
-    # -- storing ---------------------------------------------------------------------------------
-
-    def _store_files(self, archive: Archive) -> list[str]:
-        """Stores what the journal does not name yet. Returns the paths of all files."""
-        known = dict(self._journal["files"])
-        total = archive.total_bytes
-        paths: list[str] = []
-        done = 0
-        self._progress("extract", 0, total, "bytes")
-        staging = f"{self._staging}/{self._claim.attempt}"
-        with BlobWriter(self._place.store, staging, self._enter) as writer:
-            for entry in archive.entries():
-                paths.append(entry.path)
-                if entry.path not in known:
-                    writer.add(entry.path, self._watched(entry, archive, done))
-                elif archive.consumed is not None:
-                    # What is stored already still has to be read to come to the next file.
-                    for _ in self._watched(entry, archive, done):
-                        pass
-                done += entry.size
-        self._progress("extract", total, total, "bytes")
-        return paths
-
-    def _watched(self, entry: Entry, archive: Archive, done: int) -> Iterator[bytes]:
-        for chunk in entry.chunks():
-            self._lease.check()
-            failpoint("import.chunk")
-            yield chunk
-            done += len(chunk)
-            consumed = archive.consumed
-            self._progress(
-                "extract", done if consumed is None else consumed, archive.total_bytes, "bytes"
-            )
-
-    def _enter(self, files: Sequence[StoredFile]) -> None:
-        """Enters files into the journal before they appear: none is ever unaccounted for.
-
-        One that did not appear after all is missed when the manifest is to be published.
-        """
-        for file in files:
-            self._journal["files"][file.path] = [file.sha256, file.size]
-        self._write_journal()
-
-    def _write_journal(self) -> None:
-        self._lease.check()
-        self._place.jobs.write_journal(self._claim, self._journal)
-        failpoint("import.journaled")
-
-    def _published(self, paths: list[str]) -> list[StoredFile] | None:
-        """Writes the manifest and records that the files are stored.
-
-        None where some are not there after all; then they are no longer in the journal.
-        """
-        place = self._place
-        final = without_common_folder(paths)
-        files = [StoredFile(final[path], *self._journal["files"][path]) for path in paths]
-        text, digest = manifest(files)
-        self._journal["manifest"] = digest
-        self._write_journal()
-        with place.residue.nothing_removed():
-            gone = {f.sha256 for f in files if not place.store.exists(blob_path(f.sha256))}
-            if not gone:
-                if not place.store.exists(manifest_path(digest)):
-                    place.store.put(manifest_path(digest), [text])
-                place.models.record_files_stored(
-                    self._context(),
-                    self._claim.model_id,
-                    self._number,
-                    manifest_uri=place.store.uri(manifest_path(digest)),
-                    manifest_sha256=digest,
-                    file_count=len(files),
-                    total_bytes=sum(file.size for file in files),
-                    fence=fence(self._claim),
-                )
-                failpoint("import.files-recorded")
-                return files
-        # A worker died between entering and storing them, or another import that had the same
-        # content failed and took it away.
-        self._journal["files"] = {
-            path: row for path, row in self._journal["files"].items() if row[0] not in gone
-        }
-        return None
 
     # -- validating ------------------------------------------------------------------------------
 
     def _validate(self, files: list[StoredFile]) -> None:
         self._step = "validate"
+        result = validate(
+            StoredModel(self._place.store, files, self._place.sources.roots),
+            leftovers=self._journal.get("leftovers", []),
+            on_check=self._counting(CHECKS),
+        )
+        self._record_validated(result.report, result.card)
+
+    def _inspect(self, version: Version) -> None:
+        """Validates a version that has no files."""
+        self._step = "validate"
+        place = self._place
+        most = MANUAL_CHECKS if version.source == "manual" else IMAGE_CHECKS
+        with place.fetching(self._lease.check) as client:
+            result = inspect_version(
+                version, place.connections, client, on_check=self._counting(most)
+            )
+        if result.image is not None:
+            self._lease.check()
+            place.models.record_image_inspected(
+                self._context(),
+                self._claim.model_id,
+                self._number,
+                reference=result.image.reference,
+                digest=result.image.digest,
+                platform=result.image.platform,
+                size_bytes=result.image.size_bytes,
+                ports=[str(port) for port in result.image.ports],
+                labels=result.image.labels,
+                fence=fence(self._claim),
+            )
+            failpoint("import.image-recorded")
+        self._record_validated(result.report, result.card)
+
+    def _counting(self, checks: int) -> Callable[[Check], None]:
+        """Publishes progress at each of about so many checks."""
         done = 0
 
         def on_check(check: Check) -> None:
@@ -234,23 +181,21 @@ class ImportJob:
             self._lease.check()
             failpoint("import.checked")
             done += 1
-            self._progress("validate", done, max(done, CHECKS), "steps", check.title)
+            self._progress("validate", done, max(done, checks), "steps", check.title)
 
-        self._progress("validate", 0, CHECKS, "steps")
-        result = validate(
-            StoredModel(self._place.store, files),
-            leftovers=self._journal.get("leftovers", []),
-            on_check=on_check,
-        )
-        if result.card is None:
-            raise _refused_by(result.report.failures, result.report.to_dict())
+        self._progress("validate", 0, checks, "steps")
+        return on_check
+
+    def _record_validated(self, report: Report, card: dict[str, Any] | None) -> None:
+        if card is None:
+            raise _refused_by(report.failures, report.to_dict())
         self._lease.check()
         self._place.models.record_validated(
             self._context(),
             self._claim.model_id,
             self._number,
-            report=result.report.to_dict(),
-            card=result.card,
+            report=report.to_dict(),
+            card=card,
             fence=fence(self._claim),
         )
 
@@ -303,9 +248,9 @@ class ImportJob:
             self._place.residue.discard_uploads_of(model.id)
             return
         version = self._version()
-        if version.state is ModelState.FAILED and version.upload_id is not None:
-            if not version.archive_received:
-                self._place.residue.discard_upload(version.upload_id)
+        gone = version.state is ModelState.FAILED and not version.archive_received
+        if gone and version.upload_id is not None:
+            self._place.residue.discard_upload(version.upload_id)
 
     def _conclude(self, error: Exception) -> None:
         """Decides what an exception means for the job. Raises it where the job goes on later."""
@@ -318,6 +263,12 @@ class ImportJob:
             self._give_up("cancelled")
         elif isinstance(error, ImportRefused):
             self._fail(error)
+        elif isinstance(error, FetchRefused):
+            self._fail(ImportRefused(error.code, error.reason, error.remedy, step=self._step))
+        elif isinstance(error, FetchFailed) and not (
+            error.retryable and self._claim.attempt < MOST_ATTEMPTS
+        ):
+            self._fail(ImportRefused("not_fetched", error.reason, error.remedy, step=self._step))
         elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             self._fail(_disk_full(self._step))
         elif self._claim.attempt < MOST_ATTEMPTS:
@@ -331,12 +282,8 @@ class ImportJob:
 
     # -- small things ----------------------------------------------------------------------------
 
-    @property
-    def _staging(self) -> str:
-        return f"{STAGING}/{self._claim.job_id}"
-
     def _discard_staged(self) -> None:
-        self._place.store.delete_tree(self._staging)
+        self._place.store.delete_tree(staging(self._claim))
 
     def _model(self) -> Model:
         return self._place.events.load(Model, self._claim.model_id)
@@ -356,7 +303,9 @@ class ImportJob:
             causation_id=UUID(payload["event_id"]),
         )
 
-    def _progress(self, step: str, done: int, total: int, unit: str, message: str = "") -> None:
+    def _progress(
+        self, step: str, done: int, total: int | None, unit: str = "bytes", message: str = ""
+    ) -> None:
         self._place.telemetry.publish(
             Telemetry(self._claim.model_id, "import", step, done, total, unit, message)
         )

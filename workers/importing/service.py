@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 import psycopg
@@ -14,6 +15,7 @@ from backend.application.commands import CommandRunner
 from backend.application.models import Models
 from backend.application.store import EventStore, StoreUnavailable
 from backend.embedded.readiness import announce_ready
+from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.consumer import Consumer
 from backend.infra.jobs import Jobs
 from backend.infra.logging import get_logger
@@ -23,10 +25,13 @@ from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
+from backend.sources.guarded import GuardedClient
 from workers.importing.archive_limits import ArchiveLimits
 from workers.importing.dispatch import CONSUMER, handle
 from workers.importing.executor import Executor
+from workers.importing.fetching import Sources
 from workers.importing.job import Workplace
+from workers.importing.quota import Quota
 from workers.importing.residue import Residue
 from workers.importing.sweep import sweep
 
@@ -83,6 +88,11 @@ def workplace(
     store = ObjectStore.from_settings(settings)
     jobs = Jobs(pool, lease_seconds=settings.job_lease_seconds)
     uploads = Uploads(pool)
+    connections = ConnectionStore(pool, Seal(settings.secret_key))
+
+    def fetching(check: Callable[[], None]) -> GuardedClient:
+        return GuardedClient.from_settings(settings, check=check)
+
     return Workplace(
         pool=pool,
         events=events,
@@ -91,6 +101,10 @@ def workplace(
         jobs=jobs,
         uploads=uploads,
         residue=Residue(pool, store, jobs, uploads),
+        sources=Sources(
+            settings.roots, settings.huggingface_endpoint, connections, uploads, fetching
+        ),
+        quota=Quota(pool, store, settings.object_store_quota_bytes),
         telemetry=telemetry,
         limits=ArchiveLimits(
             max_entries=settings.import_max_entries,
@@ -99,6 +113,8 @@ def workplace(
             max_ratio=settings.import_max_ratio,
         ),
         lease_seconds=settings.job_lease_seconds,
+        connections=connections,
+        fetching=fetching,
     )
 
 

@@ -8,10 +8,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+from urllib.parse import unquote, urlsplit
 
 from backend.infra.object_store import ObjectStore, StagedFile
+from backend.sources.path import open_below
 
 # Chunks of at most 256 KiB between reading and writing; bounds the memory.
 _QUEUE_CHUNKS = 64
@@ -22,11 +25,12 @@ _BATCH_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the store; size in bytes."""
+    """A file in the store, or where it lies outside when it was not copied; size in bytes."""
 
     path: str
     sha256: str
     size: int
+    location: str | None = None
 
 
 def blob_path(sha256: str) -> str:
@@ -43,10 +47,18 @@ def manifest(files: Iterable[StoredFile]) -> tuple[bytes, str]:
     """The list of a version's files, sorted by path, and its digest."""
     rows = [
         {"path": file.path, "size": file.size, "sha256": file.sha256}
+        | ({"location": file.location} if file.location else {})
         for file in sorted(files, key=lambda file: file.path)
     ]
     text = json.dumps({"files": rows}, ensure_ascii=False, separators=(",", ":")).encode()
     return text, hashlib.sha256(text).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """Stands in the queue before a file's bytes."""
+
+    path: str
 
 
 class _Abandon:
@@ -59,7 +71,8 @@ class BlobWriter:
     While one file is synced to the disk, the next is already read and hashed. A file whose content
     is in the store already is not written over. `before_storing` is called in the writing thread
     with files that are complete but that nobody sees yet; when it returns, they appear. What it
-    raises is raised by `add`, and then they do not.
+    raises is raised by `add`, and then they do not. `on_durable` is called there, too, with a
+    file's path, where its bytes lie and how many of them would survive a crash.
     """
 
     def __init__(
@@ -67,11 +80,15 @@ class BlobWriter:
         store: ObjectStore,
         staging: str,
         before_storing: Callable[[Sequence[StoredFile]], None],
+        on_durable: Callable[[str, str, int], None] = lambda _path, _place, _size: None,
     ) -> None:
         self._store = store
         self._staging = staging
         self._before_storing = before_storing
-        self._queue: queue.Queue[bytes | StoredFile | _Abandon | None] = queue.Queue(_QUEUE_CHUNKS)
+        self._on_durable = on_durable
+        self._queue: queue.Queue[bytes | StoredFile | _Begin | _Abandon | None] = queue.Queue(
+            _QUEUE_CHUNKS
+        )
         self._complete: list[tuple[StagedFile, StoredFile]] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="blob-writer", daemon=True)
@@ -98,6 +115,7 @@ class BlobWriter:
         """Takes a file's content. Raises what reading or an earlier write raised."""
         digest = hashlib.sha256()
         size = 0
+        self._queue.put(_Begin(path))
         try:
             for chunk in chunks:
                 self._raise()
@@ -115,6 +133,7 @@ class BlobWriter:
 
     def _run(self) -> None:
         staged: StagedFile | None = None
+        path, durable = "", 0
         while (item := self._queue.get()) is not None:
             try:
                 if isinstance(item, _Abandon) or self._error is not None:
@@ -122,10 +141,17 @@ class BlobWriter:
                         staged.discard()
                         staged = None
                     continue
+                if isinstance(item, _Begin):
+                    path, durable = item.path, 0
+                    continue
                 if staged is None:
                     staged = self._store.stage(self._staging)
                 if isinstance(item, bytes):
                     staged.write(item)
+                    place, synced = staged.durable
+                    if synced > durable:
+                        durable = synced
+                        self._on_durable(path, place, synced)
                     continue
                 self._complete.append((staged, item))
                 staged = None
@@ -162,8 +188,12 @@ class BlobWriter:
 class StoredModel:
     """A model's files in the store, as validation reads them."""
 
-    def __init__(self, store: ObjectStore, files: Iterable[StoredFile]) -> None:
+    def __init__(
+        self, store: ObjectStore, files: Iterable[StoredFile], roots: Sequence[Path] = ()
+    ) -> None:
+        """`roots` are where files that were not copied may lie."""
         self._store = store
+        self._roots = roots
         self._files = {file.path: file for file in sorted(files, key=lambda file: file.path)}
 
     @property
@@ -173,4 +203,7 @@ class StoredModel:
 
     def open(self, path: str) -> BinaryIO:
         """The file, seekable."""
-        return self._store.open(blob_path(self._files[path].sha256))
+        file = self._files[path]
+        if file.location is not None:
+            return open_below(Path(unquote(urlsplit(file.location).path)), self._roots)
+        return self._store.open(blob_path(file.sha256))
