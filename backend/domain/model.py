@@ -127,6 +127,8 @@ class Model(Aggregate):
             )
         if request.source == origins.UPLOAD:
             values.name_from_file(request.file_name)
+        if request.accepted_risks is not None:
+            request.accepted_risks.check()
         _require_base(self.kind, base)
         number = checked_number(request.version or next_number(self.versions))
         if number in self.versions:
