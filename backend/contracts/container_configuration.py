@@ -46,7 +46,8 @@ class Checked:
     def ports(self) -> list[int]:
         """Every port that the configuration expects the container to listen on."""
         document = self.document or {}
-        places = [document, document.get("health"), *(document.get("apis") or [])]
+        apis = document.get("apis")
+        places = [document, document.get("health"), *(apis if isinstance(apis, list) else [])]
         named = [place.get("port") for place in places if isinstance(place, dict)]
         return sorted({port for port in named if isinstance(port, int)})
 

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import ModelInfo, RepoFile
 
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.exchange import explained
@@ -115,8 +115,7 @@ class Hub:
     def account(self) -> str:
         """Whose token this is. Raises `FetchRefused` where the hub does not accept it."""
         with self._speaking("this hub"):
-            answer = self._api.whoami()
-        return str(answer.get("name") or "an account without a name")[:200]
+            return str(self._api.whoami().get("name") or "an account without a name")[:200]
 
     def reach(self) -> None:
         """Asks for any one model. Raises `FetchFailed` where no hub answers."""
@@ -128,47 +127,35 @@ class Hub:
         name, asked = check_name(repository), (revision or MAIN).strip()
         with self._speaking(f"'{name}'", revision=asked):
             info = self._api.model_info(name, revision=asked)
-            commit = str(info.sha)
+            found, commit = check_name(str(info.id)), str(info.sha)
             if not _COMMIT.fullmatch(commit):
                 raise _strange(self.endpoint, "a commit")
             if info.gated:
                 # Its metadata is open to everybody; its files are not.
-                self._api.auth_check(info.id)
-            tree = self._api.list_repo_tree(info.id, recursive=True, revision=commit)
+                self._api.auth_check(found)
+            tree = self._api.list_repo_tree(found, recursive=True, revision=commit)
             nodes = [n for n in islice(tree, 2 * MOST_FILES) if isinstance(n, RepoFile)]
-        if len(nodes) > MOST_FILES:
-            raise FetchRefused(
-                "too_many_files",
-                f"'{name}' holds more than {MOST_FILES} files.",
-                "Choose a repository that holds one model.",
-            )
-        card: dict[str, Any] = dict(vars(info.card_data)) if info.card_data is not None else {}
-        return HubRepository(
-            name=str(info.id),
-            revision=asked,
-            commit=commit,
-            files=[_file(node) for node in nodes],
-            gated=bool(info.gated),
-            private=bool(info.private),
-            license=_text(card.get("license")),
-            task=_text(info.pipeline_tag),
-            library=_text(info.library_name),
-            tags=[str(tag)[:100] for tag in (info.tags or [])[:50]],
-            base_model=_text(card.get("base_model")),
-        )
+            if len(nodes) > MOST_FILES:
+                raise FetchRefused(
+                    "too_many_files",
+                    f"'{name}' holds more than {MOST_FILES} files.",
+                    "Choose a repository that holds one model.",
+                )
+            return _repository(info, found, asked, [_file(node) for node in nodes])
 
     def organisation(self, name: str) -> list[ListedModel]:
         """The models of an organisation or a person, at most `MOST_MODELS`."""
         check_name(name)
         with self._speaking(f"'{name}'"):
-            found = list(self._api.list_models(author=name, limit=MOST_MODELS))
+            models = self._api.list_models(author=name, limit=MOST_MODELS)
+            found = [_listed(info) for info in models]
         if not found:
             raise FetchRefused(
                 "nothing_listed",
                 f"{self.url.host} shows no models of '{name}'.",
                 "Check the name; private models need a connection whose token may see them.",
             )
-        return [_listed(info) for info in found]
+        return found
 
     def collection(self, slug: str) -> tuple[str, list[ListedModel]]:
         """A collection's title and models; what is no model is left out."""
@@ -176,14 +163,10 @@ class Hub:
             raise _bad_name(slug)
         with self._speaking(f"the collection '{slug}'"):
             collection = self._api.get_collection(slug)
-        names = [item.item_id for item in collection.items if item.item_type == "model"]
-        notes = {item.item_id: item.note or "" for item in collection.items}
-        return str(collection.title)[:200], [
-            ListedModel(name, notes[name][:500])
-            if _NAME.fullmatch(name)
-            else ListedModel(name[:200], "", problem="This is not the name of a repository.")
-            for name in names[:MOST_MODELS]
-        ]
+            items = [item for item in collection.items if item.item_type == "model"]
+            return str(collection.title)[:200], [
+                _seen(str(item.item_id), str(item.note or "")) for item in items[:MOST_MODELS]
+            ]
 
     def source_file(self, repository: HubRepository, file: HubFile) -> HubSourceFile:
         """The file as an import reads it."""
@@ -340,20 +323,46 @@ def check_name(text: str) -> str:
     return name
 
 
+def _repository(info: ModelInfo, name: str, asked: str, files: list[HubFile]) -> HubRepository:
+    """What is known of a repository. Raises `TypeError` where the hub sends other things."""
+    card: dict[str, Any] = dict(vars(info.card_data)) if info.card_data is not None else {}
+    return HubRepository(
+        name=name,
+        revision=asked,
+        commit=str(info.sha),
+        files=files,
+        gated=bool(info.gated),
+        private=bool(info.private),
+        license=_text(card.get("license")),
+        task=_text(info.pipeline_tag),
+        library=_text(info.library_name),
+        tags=[str(tag)[:100] for tag in (info.tags or [])[:50]],
+        base_model=_text(card.get("base_model")),
+    )
+
+
 def _file(node: RepoFile) -> HubFile:
     sha256 = node.lfs.sha256 if node.lfs is not None else None
     git_sha1 = None if sha256 else node.blob_id
     digest = sha256 or git_sha1 or ""
     size: Any = node.lfs.size if node.lfs is not None else node.size
-    if not isinstance(size, int) or size < 0 or not re.fullmatch(r"[0-9a-f]{40,64}", digest):
-        raise ValueError("size or digest")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 62:
+        raise ValueError("size")
+    if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{40,64}", digest):
+        raise ValueError("digest")
     return HubFile(str(node.path), size, sha256, git_sha1)
 
 
-def _listed(info: Any) -> ListedModel:
+def _listed(info: ModelInfo) -> ListedModel:
     words = [info.pipeline_tag, info.library_name]
-    shown = ", ".join(str(word)[:100] for word in words if word)
-    return ListedModel(str(info.id)[:200], shown, gated=bool(info.gated))
+    return _seen(
+        str(info.id), ", ".join(str(word) for word in words if word), gated=bool(info.gated)
+    )
+
+
+def _seen(name: str, description: str, *, gated: bool = False) -> ListedModel:
+    problem = None if _NAME.fullmatch(name) else "This is not the name of a repository."
+    return ListedModel(name[:200], description[:500], gated, problem)
 
 
 def _text(value: object) -> str | None:

@@ -86,6 +86,8 @@ class Hub:
         self.cuts: dict[str, list[int]] = {}
         # Files that arrive with one byte changed.
         self.corrupted: set[str] = set()
+        # Answers in place of the true ones: path -> body.
+        self.forged: dict[str, bytes] = {}
         # Where large files are redirected to instead of the storage.
         self.redirect_to: str | None = None
         self.on_chunk: Callable[[str, int], None] = lambda _path, _offset: None
@@ -241,6 +243,8 @@ class _HubHandler(_Handler):
                 Retry_After=str(self.hub.retry_after),
                 RateLimit=f'"api";r=0;t={self.hub.retry_after}',
             )
+        if path in self.hub.forged:
+            self.send(200, self.hub.forged[path], Content_Type="application/json")
         if path == "/api/whoami-v2":
             self._whoami()
         if path == "/api/models":
