@@ -67,8 +67,11 @@ class Modelfile:
     messages: list[tuple[str, str]] = field(default_factory=list)
 
 
-def parse_modelfile(text: str) -> Modelfile:
-    """The Modelfile. Raises `Invalid`, whose text names the line and the fault."""
+def parse_modelfile(text: str, *, names_source: bool = True) -> Modelfile:
+    """The Modelfile. Raises `Invalid`, whose text names the line and the fault.
+
+    A deployment template needs no FROM: whoever deploys it knows the model's place.
+    """
     if len(text) > MAX_CHARACTERS or "\0" in text:
         raise Invalid(
             f"The Modelfile is longer than {MAX_CHARACTERS} characters, or is not text.",
@@ -95,14 +98,14 @@ def parse_modelfile(text: str) -> Modelfile:
             found.licenses.append(value)
         else:
             found.messages.append(_message(line, value))
-    if "FROM" not in single:
+    if names_source and "FROM" not in single:
         raise Invalid(
             "The Modelfile has no FROM.",
             remedy="Begin with a line such as 'FROM ./model.gguf'.",
             field="template",
         )
     return Modelfile(
-        single["FROM"], found.parameters, single.get("TEMPLATE", ""), single.get("SYSTEM", ""),
+        single.get("FROM", ""), found.parameters, single.get("TEMPLATE", ""), single.get("SYSTEM", ""),
         found.adapters, found.licenses, found.messages,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from backend.domain.errors import Invalid
+from backend.domain.modelfile import parse_modelfile
 
 MAX_NAME_LENGTH = 64
 MAX_LABELS = 5
@@ -15,7 +16,6 @@ MAX_LABEL_LENGTH = 64
 MAX_LINKS = 3
 MAX_DESCRIPTION_LENGTH = 2000
 FIRST_VERSION = "0.0.1"
-MAX_TEMPLATE_LENGTH = 64 * 1024
 # Longer endings first: .tar.gz is more than .gz.
 FILE_SUFFIXES = (
     ".tar.gz", ".tar.zst", ".tgz", ".tar", ".zip", ".safetensors", ".gguf", ".onnx",
@@ -142,11 +142,7 @@ def documentation_links(values: Sequence[str]) -> list[str]:
 
 
 def template(text: str) -> str:
-    """The text of a deployment template. Raises `Invalid` where it is too long or not text."""
-    if len(text) > MAX_TEMPLATE_LENGTH or "\0" in text:
-        raise Invalid(
-            f"The template is longer than {MAX_TEMPLATE_LENGTH} characters, or is not text.",
-            remedy="Give the text of a Modelfile.",
-            field="template",
-        )
+    """The text of a deployment template for Ollama. Raises `Invalid` where it is no Modelfile."""
+    if text:
+        parse_modelfile(text, names_source=False)
     return text
