@@ -207,3 +207,12 @@ def test_a_published_embedding_model_validates() -> None:
     assert result.card["context_length"] == 256
     outcomes = {check.id: check.outcome for check in result.report.checks}
     assert outcomes["tokenizer"] is not Outcome.FAIL
+
+
+def test_what_nobody_knows_is_answered_with_what_is_supported() -> None:
+    result = validate(MemoryFiles({"notes.txt": b"x", "data.csv": b"y"}))
+    failure = result.report.failures[0]
+    assert failure.id == "layout"
+    assert "'data.csv', 'notes.txt'" in failure.evidence
+    for title in ("Hugging Face transformers", "diffusers", "GGUF", "ONNX", "Triton", "Ollama"):
+        assert title in failure.hint

@@ -11,10 +11,12 @@ from workers.importing.validation import (
     ctranslate2,
     diffusers,
     gguf,
+    ollama,
     onnx,
     sentence_transformers,
     single,
     transformers,
+    triton,
 )
 from workers.importing.validation.card import check_readme, model_card
 from workers.importing.validation.custom_code import check_custom_code
@@ -29,9 +31,11 @@ CHECKS = 14
 # The first one that recognises the files has them: the more special stand before the more general.
 LAYOUTS: tuple[Layout, ...] = (
     adapters.LAYOUT,
+    triton.LAYOUT,
     diffusers.LAYOUT,
     sentence_transformers.LAYOUT,
     ctranslate2.LAYOUT,
+    ollama.LAYOUT,
     gguf.LAYOUT,
     onnx.LAYOUT,
     transformers.LAYOUT,

@@ -41,8 +41,8 @@ def check(files: ModelFiles, _: Wanted, report: Report) -> Facts | None:
     models = check_files(files, names, report)
     if models is None:
         return None
-    _check_external(files, models, report)
-    main = max(names, key=lambda name: (_parameters(models[name]), name))
+    check_external(files, models, report)
+    main = max(names, key=lambda name: (parameters(models[name]), name))
     _check_operators(models, report)
     _check_interface(main, models[main], report)
     config, tokenizer = {}, None
@@ -62,8 +62,8 @@ def check(files: ModelFiles, _: Wanted, report: Report) -> Facts | None:
     return Facts(
         architecture=plain(named, 200) if isinstance(named, str) else None,
         model_type=plain(model_type, 200) if isinstance(model_type, str) else None,
-        parameter_count=_parameters(models[main]),
-        dtype=_dtype(models[main]),
+        parameter_count=parameters(models[main]),
+        dtype=main_dtype(models[main]),
         context_length=first_number(text, "max_position_embeddings", "n_positions"),
         vocabulary_size=first_number(text, "vocab_size"),
         hidden_size=first_number(text, "hidden_size", "n_embd", "d_model"),
@@ -88,10 +88,10 @@ def check_files(files: ModelFiles, names: list[str], report: Report) -> dict[str
             return None
     tensors = sum(len(model.tensors) for model in models.values())
     nodes = sum(model.nodes for model in models.values())
-    parameters = sum(_parameters(model) for model in models.values())
+    count = sum(parameters(model) for model in models.values())
     report.add(
         "weights", title, Outcome.PASS,
-        f"{nodes} nodes, {tensors} tensors with {parameters} parameters; every type, shape and "
+        f"{nodes} nodes, {tensors} tensors with {count} parameters; every type, shape and "
         "size fits.",
     )  # fmt: skip
     return models
@@ -101,7 +101,7 @@ def _onnx_files(files: ModelFiles) -> list[str]:
     return [path for path in files.sizes if path.lower().endswith(".onnx")]
 
 
-def _check_external(files: ModelFiles, models: dict[str, OnnxModel], report: Report) -> None:
+def check_external(files: ModelFiles, models: dict[str, OnnxModel], report: Report) -> None:
     """Weights in files of their own must be there, inside the model, and long enough."""
     title = "Weights in other files are there"
     count, places = 0, set()
@@ -232,11 +232,13 @@ def _values(values: list[OnnxValue]) -> str:
     return "; ".join(shown_values) + more if values else "nothing"
 
 
-def _parameters(model: OnnxModel) -> int:
+def parameters(model: OnnxModel) -> int:
+    """The number of values in all tensors."""
     return sum(prod(tensor.shape) for tensor in model.tensors)
 
 
-def _dtype(model: OnnxModel) -> str | None:
+def main_dtype(model: OnnxModel) -> str | None:
+    """The data type that most bytes have."""
     sizes: Counter[str] = Counter()
     for tensor in model.tensors:
         sizes[DATA_TYPES[tensor.type][0]] += tensor.needed_bytes

@@ -26,6 +26,7 @@ _LIMITS = {
     "chat_template": (3, 20, _GIB // 2),
     "front_matter": (3, 20, _GIB // 2),
     "patterns": (5, 30, _GIB // 2),
+    "triton_config": (5, 30, _GIB // 2),
     "pickle": (60, 300, 2 * _GIB),
 }
 _MAX_ANSWER_BYTES = 1 << 20

@@ -263,6 +263,33 @@ def _pickle(source: BinaryIO, _: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _triton_config(source: BinaryIO, _: dict[str, Any]) -> dict[str, Any]:
+    """A config.pbtxt by the definition that Triton's own client carries.
+
+    Only that module is loaded: its package would import gRPC.
+    """
+    import importlib.util
+    from pathlib import Path
+
+    from google.protobuf import json_format, text_format
+
+    package = importlib.util.find_spec("tritonclient")
+    if package is None or not package.submodule_search_locations:
+        return {"error": "the package tritonclient is not installed"}
+    place = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", place)
+    if spec is None or spec.loader is None:
+        return {"error": "the package tritonclient does not define the configuration"}
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.ModelConfig()
+    try:
+        text_format.Parse(source.read().decode(), config)
+    except text_format.ParseError as error:
+        return {"error": f"line {str(error)[:300]}"}
+    return {"config": json_format.MessageToDict(config, preserving_proto_field_name=True)}
+
+
 def _first_pickle(source: BinaryIO) -> None:
     """Raises where the file does not begin with a whole pickle; the scanner is silent about it."""
     import pickletools
@@ -279,6 +306,7 @@ _WORK = {
     "front_matter": _front_matter,
     "patterns": _patterns,
     "pickle": _pickle,
+    "triton_config": _triton_config,
 }
 
 if __name__ == "__main__":
