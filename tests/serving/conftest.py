@@ -69,15 +69,6 @@ class Gallery:
 
     def import_model(self, files: Mapping[str, bytes], name: str = "tiny") -> UUID:
         """A model with these files in the object store, ready to deploy."""
-        objects = ObjectStore.from_settings(self.settings)
-        listed = []
-        for path, content in sorted(files.items()):
-            digest = hashlib.sha256(content).hexdigest()
-            objects.put(f"blobs/sha256/{digest[:2]}/{digest}", [content])
-            listed.append({"path": path, "size": len(content), "sha256": digest})
-        manifest = json.dumps({"files": listed}).encode()
-        digest = hashlib.sha256(manifest).hexdigest()
-        objects.put(f"manifests/{digest}.json", [manifest])
         upload_id = uuid4()
         Uploads(self.pool).create(
             upload_id, owner=ADA, file_name=f"{name}.zip", size_bytes=1, expiry_hours=1
@@ -87,11 +78,34 @@ class Gallery:
             ImportRequest(file_name=f"{name}.zip", upload_id=upload_id, size_bytes=1),
             complete=True,
         ).id
+        self._finish_import(model_id, "0.0.1", files)
+        return model_id
+
+    def import_version(self, model_id: UUID, version: str, files: Mapping[str, bytes]) -> None:
+        """A further version of the model, which is the current one from then on."""
+        origin = {"path": {"path": "/models/tiny", "mode": "copy"}}
+        self.models.request_version(
+            CommandContext(ADA),
+            model_id,
+            ImportRequest(source="path", origin=origin, version=version),
+        )
+        self._finish_import(model_id, version, files)
+
+    def _finish_import(self, model_id: UUID, version: str, files: Mapping[str, bytes]) -> None:
+        objects = ObjectStore.from_settings(self.settings)
+        listed = []
+        for path, content in sorted(files.items()):
+            digest = hashlib.sha256(content).hexdigest()
+            objects.put(f"blobs/sha256/{digest[:2]}/{digest}", [content])
+            listed.append({"path": path, "size": len(content), "sha256": digest})
+        manifest = json.dumps({"files": listed}).encode()
+        digest = hashlib.sha256(manifest).hexdigest()
+        objects.put(f"manifests/{digest}.json", [manifest])
         worker = CommandContext("worker:import")
         self.models.record_files_stored(
             worker,
             model_id,
-            "0.0.1",
+            version,
             manifest_uri=objects.uri(f"manifests/{digest}.json"),
             manifest_sha256=digest,
             file_count=len(files),
@@ -99,9 +113,8 @@ class Gallery:
             fence=lambda _: None,
         )
         self.models.record_validated(
-            worker, model_id, "0.0.1", report={"checks": []}, card={}, fence=lambda _: None
+            worker, model_id, version, report={"checks": []}, card={}, fence=lambda _: None
         )
-        return model_id
 
     def deploy(
         self, model_id: UUID, arguments: Mapping[str, str] | None = None, **parts: Any
@@ -176,6 +189,14 @@ class Gallery:
                 if process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
+
+    def served_files(self, model_id: UUID) -> dict[str, bytes]:
+        """The files of the directory that the newest ready replica's engine was given."""
+        replica_id = self.recorded(model_id, "ReplicaReady")[-1]["replica_id"]
+        record = next(r for r in self.launcher.records() if str(r.replica_id) == replica_id)
+        arguments = psutil.Process(record.pid).cmdline()
+        folder = next(a.partition("=")[2] for a in arguments if a.startswith("--directory="))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
     def close(self) -> None:
         for record in list(self.launcher.records()):

@@ -10,9 +10,10 @@ from uuid import UUID
 import httpx
 import psutil
 
+from backend.application.commands import CommandContext
 from backend.application.feed import EventFeed
 from tests.rig.waiting import eventually
-from tests.serving.conftest import Gallery, Worker
+from tests.serving.conftest import ADA, Gallery, Worker
 
 
 def test_deploy_serves_and_stop_leaves_nothing(
@@ -281,3 +282,22 @@ def test_an_engine_that_died_while_no_worker_watched_is_started_again(
     gallery.await_recorded(model_id, "ReplicaReady", 2)
     assert len(gallery.recorded(model_id, "ReplicaLost")) == 1
     gallery.ask(gallery.endpoint(model_id))
+
+
+def test_a_revision_serves_the_version_that_was_current_and_a_rollback_brings_it_back(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    worker.start()
+    gallery.deploy(model_id)
+    gallery.await_state(model_id, "deployed")
+    gallery.import_version(model_id, "0.0.2", {"config.json": b"{}", "model.safetensors": b"more"})
+    # A new version disturbs nobody: what runs goes on with its own files.
+    assert gallery.served_files(model_id)["model.safetensors"] == b"weights"
+    gallery.deploy(model_id)
+    gallery.await_recorded(model_id, "RevisionDeployed", 2)
+    assert gallery.served_files(model_id)["model.safetensors"] == b"more"
+    gallery.deployments.roll_back(CommandContext(ADA), model_id, revision=1, reason="worse")
+    gallery.await_recorded(model_id, "RevisionDeployed", 3)
+    assert gallery.served_files(model_id)["model.safetensors"] == b"weights"
+    requested = gallery.recorded(model_id, "DeploymentRequested")
+    assert [facts["model_version"] for facts in requested] == ["0.0.1", "0.0.2", "0.0.1"]
