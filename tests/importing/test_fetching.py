@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,10 @@ from backend.infra.settings import Settings
 from backend.sources.exchange import Persistence
 from backend.sources.guarded import GuardedClient
 from tests.builders.models import tiny_llama, write_archive
+from tests.importing.test_faults import WorkerProcess
+from tests.importing.test_job import spare
 from tests.importing.workplace import Site, open_site
+from tests.rig.waiting import eventually
 from tests.sources.answering import Answer, AnsweringServer, Asked, answer, file_server
 from workers.importing.quota import Quota
 
@@ -367,3 +372,117 @@ def test_an_import_above_the_quota_is_refused_and_leaves_nothing(
     again = site.submit(stored)
     site.run_one()
     assert site.model(again).state == "ready_to_deploy"
+
+
+@pytest.fixture
+def other(site: Site, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    started: list[WorkerProcess] = []
+
+    def start(**environment: str) -> WorkerProcess:
+        settings = {"LOGGIA_FETCH_ALLOWED_NETWORKS": "127.0.0.1/32", **environment}
+        started.append(WorkerProcess(site, tmp_path / f"worker-{len(started)}.log", **settings))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+BIG = 150
+# Chunks are of at most 64 KiB: the worker dies behind the first 64 MiB, before the end.
+BEHIND_THE_FIRST_PART = 2000
+
+
+def ranges(server: AnsweringServer, path: str) -> list[str | None]:
+    return [asked.headers.get("range") for asked in server.asked if asked.path == path]
+
+
+def test_a_killed_fetch_goes_on_at_the_file_and_near_the_byte_where_it_was(
+    site: Site, other: Callable[..., WorkerProcess]
+) -> None:
+    files = {**tiny_llama(), "spare.safetensors": spare(1, BIG)}
+    with AnsweringServer(serve({f"/{path}": data for path, data in files.items()})) as server:
+        listed = [{"path": path, "address": f"{server.url}/{path}"} for path in files]
+        model_id = request(site, "tiny", url=from_url(f"{server.url}/", *listed))
+        worker = other(LOGGIA_FAILPOINTS=f"import.fetched={BEHIND_THE_FIRST_PART}")
+        assert worker.died() == -signal.SIGKILL
+        eventually(site.run_one, "the lease ends and the job is taken over")
+        assert site.event_names(model_id) == READY
+        first, second = ranges(server, "/spare.safetensors")
+    assert first is None
+    assert second is not None
+    assert 64 << 20 <= int(second.removeprefix("bytes=").rstrip("-")) < 65 << 20
+    rows = {row["path"]: row["sha256"] for row in manifest_of(site, model_id)}
+    assert rows["spare.safetensors"] == hashlib.sha256(files["spare.safetensors"]).hexdigest()
+    assert list(site.residue()) == ["blobs", "manifests"]
+
+
+def test_a_killed_download_of_an_archive_goes_on_behind_its_last_part(
+    site: Site, tmp_path: Path, other: Callable[..., WorkerProcess]
+) -> None:
+    files = {**tiny_llama(), "spare.safetensors": spare(1, BIG)}
+    archive = write_archive(tmp_path / "m.zip", files, compression=zipfile.ZIP_STORED).read_bytes()
+    with AnsweringServer(serve({"/m.zip": archive})) as server:
+        model_id = request(site, "tiny", url=from_url(f"{server.url}/m.zip"))
+        worker = other(LOGGIA_FAILPOINTS=f"import.fetched={BEHIND_THE_FIRST_PART}")
+        assert worker.died() == -signal.SIGKILL
+        eventually(site.run_one, "the lease ends and the job is taken over")
+        assert site.event_names(model_id) == READY
+        first, second = ranges(server, "/m.zip")
+    assert first is None
+    assert second is not None
+    assert int(second.removeprefix("bytes=").rstrip("-")) >= 64 << 20
+    assert list(site.residue()) == ["blobs", "manifests"]
+
+
+def test_a_file_that_changed_between_two_workers_is_fetched_anew(
+    site: Site, other: Callable[..., WorkerProcess]
+) -> None:
+    contents = {f"/{path}": data for path, data in tiny_llama().items()}
+    contents["/spare.safetensors"] = spare(1, BIG)
+    etag = ['"v1"']
+
+    def speak(asked: Asked, connection: Any) -> None:
+        file_server(contents[asked.path], cut_after=[], etag=etag[0])(asked, connection)
+
+    with AnsweringServer(speak) as server:
+        listed = [{"path": p[1:], "address": f"{server.url}{p}"} for p in contents]
+        model_id = request(site, "tiny", url=from_url(f"{server.url}/", *listed))
+        worker = other(LOGGIA_FAILPOINTS=f"import.fetched={BEHIND_THE_FIRST_PART}")
+        assert worker.died() == -signal.SIGKILL
+        etag[0], contents["/spare.safetensors"] = '"v2"', spare(2, BIG)
+        eventually(site.run_one, "the lease ends and the job is taken over")
+    rows = {row["path"]: row["sha256"] for row in manifest_of(site, model_id)}
+    assert rows["spare.safetensors"] == hashlib.sha256(contents["/spare.safetensors"]).hexdigest()
+
+
+@pytest.mark.parametrize("failpoint", ["import.fetch-recorded", "import.files-recorded"])
+def test_a_worker_killed_behind_its_fetch_is_resumed(
+    site: Site, other: Callable[..., WorkerProcess], failpoint: str
+) -> None:
+    files = tiny_llama()
+    with AnsweringServer(serve({f"/{path}": data for path, data in files.items()})) as server:
+        listed = [{"path": path, "address": f"{server.url}/{path}"} for path in files]
+        model_id = request(site, "tiny", url=from_url(f"{server.url}/", *listed))
+        assert other(LOGGIA_FAILPOINTS=failpoint).died() == -signal.SIGKILL
+        eventually(site.run_one, "the lease ends and the job is taken over")
+        assert len(server.asked) == len(files)
+    assert site.event_names(model_id) == READY
+
+
+def test_a_cancelled_fetch_stops_and_leaves_nothing(site: Site) -> None:
+    waiting = threading.Event()
+
+    def stall(asked: Asked, connection: Any) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nGGUF")
+        if not waiting.is_set():
+            waiting.set()
+            site.cancel(model_id)
+        server.ended.wait(60)
+
+    with AnsweringServer(stall) as server:
+        model_id = request(site, "slow", url=from_url(f"{server.url}/slow.gguf"))
+        site.run_all()
+    assert site.event_names(model_id)[-1] == "ImportCancelled"
+    assert site.job(model_id)["state"] == "cancelled"
+    assert site.residue() == {}

@@ -134,3 +134,32 @@ def test_unused_directories_and_leftovers_go(local_store: ObjectStore, tmp_path:
     (tmp_path / "files" / ".half.1234").mkdir()
     files.remove_unused({used.name})
     assert [entry.name for entry in (tmp_path / "files").iterdir()] == [used.name]
+
+
+def test_files_left_in_their_place_are_linked_while_they_are_what_was_imported(
+    local_store: ObjectStore, tmp_path: Path
+) -> None:
+    roots = tmp_path / "roots"
+    kept = roots / "tiny model" / "config.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"{}")
+    row = {"path": "config.json", "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
+    text = json.dumps({"files": [{**row, "location": kept.as_uri()}]}).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    local_store.put(f"manifests/{digest}.json", [text])
+
+    def directory(name: str, *roots: Path) -> Path:
+        found = ModelFiles(local_store, tmp_path / name, roots)
+        return found.materialise(digest, lambda done, total: None)
+
+    assert (directory("a", roots) / "config.json").read_bytes() == b"{}"
+    with pytest.raises(FilesUnavailable, match="can no longer be read"):
+        directory("b")
+    kept.write_bytes(b"[]")
+    for name in ("a", "c"):  # also where the directory has been made before
+        with pytest.raises(FilesUnavailable, match="has changed"):
+            directory(name, roots)
+    kept.unlink()
+    with pytest.raises(FilesUnavailable) as gone:
+        directory("d", roots)
+    assert "LOGGIA_IMPORT_ROOTS" in gone.value.remedy

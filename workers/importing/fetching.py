@@ -210,9 +210,10 @@ class _Entry:
 
     def _resumed(self) -> Iterator[bytes] | None:
         """The kept beginning and the rest; None where there is nothing to go on from."""
-        partial = self._ongoing.journal.pop("partial", None)
+        partial = self._ongoing.journal.get("partial")
         if partial is None or partial[0] != self.path:
             return None
+        del self._ongoing.journal["partial"]
         _, place, size, validator = partial
         if validator is not None:
             self._file.validator = validator  # type: ignore[attr-defined]
@@ -278,7 +279,6 @@ class Sources:
                     str(origin["repository"]),
                     str(origin["revision"]),
                     origin["files"],
-                    ongoing.limits,
                     commit=ongoing.journal.get("commit"),
                 )
                 ongoing.journal["commit"] = repository.resolved["revision"]

@@ -10,13 +10,16 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from backend.infra.object_store import ObjectStore
+from backend.sources.errors import FetchRefused
+from backend.sources.path import open_below
 
 Report = Callable[[int, int], None]
 
@@ -36,6 +39,7 @@ class _File(msgspec.Struct):
     path: str
     size: int
     sha256: str
+    location: str | None = None
 
 
 class _Manifest(msgspec.Struct):
@@ -45,8 +49,10 @@ class _Manifest(msgspec.Struct):
 class ModelFiles:
     """Directories of model files below one folder."""
 
-    def __init__(self, store: ObjectStore, folder: Path) -> None:
+    def __init__(self, store: ObjectStore, folder: Path, roots: Sequence[Path] = ()) -> None:
+        """`roots` are where files that were not copied may lie."""
         self._store = store
+        self._roots = roots
         self._folder = folder
         self._staging: set[str] = set()
 
@@ -58,6 +64,9 @@ class ModelFiles:
         """
         target = self._folder / manifest_sha256
         if target.is_dir():
+            for file in self._manifest(manifest_sha256).files:
+                if file.location is not None:
+                    self._unchanged(file, partial(_further, report, 0, file.size))
             return target
         staging = self._folder / f".{manifest_sha256}.{secrets.token_hex(4)}"
         self._staging.add(staging.name)
@@ -116,7 +125,9 @@ class ModelFiles:
             target.parent.mkdir(parents=True, exist_ok=True)
             blob = f"blobs/sha256/{file.sha256[:2]}/{file.sha256}"
             source = self._store.local_path(blob)
-            if source is not None:
+            if file.location is not None:
+                target.symlink_to(self._unchanged(file, partial(_further, report, done, total)))
+            elif source is not None:
                 self._link(source, target, file)
             else:
                 self._fetch(blob, target, file, partial(_further, report, done, total))
@@ -131,6 +142,30 @@ class ModelFiles:
             os.link(source, target)
         except OSError:  # another disk
             target.symlink_to(source)
+
+    def _unchanged(self, file: _File, report: Callable[[int], None]) -> Path:
+        """Where a file was left, if it is still what was imported."""
+        source = Path(unquote(urlsplit(file.location or "").path))
+        digest = hashlib.sha256()
+        done = 0
+        try:
+            with open_below(source, self._roots) as content:
+                while chunk := content.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    done += len(chunk)
+                    report(done)
+        except (OSError, FetchRefused) as error:
+            raise FilesUnavailable(
+                f"'{file.path}' can no longer be read where it was left, at {source}: {error}",
+                remedy="Put it back and see that this server may read it below "
+                "LOGGIA_IMPORT_ROOTS; or import the model again.",
+            ) from error
+        if done != file.size or digest.hexdigest() != file.sha256:
+            raise FilesUnavailable(
+                f"'{file.path}' has changed at {source} since the model was imported.",
+                remedy="Put the imported content back, or import the model again.",
+            )
+        return source
 
     def _fetch(self, blob: str, target: Path, file: _File, report: Callable[[int], None]) -> None:
         digest = hashlib.sha256()

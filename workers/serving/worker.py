@@ -87,7 +87,9 @@ class ServingWorker:
         self._targets = Targets(pool, worker=self._server, lease_seconds=settings.job_lease_seconds)
         self._launcher = LocalProcesses(settings.data)
         self._files = ModelFiles(
-            ObjectStore.from_settings(settings), settings.data / "engines" / "files"
+            ObjectStore.from_settings(settings),
+            settings.data / "engines" / "files",
+            settings.roots,
         )
         self._environments = EngineEnvironments(
             settings.cache, pip_arguments=settings.engine_pip_arguments
