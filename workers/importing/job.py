@@ -28,6 +28,7 @@ from backend.infra.uploads import Uploads
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.guarded import GuardedClient
 from workers.importing.archive_limits import ArchiveLimits
+from workers.importing.base_model import base_model_facts
 from workers.importing.fetching import Sources
 from workers.importing.inspecting import IMAGE_CHECKS, MANUAL_CHECKS, inspect_version
 from workers.importing.intake import Intake, staging
@@ -132,15 +133,27 @@ class ImportJob:
             return
         self._step = "fetch" if version.upload_id is None else "extract"
         files = self._intake.files(version)
-        self._validate(files)
+        self._validate(version, files)
         self._succeed(version.upload_id)
 
     # -- validating ------------------------------------------------------------------------------
 
-    def _validate(self, files: list[StoredFile]) -> None:
+    def _validate(self, version: Version, files: list[StoredFile]) -> None:
         self._step = "validate"
+        place = self._place
+        base = None
+        if version.base_model_id is not None:
+            base = base_model_facts(
+                place.events, place.store, place.sources.roots, version.base_model_id
+            )
+        model = self._model()
         result = validate(
-            StoredModel(self._place.store, files, self._place.sources.roots),
+            StoredModel(place.store, files, place.sources.roots),
+            kind=model.kind,
+            base=base,
+            # As they are now: somebody may have accepted one while the files were fetched.
+            accepted_risks=frozenset(model.version_of(self._number).accepted_risks),
+            origin=version.origin,
             leftovers=self._journal.get("leftovers", []),
             on_check=self._counting(CHECKS),
         )
