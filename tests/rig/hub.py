@@ -45,18 +45,26 @@ class Repository:
     disabled: bool = False
     readers: set[str] = field(default_factory=set)
     card: dict[str, Any] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
+    history: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def push(self, files: dict[str, bytes]) -> None:
+        """A new commit on the branch `main`; earlier ones stay readable by their id."""
+        self.history[self.commit] = self.files
+        self.files = files
+
+    def at(self, revision: str) -> dict[str, bytes] | None:
+        """The files at a revision, None where there is no such revision."""
+        if revision in {"main", self.commit}:
+            return self.files
+        return self.history.get(revision)
 
     @property
     def commit(self) -> str:
-        """Changes with the content."""
+        """The id of the newest commit; changes with the content."""
         digest = hashlib.sha1(self.name.encode())
         for path, content in sorted(self.files.items()):
             digest.update(f"{path}\0{sha256_of(content)}".encode())
         return digest.hexdigest()
-
-    def knows(self, revision: str) -> bool:
-        return revision in {"main", self.commit, *self.branches}
 
 
 @dataclass(frozen=True)
@@ -132,9 +140,10 @@ class Hub:
 
     def by_digest(self, sha256: str) -> tuple[str, bytes]:
         for repository in self.repositories.values():
-            for path, content in repository.files.items():
-                if sha256_of(content) == sha256:
-                    return path, content
+            for files in (repository.files, *repository.history.values()):
+                for path, content in files.items():
+                    if sha256_of(content) == sha256:
+                        return path, content
         raise KeyError(sha256)
 
 
@@ -278,7 +287,7 @@ class _HubHandler(_Handler):
             for name, repository in self.hub.repositories.items()
             if name.split("/")[0] == author and self._may_see(repository)
         ]
-        self._page([self._info(repository, files=False) for repository in shown])
+        self._page([self._info(repository) for repository in shown])
 
     def _collection(self, slug: str) -> None:
         known = self.hub.collections.get(slug)
@@ -328,22 +337,25 @@ class _HubHandler(_Handler):
                 self.fail(401, "GatedRepo", f"Access to model {name} is restricted. Please log in.")
             self.fail(403, "GatedRepo", f"Access to model {name} is restricted.")
 
-    def _require_revision(self, repository: Repository, revision: str) -> None:
-        if not repository.knows(revision):
+    def _files(self, repository: Repository, revision: str) -> dict[str, bytes]:
+        files = repository.at(revision)
+        if files is None:
             self.fail(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        assert files is not None
+        return files
 
     def _api(self, repository: Repository, rest: str) -> None:
         if rest == "/auth-check":
             self._require_access(repository)
             self.send(200)
         if not rest or (match := re.fullmatch(r"/revision/([^/]+)", rest)):
-            if rest:
-                assert match is not None
-                self._require_revision(repository, match[1])
-            self.send_json(self._info(repository, files=True))
+            revision = match[1] if rest and match else "main"
+            self._files(repository, revision)
+            commit = revision if revision in repository.history else repository.commit
+            self.send_json({**self._info(repository), "sha": commit})
         if match := re.fullmatch(r"/tree/([^/]+)/?", rest):
-            self._require_revision(repository, match[1])
-            self._page([_node(p, c) for p, c in sorted(repository.files.items())])
+            files = self._files(repository, match[1])
+            self._page([_node(path, content) for path, content in sorted(files.items())])
 
     def _page(self, rows: list[dict[str, Any]]) -> None:
         start = int(self.query.get("cursor", ["0"])[0])
@@ -355,8 +367,8 @@ class _HubHandler(_Handler):
             headers["Link"] = f'<{self.hub.endpoint}{bare}{join}cursor={end}>; rel="next"'
         self.send_json(rows[start:end], **headers)
 
-    def _info(self, repository: Repository, *, files: bool) -> dict[str, Any]:
-        info: dict[str, Any] = {
+    def _info(self, repository: Repository) -> dict[str, Any]:
+        return {
             "_id": repository.commit[:24],
             "id": repository.name,
             "modelId": repository.name,
@@ -374,18 +386,14 @@ class _HubHandler(_Handler):
             "library_name": "transformers",
             "cardData": repository.card,
         }
-        if files:
-            info["siblings"] = [{"rfilename": path} for path in sorted(repository.files)]
-        return info
 
     def _resolve(self, repository: Repository, revision: str, path: str) -> None:
         self._require_access(repository)
-        self._require_revision(repository, revision)
-        content = repository.files.get(path)
+        content = self._files(repository, revision).get(path)
         if content is None:
             self.fail(404, "EntryNotFound", "Entry not found")
         assert content is not None
-        commit = {"X_Repo_Commit": repository.commit}
+        commit = {"X_Repo_Commit": revision}
         if not path.endswith(_LARGE):
             self.send_file(path, content, ETag=f'"{git_blob_sha1(content)}"', **commit)
         sha256 = sha256_of(content)

@@ -281,7 +281,9 @@ class Sources:
                     origin["files"],
                     commit=ongoing.journal.get("commit"),
                 )
+                # Written before any file: whoever goes on must not mix two commits.
                 ongoing.journal["commit"] = repository.resolved["revision"]
+                ongoing.write_journal()
                 yield lambda: Fetched(repository, ongoing)
             else:
                 name = origin.get("connection")
