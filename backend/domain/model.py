@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from backend.domain import model_events, origins, values
 from backend.domain.errors import Invalid, NotAllowed, NotFound
 from backend.domain.events import Aggregate, event_header
+from backend.domain.modelfile import check_template
 from backend.domain.version import (
     AcceptedRisks,
     ImportRequest,
@@ -280,9 +281,12 @@ class Model(Aggregate):
             self.record(self.ConfigurationEdited, model_id=self.id, **facts)
 
     def update_template(self, template: str) -> None:
-        """Replaces the deployment template for Ollama; an empty text removes it."""
+        """Replaces the deployment template for Ollama; an empty text removes it.
+
+        Raises `Invalid` where it is no part of a Modelfile.
+        """
         self.require_existing()
-        if values.template(template) != self.template:
+        if check_template(template) != self.template:
             self.record(self.TemplateUpdated, model_id=self.id, template=template)
 
     def publish(self) -> None:

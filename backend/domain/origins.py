@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.domain.errors import Invalid
+from backend.domain.modelfile import check_template
 
 JSON = dict[str, Any]
 
@@ -71,6 +72,10 @@ def _json_object(path: str, value: Any) -> str:
     if not isinstance(parsed, dict):
         raise _fail(path, "a JSON object is expected.", "Begin the document with '{'.")
     return text
+
+
+def _template(path: str, value: Any) -> str:
+    return check_template(_text(MAX_DOCUMENT)(path, value))
 
 
 def _number(path: str, value: Any) -> float:
@@ -149,7 +154,7 @@ _ORIGINS: Mapping[str, Mapping[str, _Field]] = {
     "path": {
         "path": _Field(_text(), required=True),
         "mode": _Field(_one_of(*PATH_MODES), required=True),
-        "template": _Field(_text(MAX_DOCUMENT)),
+        "template": _Field(_template),
     },
     "container_image": {
         "reference": _Field(_text(512), required=True),

@@ -352,3 +352,5 @@ def test_the_template_comes_from_the_path_and_can_be_replaced() -> None:
     model.update_template("SYSTEM hello")
     assert model.template == "SYSTEM hello"
     assert [e.TOPIC for e in model.pending_events].count("ModelTemplateUpdated") == 1
+    with pytest.raises(Invalid, match="Line 1 of the Modelfile"):
+        model.update_template("hello")
