@@ -22,14 +22,18 @@ from backend.api.guards import OPERATION, authorise
 from backend.api.problems import respond
 from backend.api.routes import (
     api_keys,
+    batches,
+    connections,
     deployments,
     events,
     imports,
     models,
     operations,
+    previews,
     session,
     uploads,
     users,
+    versions,
 )
 from backend.api.services import Services, services_of
 from backend.api.web_interface import WebInterface
@@ -37,7 +41,8 @@ from backend.api.web_interface import WebInterface
 MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
-    session, users, uploads, imports, models, deployments, api_keys, events, operations
+    session, users, uploads, imports, previews, batches, models, versions, connections,
+    deployments, api_keys, events, operations,
 )  # fmt: skip
 
 

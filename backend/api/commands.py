@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -26,12 +26,20 @@ class CommandAnswer(msgspec.Struct, rename="camel", frozen=True):
     position: int
 
 
+class Versioned(Protocol):
+    """An answer that tells the version of what was changed."""
+
+    @property
+    def version(self) -> int:
+        """The aggregate's version now."""
+
+
 def answer_of(accepted: Accepted) -> CommandAnswer:
     """The plain answer to an accepted command."""
     return CommandAnswer(accepted.id, accepted.version, accepted.position)
 
 
-def with_version(answer: CommandAnswer, status: int = 200) -> Response[Any]:
+def with_version(answer: Versioned, status: int = 200) -> Response[Any]:
     """The answer, with the new version as its ETag."""
     return Response(answer, status_code=status, headers={"ETag": f'"{answer.version}"'})
 

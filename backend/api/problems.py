@@ -18,6 +18,7 @@ from backend.api.lanes import Overloaded, Unanswered
 from backend.application.store import StoreUnavailable
 from backend.domain import errors as domain
 from backend.infra.logging import get_logger
+from backend.sources.errors import FetchFailed, FetchRefused
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
@@ -168,6 +169,15 @@ def _of_api(error: ApiError) -> tuple[Problem, dict[str, str]]:
     return _problem(error.status, error.code, error.detail, error.remedy, errors), error.headers
 
 
+def _of_refused_fetch(error: FetchRefused) -> tuple[Problem, dict[str, str]]:
+    return _problem(422, error.code, error.reason, error.remedy), {}
+
+
+def _of_failed_fetch(error: FetchFailed) -> tuple[Problem, dict[str, str]]:
+    # 422, not 502: our own service is well, and what was asked for is not to be had.
+    return _problem(422, "fetch_failed", error.reason, error.remedy), {}
+
+
 def _of_unavailable(error: Exception) -> tuple[Problem, dict[str, str]]:
     busy = isinstance(error, Overloaded)
     problem = _problem(
@@ -239,5 +249,7 @@ _DESCRIPTIONS: tuple[
     (ApiError, _of_api),
     (ValidationException, _of_validation),
     (HTTPException, _of_http),
+    (FetchRefused, _of_refused_fetch),
+    (FetchFailed, _of_failed_fetch),
     (_UNAVAILABLE, _of_unavailable),
 )

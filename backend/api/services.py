@@ -9,15 +9,19 @@ from typing import Any, Self, TypeVar
 from backend.api.accounts import Accounts
 from backend.api.lanes import Lane
 from backend.api.live import LiveHub
+from backend.api.looking import Looking
 from backend.api.metrics import Metrics
 from backend.api.upload_end import UploadEnd
 from backend.application.api_keys import ApiKeys
+from backend.application.batches import Batches
 from backend.application.commands import Accepted, CommandRunner
+from backend.application.connections import Connections
 from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.application.users import Users
+from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.object_store import ObjectStore
 from backend.infra.playground_tokens import PlaygroundTokens
 from backend.infra.postgres import Pool, open_pool
@@ -34,6 +38,8 @@ T = TypeVar("T")
 _COMMAND_THREADS = 4
 _QUERY_THREADS = 8
 _FILE_THREADS = 16
+_FETCH_THREADS = 8
+_FETCH_SECONDS = 60.0
 _PASSWORD_THREADS = 2  # each verification takes 64 MiB
 _WAITING = 200
 # Longer than the event store tries by itself to get at a locked table.
@@ -49,6 +55,10 @@ class Services:
     store: EventStore
     accounts: Accounts
     models: Models
+    batches: Batches
+    connections: Connections
+    connection_store: ConnectionStore
+    looking: Looking
     deployments: Deployments
     api_keys: ApiKeys
     users: Users
@@ -65,6 +75,9 @@ class Services:
     commands: Lane = field(default_factory=lambda: _lane("command", _COMMAND_THREADS))
     queries: Lane = field(default_factory=lambda: _lane("query", _QUERY_THREADS))
     files: Lane = field(default_factory=lambda: _lane("file", _FILE_THREADS, seconds=None))
+    fetches: Lane = field(
+        default_factory=lambda: _lane("fetch", _FETCH_THREADS, seconds=_FETCH_SECONDS)
+    )
     passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
 
     @classmethod
@@ -74,6 +87,8 @@ class Services:
         store = EventStore(settings)
         runner = CommandRunner(store, settings.secret_key)
         models = Models(runner)
+        seal = Seal(settings.secret_key)
+        connection_store = ConnectionStore(pool, seal)
         uploads = Uploads(pool)
         object_store = ObjectStore.from_settings(settings)
         metrics = Metrics()
@@ -83,6 +98,10 @@ class Services:
             store=store,
             accounts=Accounts(pool, session_hours=settings.session_hours),
             models=models,
+            batches=Batches(runner),
+            connections=Connections(runner, seal),
+            connection_store=connection_store,
+            looking=Looking(settings, connection_store),
             deployments=Deployments(runner),
             api_keys=ApiKeys(runner),
             users=Users(runner),
@@ -100,7 +119,7 @@ class Services:
 
     def close(self) -> None:
         """Lets go of everything."""
-        for lane in (self.commands, self.queries, self.files, self.passwords):
+        for lane in (self.commands, self.queries, self.files, self.fetches, self.passwords):
             lane.close()
         self.telemetry.close()
         self.store.close()

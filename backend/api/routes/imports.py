@@ -1,9 +1,8 @@
-"""Imports: from an upload to a model."""
+"""Imports: from any source to a model, or to a further version of one."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from uuid import UUID
+from typing import Any
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -11,41 +10,55 @@ from litestar.params import JSONBody
 
 from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.identity import Identity
+from backend.api.import_bodies import AnyImport, UploadImport, request_of
 from backend.api.services import Services
-from backend.api.wire import Body
 from backend.application.commands import Accepted, CommandContext
 from backend.domain.errors import NotFound
 from backend.domain.model import ImportRequest
-
-
-class NewImport(Body):
-    """A model to be imported from an upload, which may still be under way.
-
-    The model's name is the file's name; `name`, where given, must be the same.
-    """
-
-    upload_id: UUID
-    source: Literal["upload"] = "upload"
-    kind: str = "base"
-    name: str | None = None
-    base_model_id: UUID | None = None
+from backend.infra.uploads import Upload
 
 
 @post("/api/imports", operation_id="importModel", status_code=202)
 async def import_model(
     request: Request[Identity, Any, Any],
-    data: JSONBody[NewImport],
+    data: JSONBody[AnyImport],
     services: NamedDependency[Services],
     context: NamedDependency[CommandContext],
 ) -> Response[CommandAnswer]:
-    """Begins an import. The answer's id is the new model's."""
+    """Begins an import. The answer's id is the model's: a new one, or the one that was named."""
     accepted = await services.command(lambda: _import(services, request.user, context, data))
     return with_version(answer_of(accepted), 202)
 
 
 def _import(
-    services: Services, identity: Identity, context: CommandContext, wanted: NewImport
+    services: Services, identity: Identity, context: CommandContext, wanted: AnyImport
 ) -> Accepted:
+    if not isinstance(wanted, UploadImport):
+        return _request(services, context, wanted, request_of(wanted), complete=False)
+    upload = _own_upload(services, identity, wanted)
+    accepted = _request(services, context, wanted, wanted.of(upload), complete=upload.complete)
+    if not upload.complete:
+        # The last bytes may have arrived while nobody knew whom to tell.
+        current = services.uploads.get(upload.id)
+        if current is not None:
+            services.upload_end.announce(current)
+    return accepted
+
+
+def _request(
+    services: Services,
+    context: CommandContext,
+    wanted: AnyImport,
+    request: ImportRequest,
+    *,
+    complete: bool,
+) -> Accepted:
+    if wanted.model_id is None:
+        return services.models.request_import(context, request, complete=complete)
+    return services.models.request_version(context, wanted.model_id, request, complete=complete)
+
+
+def _own_upload(services: Services, identity: Identity, wanted: UploadImport) -> Upload:
     upload = services.uploads.get(wanted.upload_id)
     if upload is None or upload.owner != identity.actor:
         raise NotFound(
@@ -53,24 +66,7 @@ def _import(
             remedy="Start a new upload.",
             field="uploadId",
         )
-    accepted = services.models.request_import(
-        context,
-        ImportRequest(
-            name=wanted.name or None,
-            kind=wanted.kind,
-            base_model_id=wanted.base_model_id,
-            file_name=upload.file_name,
-            upload_id=upload.id,
-            size_bytes=upload.size_bytes,
-        ),
-        complete=upload.complete,
-    )
-    if not upload.complete:
-        # The last bytes may have arrived while nobody knew whom to tell.
-        current = services.uploads.get(upload.id)
-        if current is not None:
-            services.upload_end.announce(current)
-    return accepted
+    return upload
 
 
 HANDLERS = [import_model]

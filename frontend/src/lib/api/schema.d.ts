@@ -4,6 +4,70 @@
  */
 
 export interface paths {
+    "/api/connections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListConnections
+         * @description Every connection by name.
+         */
+        get: operations["listConnections"];
+        put?: never;
+        /**
+         * SaveConnection
+         * @description Tries the connection for real and saves it, or all of an existing one of this name anew.
+         */
+        post: operations["saveConnection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * TestConnection
+         * @description Tries a connection without saving it.
+         */
+        post: operations["testConnection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * RemoveConnection
+         * @description Forgets a connection and its secret. Imports that name it fail from now on.
+         */
+        delete: operations["removeConnection"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/deploy/options": {
         parameters: {
             query?: never;
@@ -79,9 +143,109 @@ export interface paths {
         put?: never;
         /**
          * ImportModel
-         * @description Begins an import. The answer's id is the new model's.
+         * @description Begins an import. The answer's id is the model's: a new one, or the one that was named.
          */
         post: operations["importModel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * ImportBatch
+         * @description Begins an import for each chosen row. All are asked for, or none.
+         */
+        post: operations["importBatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/batches/{batch_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadBatch
+         * @description The batch with the state of each of its models.
+         */
+        get: operations["readBatch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/batches/{batch_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * RetryBatch
+         * @description Starts again those imports of the batch that failed, and no other.
+         */
+        post: operations["retryBatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/inspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * InspectSource
+         * @description Looks at a path, a repository or an image at once, without importing it.
+         */
+        post: operations["inspectSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/imports/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * PreviewImports
+         * @description Lists the importable models at an address; fetches the list only, no model.
+         */
+        post: operations["previewImports"];
         delete?: never;
         options?: never;
         head?: never;
@@ -411,6 +575,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/{model_id}/template": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * UpdateTemplate
+         * @description Replaces the deployment template. A running deployment is not disturbed.
+         */
+        put: operations["updateTemplate"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListVersions
+         * @description Every version of a model, newest first, with its card and its report.
+         */
+        get: operations["listVersions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/versions/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * CompareVersions
+         * @description What differs between two versions: fields of the card, and files.
+         */
+        get: operations["compareVersions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/versions/current": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * SelectVersion
+         * @description Chooses the version that is deployed from now on. A running deployment keeps its own.
+         */
+        put: operations["selectVersion"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/notifications": {
         parameters: {
             query?: never;
@@ -659,66 +903,18 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/schema": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Handler */
-        get: operations["SchemaHandler"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/schema/openapi.json": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Handler */
-        get: operations["SchemaOpenapiJsonHandler"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/schema/{path}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * HandleSchemaPathNotFound
-         * @description Handler for returning HTML formatted errors from not-found schema paths.
-         *
-         *     This preserves backward compatibility with the Controller-based OpenAPI implementation.
-         */
-        get: operations["SchemaPathHandleSchemaPathNotFound"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AcceptedRisk */
+        AcceptedRisk: {
+            actor: string;
+            /** Format: date-time */
+            at: string;
+            reason: string;
+            risks: string[];
+        };
         /** AcceptedTerms */
         AcceptedTerms: {
             accepted: boolean;
@@ -741,6 +937,18 @@ export interface components {
             stop: components["schemas"]["ActionView"];
             withdraw: components["schemas"]["ActionView"];
         };
+        /** AdapterCard */
+        AdapterCard: {
+            alpha?: number | null;
+            baseArchitecture?: string | null;
+            rank?: number | null;
+            targetModules?: string[];
+        };
+        /** Address */
+        Address: {
+            address: string;
+            connection?: string | null;
+        };
         /** ApiKeyView */
         ApiKeyView: {
             /** Format: date-time */
@@ -757,19 +965,65 @@ export interface components {
         ApiKeys: {
             items: components["schemas"]["ApiKeyView"][];
         };
+        /** Batch */
+        Batch: {
+            address: string;
+            format: string;
+            /** Format: uuid */
+            id: string;
+            manifestSha256: string;
+            /** Format: date-time */
+            requestedAt: string;
+            requestedBy: string;
+            rows: components["schemas"]["BatchRow"][];
+            states: {
+                [key: string]: number;
+            };
+        };
+        /** BatchAnswer */
+        BatchAnswer: {
+            /** Format: uuid */
+            id: string;
+            models: components["schemas"]["BatchModel"][];
+            position: number;
+            version: number;
+        };
+        /** BatchModel */
+        BatchModel: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+        };
+        /** BatchRow */
+        BatchRow: {
+            failure: components["schemas"]["Failure"] | null;
+            /** Format: uuid */
+            id: string;
+            modelVersion: string | null;
+            name: string | null;
+            retriable: boolean;
+            state: string;
+        };
         /** Card */
         Card: {
+            adapter?: components["schemas"]["AdapterCard"] | null;
             architecture?: string | null;
             /** @default false */
             chatTemplate: boolean;
             contextLength?: number | null;
+            customCode?: string[];
+            deployConfiguration?: string | null;
             dtype?: string | null;
+            format?: string | null;
             hiddenSize?: number | null;
+            image?: components["schemas"]["ImageCard"] | null;
             languages?: string[];
             layers?: number | null;
             license?: string | null;
+            memory?: components["schemas"]["MemoryNeed"][];
             modelType?: string | null;
             parameterCount?: number | null;
+            quantization?: string | null;
             summary?: string | null;
             task?: string | null;
             tokenizer?: string | null;
@@ -798,6 +1052,11 @@ export interface components {
             position: number;
             version: number;
         };
+        /** Comparison */
+        Comparison: {
+            card: components["schemas"]["FieldDifference"][];
+            files: components["schemas"]["FileDifference"][];
+        };
         /** ConfigurationView */
         ConfigurationView: {
             engine: string;
@@ -809,6 +1068,53 @@ export interface components {
             parameters: components["schemas"]["ParametersView"];
             scaling: components["schemas"]["ScalingView"];
             schemaVersion: number;
+        };
+        /** ConnectionView */
+        ConnectionView: {
+            endpoint: string;
+            /** Format: uuid */
+            id: string;
+            kind: string;
+            name: string;
+            /** Format: date-time */
+            savedAt: string;
+            savedBy: string;
+        };
+        /** Connections */
+        Connections: {
+            items: components["schemas"]["ConnectionView"][];
+        };
+        /** Consent */
+        Consent: {
+            reason: string;
+            risks: ("pickle" | "custom_code")[];
+        };
+        /** ContainerImageImport */
+        ContainerImageImport: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            baseModelId?: string | null;
+            configuration: string;
+            connection?: string | null;
+            /** @enum {string} */
+            deploymentType: "real_time" | "batch" | "edge";
+            /** @default  */
+            description: string;
+            documentationLinks?: string[];
+            inputSchema?: string | null;
+            /**
+             * @default base
+             * @enum {string}
+             */
+            kind: "base" | "adapter";
+            labels?: string[];
+            minimum?: components["schemas"]["Resources"];
+            modelId?: string | null;
+            name?: string | null;
+            outputSchema?: string | null;
+            reference: string;
+            /** @constant */
+            source: "container_image";
+            version?: string | null;
         };
         /** CreatedApiKey */
         CreatedApiKey: {
@@ -832,6 +1138,10 @@ export interface components {
         Credentials: {
             password: string;
             username: string;
+        };
+        /** CurrentVersion */
+        CurrentVersion: {
+            version: string;
         };
         /** DeployOptions */
         DeployOptions: {
@@ -903,6 +1213,19 @@ export interface components {
             reason: string;
             remedy: string;
         };
+        /** FieldDifference */
+        FieldDifference: {
+            after: unknown;
+            before: unknown;
+            field: string;
+        };
+        /** FileDifference */
+        FileDifference: {
+            after: components["schemas"]["ModelFile"] | null;
+            before: components["schemas"]["ModelFile"] | null;
+            change: string;
+            path: string;
+        };
         /** GpuView */
         GpuView: {
             memoryGib: number;
@@ -942,15 +1265,90 @@ export interface components {
             seconds: number | null;
             trigger: string;
         };
+        /** HuggingFaceImport */
+        HuggingFaceImport: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            baseModelId?: string | null;
+            connection?: string | null;
+            /** @default  */
+            description: string;
+            documentationLinks?: string[];
+            files?: string[];
+            /**
+             * @default base
+             * @enum {string}
+             */
+            kind: "base" | "adapter";
+            labels?: string[];
+            modelId?: string | null;
+            name?: string | null;
+            repository: string;
+            /** @default main */
+            revision: string;
+            /** @constant */
+            source: "huggingface";
+            version?: string | null;
+        };
+        /** ImageCard */
+        ImageCard: {
+            digest: string;
+            platform: string;
+            ports?: string[];
+        };
+        /** ImageQuestion */
+        ImageQuestion: {
+            connection?: string | null;
+            reference: string;
+            /** @constant */
+            source: "container_image";
+        };
+        /** ImportPreview */
+        ImportPreview: {
+            format: string;
+            manifestSha256: string;
+            rows: components["schemas"]["OfferedModel"][];
+            title: string;
+        };
         /** ImportStep */
         ImportStep: {
             at: string | null;
             state: string;
             step: string;
         };
+        /** Inspection */
+        Inspection: {
+            facts: {
+                [key: string]: unknown;
+            };
+            problems: string[];
+        };
         /** LogLines */
         LogLines: {
             lines: string[];
+        };
+        /** ManualImport */
+        ManualImport: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            baseModelId?: string | null;
+            /** @default  */
+            description: string;
+            documentationLinks?: string[];
+            /**
+             * @default base
+             * @enum {string}
+             */
+            kind: "base" | "adapter";
+            labels?: string[];
+            modelId?: string | null;
+            name?: string | null;
+            resources?: components["schemas"]["Resources"];
+            runtime: string;
+            /** @constant */
+            source: "manual";
+            /** @enum {string} */
+            type: "llm" | "embedding" | "reranker" | "diffusion" | "speech" | "vision" | "other";
+            version?: string | null;
+            weights?: string | null;
         };
         /** MarketplaceItem */
         MarketplaceItem: {
@@ -970,35 +1368,55 @@ export interface components {
         MarketplacePage: {
             items: components["schemas"]["MarketplaceItem"][];
         };
+        /** MemoryNeed */
+        MemoryNeed: {
+            dtype: string;
+            kvCacheBytesPerToken: number;
+            weightsBytes: number;
+        };
         /** ModelDetail */
         ModelDetail: {
+            acceptedRisks: components["schemas"]["AcceptedRisk"][];
             actions: components["schemas"]["Actions"];
             architecture: string | null;
             baseModelId: string | null;
+            batchId: string | null;
             card: components["schemas"]["Card"] | null;
             /** Format: date-time */
             createdAt: string;
+            currentVersion: string | null;
             deploymentState: string | null;
             description: string;
             documentationLinks: string[];
             failure: components["schemas"]["Failure"] | null;
             fileCount: number | null;
             fileName: string | null;
+            format: string | null;
             /** Format: uuid */
             id: string;
             importSteps: components["schemas"]["ImportStep"][];
             kind: string;
             labels: string[];
+            latestState: string;
+            latestVersion: string;
             manifestSha256: string | null;
             modelVersion: string;
             name: string;
+            origin: {
+                [key: string]: unknown;
+            };
             parameterCount: number | null;
             position: number;
             publication: string;
             report: components["schemas"]["Report"] | null;
+            resolved: {
+                [key: string]: string;
+            } | null;
             sizeBytes: number | null;
             source: string;
             state: string;
+            technicalName: string;
+            template: string;
             totalBytes: number | null;
             /** Format: date-time */
             updatedAt: string;
@@ -1032,15 +1450,20 @@ export interface components {
         ModelSummary: {
             actions: components["schemas"]["Actions"];
             architecture: string | null;
+            batchId: string | null;
             /** Format: date-time */
             createdAt: string;
+            currentVersion: string | null;
             deploymentState: string | null;
             description: string;
             failure: components["schemas"]["Failure"] | null;
+            format: string | null;
             /** Format: uuid */
             id: string;
             kind: string;
             labels: string[];
+            latestState: string;
+            latestVersion: string;
             modelVersion: string;
             name: string;
             parameterCount: number | null;
@@ -1049,6 +1472,7 @@ export interface components {
             sizeBytes: number | null;
             source: string;
             state: string;
+            technicalName: string;
             /** Format: date-time */
             updatedAt: string;
             version: number;
@@ -1059,18 +1483,21 @@ export interface components {
             name: string;
             requestsPerMinute?: number | null;
         };
-        /** NewImport */
-        NewImport: {
-            /** @default base */
-            kind: string;
-            name?: string | null;
-            /**
-             * @default upload
-             * @constant
-             */
-            source: "upload";
-            /** Format: uuid */
-            uploadId: string;
+        /** NewBatch */
+        NewBatch: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            address: string;
+            connection?: string | null;
+            manifestSha256: string;
+            names: string[];
+        };
+        /** NewConnection */
+        NewConnection: {
+            endpoint: string;
+            /** @enum {string} */
+            kind: "huggingface" | "registry" | "s3" | "http";
+            name: string;
+            secret?: string | null;
         };
         /** NewToken */
         NewToken: {
@@ -1099,6 +1526,19 @@ export interface components {
         Notifications: {
             items: components["schemas"]["Notification"][];
         };
+        /** OfferedModel */
+        OfferedModel: {
+            address: string;
+            baseModel: string | null;
+            description: string;
+            existingModelId: string | null;
+            fileCount: number;
+            kind: string;
+            name: string;
+            problem: string | null;
+            sizeBytes: number | null;
+            source: string;
+        };
         /** OptimizationOption */
         OptimizationOption: {
             available: boolean;
@@ -1126,6 +1566,36 @@ export interface components {
             current: string;
             new: string;
         };
+        /** PathImport */
+        PathImport: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            baseModelId?: string | null;
+            /** @default  */
+            description: string;
+            documentationLinks?: string[];
+            /**
+             * @default base
+             * @enum {string}
+             */
+            kind: "base" | "adapter";
+            labels?: string[];
+            /** @enum {string} */
+            mode: "reference" | "copy";
+            modelId?: string | null;
+            name?: string | null;
+            path: string;
+            /** @constant */
+            source: "path";
+            technicalName?: string | null;
+            template?: string | null;
+            version?: string | null;
+        };
+        /** PathQuestion */
+        PathQuestion: {
+            path: string;
+            /** @constant */
+            source: "path";
+        };
         /** People */
         People: {
             items: components["schemas"]["PersonView"][];
@@ -1147,6 +1617,26 @@ export interface components {
             model: string;
             token: string;
         };
+        /**
+         * Problem
+         * @description An answer that says no (RFC 9457).
+         */
+        Problem: {
+            correlationId?: string;
+            /** @description The state now, where another change came first (409). */
+            current?: Record<string, never>;
+            /** @description What is wrong. */
+            detail: string;
+            errors?: {
+                field: string;
+                message: string;
+            }[];
+            /** @description What to do about it. */
+            remedy: string;
+            status: number;
+            title: string;
+            type: string;
+        };
         /** PublicationChange */
         PublicationChange: {
             /** @enum {string} */
@@ -1164,6 +1654,26 @@ export interface components {
         /** Report */
         Report: {
             checks: components["schemas"]["Check"][];
+        };
+        /** RepositoryQuestion */
+        RepositoryQuestion: {
+            connection?: string | null;
+            repository: string;
+            /** @default main */
+            revision: string;
+            /** @constant */
+            source: "huggingface";
+        };
+        /** Resources */
+        Resources: {
+            /** @default 0 */
+            cpu: number;
+            /** @default 0 */
+            gpu: number;
+            /** @default 0 */
+            gpuMemoryGib: number;
+            /** @default 0 */
+            memoryGib: number;
         };
         /** RevisionAnswer */
         RevisionAnswer: {
@@ -1209,6 +1719,10 @@ export interface components {
         SessionView: {
             user: components["schemas"]["UserView"];
         };
+        /** Template */
+        Template: {
+            template: string;
+        };
         /** TermsView */
         TermsView: {
             sha256: string;
@@ -1229,12 +1743,95 @@ export interface components {
         Tokens: {
             items: components["schemas"]["TokenView"][];
         };
+        /** Trial */
+        Trial: {
+            message: string;
+        };
+        /** UploadImport */
+        UploadImport: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            baseModelId?: string | null;
+            /** @default  */
+            description: string;
+            documentationLinks?: string[];
+            /**
+             * @default base
+             * @enum {string}
+             */
+            kind: "base" | "adapter";
+            labels?: string[];
+            modelId?: string | null;
+            name?: string | null;
+            /** @constant */
+            source: "upload";
+            /** Format: uuid */
+            uploadId: string;
+            version?: string | null;
+        };
+        /** UrlImport */
+        UrlImport: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
+            address: string;
+            baseModelId?: string | null;
+            connection?: string | null;
+            /** @default  */
+            description: string;
+            documentationLinks?: string[];
+            /**
+             * @default base
+             * @enum {string}
+             */
+            kind: "base" | "adapter";
+            labels?: string[];
+            modelId?: string | null;
+            name?: string | null;
+            /** @constant */
+            source: "url";
+            version?: string | null;
+        };
         /** UserView */
         UserView: {
             /** Format: uuid */
             id: string;
             role: components["schemas"]["Role"];
             username: string;
+        };
+        /** VersionList */
+        VersionList: {
+            items: components["schemas"]["VersionView"][];
+        };
+        /** VersionView */
+        VersionView: {
+            acceptedRisks: components["schemas"]["AcceptedRisk"][];
+            baseModelId: string | null;
+            card: components["schemas"]["Card"] | null;
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+            current: boolean;
+            failure: components["schemas"]["Failure"] | null;
+            fileCount: number | null;
+            fileName: string;
+            image: {
+                [key: string]: unknown;
+            } | null;
+            importSteps: components["schemas"]["ImportStep"][];
+            manifestSha256: string | null;
+            origin: {
+                [key: string]: unknown;
+            };
+            report: components["schemas"]["Report"] | null;
+            resolved: {
+                [key: string]: string;
+            } | null;
+            sizeBytes: number | null;
+            source: string;
+            state: string;
+            totalBytes: number | null;
+            /** Format: date-time */
+            updatedAt: string;
+            uploadId: string | null;
+            version: string;
         };
     };
     responses: never;
@@ -1245,6 +1842,138 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    listConnections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connections"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saveConnection: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewConnection"];
+            };
+        };
+        responses: {
+            /** @description Document created, URL follows */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    testConnection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewConnection"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trial"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeConnection: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readDeployOptions: {
         parameters: {
             query?: {
@@ -1267,19 +1996,13 @@ export interface operations {
                     "application/json": components["schemas"]["DeployOptions"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1314,19 +2037,13 @@ export interface operations {
                     "application/json": components["schemas"]["EventPage"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1342,28 +2059,22 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Stream Response */
+            /** @description Server-sent events. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1371,13 +2082,16 @@ export interface operations {
     importModel: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewImport"];
+                "application/json": components["schemas"]["UploadImport"] | components["schemas"]["HuggingFaceImport"] | components["schemas"]["UrlImport"] | components["schemas"]["PathImport"] | components["schemas"]["ContainerImageImport"] | components["schemas"]["ManualImport"];
             };
         };
         responses: {
@@ -1390,19 +2104,183 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    importBatch: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBatch"];
+            };
+        };
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readBatch: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Batch"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retryBatch: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    inspectSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PathQuestion"] | components["schemas"]["RepositoryQuestion"] | components["schemas"]["ImageQuestion"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Inspection"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    previewImports: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Address"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportPreview"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1430,19 +2308,13 @@ export interface operations {
                     "application/json": components["schemas"]["MarketplacePage"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1481,19 +2353,13 @@ export interface operations {
                     "application/json": components["schemas"]["ModelPage"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1521,19 +2387,13 @@ export interface operations {
                     "application/json": components["schemas"]["ModelDetail"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1541,7 +2401,10 @@ export interface operations {
     deleteModel: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1558,19 +2421,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1578,7 +2435,10 @@ export interface operations {
     editModel: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1599,19 +2459,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1639,19 +2493,13 @@ export interface operations {
                     "application/json": components["schemas"]["ApiKeys"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1659,7 +2507,10 @@ export interface operations {
     createApiKey: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1680,19 +2531,13 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedApiKey"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1700,7 +2545,10 @@ export interface operations {
     revokeApiKey: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
                 key_id: string;
@@ -1718,19 +2566,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1758,19 +2600,13 @@ export interface operations {
                     "application/json": components["schemas"]["DeploymentView"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1778,7 +2614,10 @@ export interface operations {
     deployModel: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1799,19 +2638,13 @@ export interface operations {
                     "application/json": components["schemas"]["RevisionAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1821,7 +2654,10 @@ export interface operations {
             query?: {
                 reason?: string;
             };
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1838,19 +2674,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1878,19 +2708,13 @@ export interface operations {
                     "application/json": components["schemas"]["History"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1917,19 +2741,13 @@ export interface operations {
                     "application/json": components["schemas"]["LogLines"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1937,7 +2755,10 @@ export interface operations {
     rollBackDeployment: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1958,19 +2779,13 @@ export interface operations {
                     "application/json": components["schemas"]["RevisionAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1978,7 +2793,10 @@ export interface operations {
     startDeployment: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -1995,19 +2813,13 @@ export interface operations {
                     "application/json": components["schemas"]["RevisionAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2035,19 +2847,13 @@ export interface operations {
                     "application/json": components["schemas"]["ModelFile"][];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2055,7 +2861,10 @@ export interface operations {
     cancelImport: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -2072,19 +2881,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2092,7 +2895,10 @@ export interface operations {
     retryImport: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -2109,19 +2915,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2146,19 +2946,13 @@ export interface operations {
                     "application/json": components["schemas"]["PlaygroundToken"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2166,7 +2960,10 @@ export interface operations {
     setPublication: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 model_id: string;
             };
@@ -2187,19 +2984,159 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    updateTemplate: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Template"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listVersions: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionList"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compareVersions: {
+        parameters: {
+            query: {
+                from: string;
+                to: string;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    selectVersion: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CurrentVersion"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2225,19 +3162,13 @@ export interface operations {
                     "application/json": components["schemas"]["Notifications"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2258,6 +3189,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SessionView"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2284,19 +3224,13 @@ export interface operations {
                     "application/json": components["schemas"]["SessionView"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2319,12 +3253,24 @@ export interface operations {
                     "application/json": null;
                 };
             };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     changePassword: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2343,19 +3289,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2378,12 +3318,24 @@ export interface operations {
                     "application/json": components["schemas"]["Tokens"];
                 };
             };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     createToken: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2402,19 +3354,13 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedToken"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2422,7 +3368,10 @@ export interface operations {
     revokeToken: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 token_id: string;
             };
@@ -2439,19 +3388,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2472,6 +3415,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": null;
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2516,19 +3468,13 @@ export interface operations {
                     "application/json": null;
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2553,19 +3499,13 @@ export interface operations {
                     "application/json": null;
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2590,19 +3530,13 @@ export interface operations {
                     "application/json": null;
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2625,12 +3559,24 @@ export interface operations {
                     "application/json": components["schemas"]["People"];
                 };
             };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     registerUser: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2649,19 +3595,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2669,7 +3609,10 @@ export interface operations {
     changeUserRole: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
             path: {
                 user_id: string;
             };
@@ -2690,19 +3633,13 @@ export interface operations {
                     "application/json": components["schemas"]["CommandAnswer"];
                 };
             };
-            /** @description Bad request syntax or unsupported method */
-            400: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2725,6 +3662,15 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     readReadiness: {
@@ -2745,81 +3691,13 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-        };
-    };
-    SchemaHandler: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
+            /** @description A refusal or a failure. */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/vnd.oai.openapi+json": string;
-                };
-            };
-        };
-    };
-    SchemaOpenapiJsonHandler: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/vnd.oai.openapi+json": string;
-                };
-            };
-        };
-    };
-    SchemaPathHandleSchemaPathNotFound: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                path: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/html": unknown;
-                };
-            };
-            /** @description Bad request syntax or unsupported method */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        detail: string;
-                        extra?: null | {
-                            [key: string]: unknown;
-                        } | unknown[];
-                        status_code: number;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
