@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 from backend.domain import model_events, origins, values
 from backend.domain.errors import Invalid, NotAllowed, NotFound
 from backend.domain.events import Aggregate, event_header
-from backend.domain.modelfile import check_template
 from backend.domain.version import (
     AcceptedRisks,
     ImportRequest,
@@ -286,7 +285,7 @@ class Model(Aggregate):
         Raises `Invalid` where it is no part of a Modelfile.
         """
         self.require_existing()
-        if check_template(template) != self.template:
+        if values.template(template) != self.template:
             self.record(self.TemplateUpdated, model_id=self.id, template=template)
 
     def publish(self) -> None:

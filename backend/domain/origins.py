@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backend.domain import values
 from backend.domain.errors import Invalid
-from backend.domain.modelfile import check_template
 
 JSON = dict[str, Any]
 
@@ -75,7 +75,7 @@ def _json_object(path: str, value: Any) -> str:
 
 
 def _template(path: str, value: Any) -> str:
-    return check_template(_text(MAX_DOCUMENT)(path, value))
+    return values.template(_text(MAX_DOCUMENT)(path, value))
 
 
 def _number(path: str, value: Any) -> float:

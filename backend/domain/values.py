@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from backend.domain.errors import Invalid
+from backend.domain.modelfile import parse_modelfile
 
 MAX_NAME_LENGTH = 64
 MAX_LABELS = 5
@@ -138,3 +139,10 @@ def documentation_links(values: Sequence[str]) -> list[str]:
                 field="documentationLinks",
             )
     return links
+
+
+def template(text: str) -> str:
+    """The text of a deployment template for Ollama. Raises `Invalid` where it is no Modelfile."""
+    if text:
+        parse_modelfile(text, names_source=False)
+    return text

@@ -1,4 +1,4 @@
-"""Deployment templates are checked as Modelfiles, line by line."""
+"""What a Modelfile may say, and how its faults are told."""
 
 from __future__ import annotations
 
@@ -7,68 +7,86 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.domain.errors import Invalid
-from backend.domain.modelfile import INSTRUCTIONS, check_template, parse
+from backend.domain.modelfile import MAX_CHARACTERS, Modelfile, parse_modelfile
 
-TEXT = '''# how we serve it
-TEMPLATE """{{ if .System }}<|system|>
-{{ .System }}{{ end }}
-<|user|>{{ .Prompt }}"""
-parameter stop "<|user|>"
-PARAMETER temperature 0.7
-
-SYSTEM "You are
-brief."
-MESSAGE user Hello
+WHOLE = '''# A comment
+FROM ./tiny.gguf
+parameter temperature 0.7
+PARAMETER num_ctx 4096
+PARAMETER stop "<|im_end|>"
+PARAMETER stop [INST]
+TEMPLATE """{{- if .System }}<|system|>{{ .System }}{{ end }}
+{{ range .Messages }}{{ .Content }}{{ else }}nobody{{ end }}"""
+SYSTEM "You are brief."
+ADAPTER ./lora.gguf
+LICENSE """
+Do what you like.
+"""
+MESSAGE user Is Toronto in Canada?
+MESSAGE assistant """yes
+it is"""
 '''
 
 
-def test_a_modelfile_is_read_as_it_is_written() -> None:
-    found = parse(TEXT)
-    assert [(each.name, each.line) for each in found] == [
-        ("TEMPLATE", 2),
-        ("PARAMETER", 5),
-        ("PARAMETER", 6),
-        ("SYSTEM", 8),
-        ("MESSAGE", 10),
-    ]
-    assert found[0].value.endswith("<|user|>{{ .Prompt }}")
-    assert found[3].value == "You are\nbrief."
-    assert check_template(TEXT) == TEXT
-    assert parse("FROM ./model.gguf")[0].value == "./model.gguf"
-    assert check_template("") == ""
+def test_every_instruction_is_understood() -> None:
+    assert parse_modelfile(WHOLE) == Modelfile(
+        source="./tiny.gguf",
+        parameters={"temperature": ["0.7"], "num_ctx": ["4096"], "stop": ["<|im_end|>", "[INST]"]},
+        template="{{- if .System }}<|system|>{{ .System }}{{ end }}\n"
+        "{{ range .Messages }}{{ .Content }}{{ else }}nobody{{ end }}",
+        system="You are brief.",
+        adapters=["./lora.gguf"],
+        licenses=["\nDo what you like.\n"],
+        messages=[("user", "Is Toronto in Canada?"), ("assistant", "yes\nit is")],
+    )
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{{ .Prompt }}", r"Line 1 .*'\{\{' is not an instruction"),
-        ("SYSTEM hi\nDO this", r"Line 2 .*'DO' is not"),
-        ('TEMPLATE """{{ .Prompt }}', "Line 1 .*has no end"),
-        ('SYSTEM "a" b', "Line 1 .*'b' stands behind"),
-        ("\nFROM /etc/passwd", "Line 2 .*FROM is written by Loggia"),
-        ("ADAPTER ./a", "ADAPTER is written by Loggia"),
-        ("PARAMETER top_k", "needs a name and a value"),
-        ("MESSAGE robot hi", "begins with its role"),
-        ("TEMPLATE {{ .Prompt", "without its"),
-        ("SYSTEM", "says nothing"),
-        ("SYSTEM " + "x" * 70_000, "at most 65536"),
-    ],
-)
-def test_what_is_wrong_is_named_with_its_line(text: str, words: str) -> None:
-    with pytest.raises(Invalid, match=words) as refusal:
-        check_template(text)
-    assert refusal.value.field == "template"
-    assert refusal.value.remedy
+WRONG = {
+    "": "The Modelfile has no FROM.",
+    "SYSTEM x": "The Modelfile has no FROM.",
+    "FROM": "Line 1 of the Modelfile: FROM has no value.",
+    'FROM ""': "Line 1 of the Modelfile: FROM has no value.",
+    "FROM a\nFROM b": "Line 2 of the Modelfile: FROM stands a second time.",
+    "FROM a\n\nRUN rm -rf /": "Line 3 of the Modelfile: 'RUN' is no instruction.",
+    "FROM a\nPARAMETER speed 9": "Line 2 of the Modelfile: the parameter 'speed' is not known.",
+    "FROM a\nPARAMETER top_k many": "Line 2 of the Modelfile: the parameter top_k is 'many'.",
+    "FROM a\nPARAMETER seed 1\nPARAMETER seed 2": "Line 3 of the Modelfile: the parameter seed "
+    "stands a second time.",
+    "FROM a\nPARAMETER": "Line 2 of the Modelfile: PARAMETER has no value.",
+    "FROM a\nMESSAGE nobody hello": "Line 2 of the Modelfile: MESSAGE names no role and text.",
+    'FROM a\nSYSTEM """open\nand open': 'Line 2 of the Modelfile: the text does not end with """.',
+    'FROM a\nSYSTEM """x""" y': 'Line 2 of the Modelfile: something follows behind """.',
+    "FROM a\nTEMPLATE {{ .Prompt": "Line 2 of the Modelfile: TEMPLATE has an action that is not "
+    "closed.",
+    "FROM a\nTEMPLATE {{ if .System }}": "Line 2 of the Modelfile: TEMPLATE has a 'if' without an "
+    "end.",
+    "FROM a\nTEMPLATE {{ end }}": "Line 2 of the Modelfile: TEMPLATE has an 'end' that closes "
+    "nothing.",
+    "FROM a\nTEMPLATE {{ else }}": "Line 2 of the Modelfile: TEMPLATE has an 'else' outside of any "
+    "'if'.",
+    "FROM a\nTEMPLATE {{ }}": "Line 2 of the Modelfile: TEMPLATE has an empty action.",
+    "FROM a\0": "The Modelfile is longer than 65536 characters, or is not text.",
+    "#" * (MAX_CHARACTERS + 1): "The Modelfile is longer than 65536 characters, or is not text.",
+}
 
 
-PIECES = st.sampled_from([*INSTRUCTIONS, " ", "\n", '"', '"""', "{{", "}}", "x", "#", "\r", "\0"])
+@pytest.mark.parametrize("text", WRONG)
+def test_a_fault_is_told_with_its_line(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_modelfile(text)
+    assert refused.value.detail == WRONG[text]
+    assert refused.value.remedy.endswith(".")
+    assert refused.value.field == "template"
 
 
-@given(st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=60))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_a_deployment_template_needs_no_source() -> None:
+    assert parse_modelfile("TEMPLATE {{ .Prompt }}", names_source=False).source == ""
+
+
+@given(st.text(alphabet='FROMTEMPLATE abc{}"\n#.-if end', max_size=400))
+def test_any_text_is_understood_or_refused(text: str) -> None:
     try:
-        found = parse(text)
+        found = parse_modelfile(f"FROM a\n{text}")
     except Invalid:
         return
-    assert all(each.value in text for each in found)
-    assert [each.line for each in found] == sorted({each.line for each in found})
+    assert found.source == "a"
