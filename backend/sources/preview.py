@@ -17,6 +17,7 @@ from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchRefused
 from backend.sources.guarded import Document, GuardedClient
 from backend.sources.hub import PUBLIC_HUB, Hub, ListedModel
+from backend.sources.plain import plain
 from backend.sources.rows import PreviewRow, checked, usable_name
 from backend.sources.s3_prefix import S3Access, S3Prefix
 
@@ -176,7 +177,7 @@ def _of_document(page: Document, rules: AddressRules) -> Preview:
         title, rows = manifests.from_csv(page.body, resolve)
     else:
         title, rows = manifests.from_lines(page.body, resolve)
-    return Preview(form, title or base.path, _some(checked(rows)), page.body)
+    return Preview(form, plain(title or base.path), _some(checked(rows)), page.body)
 
 
 def _form(page: Document) -> str:

@@ -16,6 +16,7 @@ import msgspec
 from backend.sources.errors import FetchRefused
 from backend.sources.guarded import GuardedClient
 from backend.sources.image_reference import ImageReference, parse_reference
+from backend.sources.plain import plain
 from backend.sources.registry_client import Credentials, RegistryClient
 
 DEFAULT_PLATFORM = "linux/amd64"
@@ -25,7 +26,6 @@ _CONFIG_BYTES = 8 << 20
 _MOST_LAYERS = 1000
 _MOST_PLATFORMS = 200
 _MOST_ENTRIES = 200
-_MOST_TEXT = 1000
 
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
@@ -92,12 +92,12 @@ def inspect_image(
         ports=_ports(run.exposed),
         environment_names=_texts([each.partition("=")[0] for each in run.env or []]),
         labels={
-            _plain(name): _plain(value)
+            plain(name): plain(value)
             for name, value in list((run.labels or {}).items())[:_MOST_ENTRIES]
         },
         entrypoint=_texts(run.entrypoint or []),
         command=_texts(run.command or []),
-        user=_plain(run.user or ""),
+        user=plain(run.user or ""),
     )
 
 
@@ -180,7 +180,7 @@ class _Repository:
         """The image's own configuration."""
         reference, config = self._reference, manifest.config
         if config.media_type and config.media_type not in _CONFIGS:
-            raise _unusable(reference, f"is no container image but '{_plain(config.media_type)}'")
+            raise _unusable(reference, f"is no container image but '{plain(config.media_type)}'")
         if len(manifest.layers) > _MOST_LAYERS or any(each.size < 0 for each in manifest.layers):
             raise _unusable(reference, "has too many layers, or layers of no size")
         if not 0 <= config.size <= _CONFIG_BYTES:
@@ -214,7 +214,7 @@ class _Repository:
             return "index"
         if stated in _IMAGES and manifest.config.digest:
             return "image"
-        raise _unusable(reference, f"is no container image but '{_plain(stated) or 'unknown'}'")
+        raise _unusable(reference, f"is no container image but '{plain(stated) or 'unknown'}'")
 
     def _decoded(self, body: bytes, kind: type[Parsed], what: str) -> Parsed:
         try:
@@ -232,7 +232,7 @@ def _for_platform(
         for each in (index.manifests or [])[:_MOST_PLATFORMS]
         if each.platform is not None and each.platform.os not in {"", "unknown"}
     ]
-    names = [_plain(str(each.platform)) for each in offered]
+    names = [plain(str(each.platform)) for each in offered]
     exact = [e for e, name in zip(offered, names, strict=True) if name == wanted]
     near = [e for e, name in zip(offered, names, strict=True) if name.startswith(wanted + "/")]
     linux = [e for e in offered if e.platform is not None and e.platform.os == "linux"]
@@ -257,19 +257,14 @@ def _digest(body: bytes, algorithm: str) -> str:
 
 
 def _texts(values: list[str]) -> list[str]:
-    return [_plain(value) for value in values[:_MOST_ENTRIES]]
-
-
-def _plain(text: str) -> str:
-    """The text, shortened, without what databases refuse."""
-    return text[:_MOST_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return [plain(value) for value in values[:_MOST_ENTRIES]]
 
 
 def _wrong_digest(reference: ImageReference, promised: str, found: str) -> FetchRefused:
     return FetchRefused(
         "wrong_digest",
         f"What {reference.host} delivers for {reference.name} has the digest {found[:80]}, not "
-        f"{_plain(promised)[:80]} as promised.",
+        f"{plain(promised)[:80]} as promised.",
         "Do not use this image; ask whoever runs the registry, or something between it and this "
         "server alters content.",
     )

@@ -15,6 +15,7 @@ from backend.domain.values import (
     name_key,
     suggested_name,
 )
+from backend.sources.plain import is_plain, plain
 
 MOST_ROWS = 10_000
 MOST_FILES = 10_000
@@ -81,7 +82,14 @@ def checked(rows: Iterable[PreviewRow]) -> list[PreviewRow]:
             problem = f"The name '{row.name}' stands in the list more than once."
         if problem is None:
             seen.add(name_key(row.name))
-        found.append(replace(row, problem=problem))
+        found.append(
+            replace(
+                row,
+                name=plain(row.name),
+                address=plain(row.address, len(row.address)),
+                problem=problem and plain(problem),
+            )
+        )
     return found
 
 
@@ -153,6 +161,6 @@ def text_of(value: Any, what: str, most: int = MAX_DESCRIPTION_LENGTH) -> str:
     """A text. Raises `RowProblem`."""
     if value is None:
         return ""
-    if isinstance(value, dict | list) or len(str(value)) > most:
-        raise RowProblem(f"The {what} is not a text of at most {most} characters.")
+    if isinstance(value, dict | list) or len(str(value)) > most or not is_plain(str(value)):
+        raise RowProblem(f"The {what} is not a plain text of at most {most} characters.")
     return str(value).strip()
