@@ -161,6 +161,9 @@ def text_of(value: Any, what: str, most: int = MAX_DESCRIPTION_LENGTH) -> str:
     """A text. Raises `RowProblem`."""
     if value is None:
         return ""
-    if isinstance(value, dict | list) or len(str(value)) > most or not is_plain(str(value)):
-        raise RowProblem(f"The {what} is not a plain text of at most {most} characters.")
-    return str(value).strip()
+    text = str(value)
+    if isinstance(value, dict | list) or len(text) > most:
+        raise RowProblem(f"The {what} is not a text of at most {most} characters.")
+    if not is_plain(text):
+        raise RowProblem(f"The {what} holds characters that no text has, such as NUL.")
+    return text.strip()
