@@ -17,7 +17,7 @@ from backports import zstd
 
 from tests.builders.models import config, sharded, tiny_llama
 from tests.fuzzing.targets import CORPUS
-from tests.importing.formats import test_ctranslate2, test_gguf, test_onnx
+from tests.importing.formats import test_ctranslate2, test_gguf, test_onnx, test_triton
 from tests.importing.hostile import Archive, Member
 
 _ADAPTERS = Path(__file__).parents[1] / "importing" / "adapters"
@@ -142,6 +142,16 @@ def seeds() -> dict[str, dict[str, bytes]]:
         "html_index": {
             "seed.html": b"<html><body><pre><a href='../'>..</a><a href='one/'>one/</a>"
             b'<a href="two.safetensors">two</a><a href="config.json?C=M">c</a></pre></body></html>'
+        },
+        "modelfile": {
+            "seed.txt": b"# ours\nFROM ./model.gguf\nPARAMETER temperature 0.7\n"
+            b'PARAMETER stop "<x>"\n'
+            b'TEMPLATE """{{ .System }} {{ range .Messages }}{{ .Content }}{{ end }}"""\n'
+            b"SYSTEM be kind\nMESSAGE user hello\nLICENSE MIT\n"
+        },
+        "triton_config": {
+            "seed.pbtxt": test_triton.CONFIG.encode(),
+            "ensemble.pbtxt": test_triton.ENSEMBLE.encode(),
         },
         "image_reference": {
             "plain.txt": b"registry.example:5000/team/model:1.2",

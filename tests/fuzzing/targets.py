@@ -9,10 +9,13 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 from safetensors.numpy import save
 
+from backend.domain.errors import Invalid
+from backend.domain.modelfile import parse_modelfile
 from backend.sources import preview, registry
 from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchRefused
@@ -28,13 +31,14 @@ from workers.importing.names import member_path
 from workers.importing.onnx_model import read_onnx
 from workers.importing.refusals import ImportRefused
 from workers.importing.safetensors_header import Tensor, read_header, read_index
-from workers.importing.validation import pickles, validate
+from workers.importing.validation import pickles, sandboxed, triton, validate
 from workers.importing.validation.adapter_fit import BaseModules
 from workers.importing.validation.adapter_keys import match, shape_fault
 from workers.importing.validation.layout import BaseModelFacts
+from workers.importing.validation.sandbox import ParserFailed
 
 CORPUS = Path(__file__).parent / "corpus"
-REFUSALS = (ImportRefused, FetchRefused)
+REFUSALS = (ImportRefused, FetchRefused, Invalid)
 _LIMITS = ArchiveLimits(max_entries=200, max_total_bytes=1 << 24)
 _IMAGE = "registry.example/team/model:1"
 
@@ -161,6 +165,23 @@ def _image_config(data: bytes) -> None:
     registry._ports((found.config or registry._Run()).exposed)
 
 
+def _triton(data: bytes) -> None:
+    """What the child process does, done here: starting one for each case would take too long."""
+
+    def here(kind: str, text: bytes, **options: Any) -> dict[str, Any]:
+        try:
+            answer = sandboxed._WORK[kind](BytesIO(text), options)
+        except Exception as error:  # in the child, too, this is the parser's verdict
+            raise ParserFailed(str(error)) from None
+        if "error" in answer:
+            raise ParserFailed(str(answer["error"]))
+        decoded: dict[str, Any] = json.loads(json.dumps(answer, default=str))
+        return decoded
+
+    with patch.object(triton, "parse", here):
+        _reportable({"tiny/config.pbtxt": data, "tiny/1/model.savedmodel/saved_model.pb": b""})
+
+
 def _text(read: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: read(data.decode("utf-8", "replace"))
 
@@ -188,6 +209,8 @@ TARGETS = {
         Target("manifest_yaml", _listing("list.yaml")),
         Target("manifest_csv", _listing("list.csv")),
         Target("manifest_lines", _listing("list.txt")),
+        Target("modelfile", _text(parse_modelfile)),
+        Target("triton_config", _triton),
         Target("html_index", _listing("")),
         Target("image_reference", _text(parse_reference)),
         Target("image_manifest", _image_manifest),

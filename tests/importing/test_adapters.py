@@ -274,6 +274,12 @@ def test_an_adapter_that_does_not_fit_is_refused_with_the_reason(name: str) -> N
             "adapter_shapes",
             "Not checked for 4 of 4 modules",
         ),
+        (
+            kept("lora"),
+            BaseModelFacts("tiny-llama", {"architecture": "LlamaForCausalLM"}, {}),
+            "adapter_keys",
+            "no safetensors weights to compare with",
+        ),
         ({**kept("lora"), "x.safetensors": save({"a": zeros(1)})}, None, "weights", "'x.safe"),
     ],
 )
