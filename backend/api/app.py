@@ -26,6 +26,7 @@ from backend.api.routes import (
     connections,
     deployments,
     events,
+    exports,
     imports,
     models,
     operations,
@@ -41,8 +42,8 @@ from backend.api.web_interface import WebInterface
 MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
-    session, users, uploads, imports, previews, batches, models, versions, connections,
-    deployments, api_keys, events, operations,
+    session, users, uploads, imports, previews, batches, models, versions, exports,
+    connections,    deployments, api_keys, events, operations,
 )  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from litestar import Litestar
 from litestar.openapi.spec import (
     OpenAPIMediaType,
@@ -16,9 +14,7 @@ from litestar.openapi.spec import (
 )
 
 from backend.api.commands import MAX_KEY_LENGTH
-from backend.api.import_bodies import AnyImport
 from backend.api.problems import MEDIA_TYPE
-from backend.api.routes.previews import Question
 
 _TEXT = Schema(type=OpenAPIType.STRING)
 _PROBLEM = Schema(
@@ -66,22 +62,11 @@ def complete(api: Litestar) -> None:
     if document.components.schemas is None:
         document.components.schemas = {}
     document.components.schemas["Problem"] = _PROBLEM
-    for form in (*get_args(AnyImport), *get_args(Question)):
-        _name_source(document.components.schemas[form.__name__], form.__struct_config__.tag)
     commands = _commands(api)
     for path in (document.paths or {}).values():
         for operation in (path.get, path.put, path.post, path.patch, path.delete, path.head):
             if operation is not None:
                 _complete(operation, is_command=operation.operation_id in commands)
-
-
-def _name_source(schema: Schema, source: str) -> None:
-    """Adds the field by which the form of a request is chosen."""
-    schema.properties = {
-        "source": Schema(type=OpenAPIType.STRING, enum=[source]),
-        **(schema.properties or {}),
-    }
-    schema.required = ["source", *(schema.required or [])]
 
 
 def _commands(api: Litestar) -> set[str]:

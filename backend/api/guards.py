@@ -22,7 +22,9 @@ _CALLERS = _OPERATORS | {Role.INTEGRATOR}
 OPERATION = "operation"
 
 # Open to people who have not signed in.
-PUBLIC = frozenset({"signIn", "readHealth", "readReadiness", "readSchema"})
+PUBLIC = frozenset(
+    {"signIn", "readHealth", "readReadiness", "readSchema", "readConfigurationSchema"}
+)
 
 RULES: dict[str, frozenset[Role]] = {
     # One's own account
@@ -51,6 +53,8 @@ RULES: dict[str, frozenset[Role]] = {
     "importBatch": _OPERATORS,
     "readBatch": _EVERYBODY,
     "retryBatch": _OPERATORS,
+    "readDryRun": _OPERATORS,
+    "exportModel": _OPERATORS,
     "listVersions": _EVERYBODY,
     "compareVersions": _EVERYBODY,
     "selectVersion": _OPERATORS,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
+from urllib.parse import urlsplit
 
 from backend.domain.errors import Invalid
 from backend.infra.connections import ConnectionStore, SecretUnreadable, StoredConnection
 from backend.infra.settings import Settings
 from backend.sources.guarded import GuardedClient
 from backend.sources.hub import Hub, HubRepository
+from backend.sources.image_reference import parse_reference
 from backend.sources.path import PathModel, inspect_path
 from backend.sources.preview import Preview, preview
 from backend.sources.registry import Image, inspect_image
@@ -52,6 +54,16 @@ class Looking:
     def path(self, path: str) -> PathModel:
         """What lies at a path of the server."""
         return inspect_path(path, self._settings.roots)
+
+    def address(self, address: str) -> None:
+        """Refuses an address whose form alone forbids it; nothing is opened."""
+        if urlsplit(address.strip()).scheme != "s3":
+            with self._client() as client:
+                client.rules.parsed(address)
+
+    def reference(self, reference: str) -> None:
+        """Refuses what is no reference of an image; no registry is asked."""
+        parse_reference(reference)
 
     def repository(self, name: str, revision: str, connection: str | None) -> HubRepository:
         """A repository of a hub. Raises `Invalid` for a bad connection."""

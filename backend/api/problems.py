@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -56,14 +56,16 @@ class ApiError(Exception):
         *,
         remedy: str,
         field: str | None = None,
+        errors: Sequence[FieldError] = (),
         headers: dict[str, str] | None = None,
     ) -> None:
+        """`errors` says more than `field`, which stands for the one error that `detail` is."""
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.remedy = remedy
-        self.field = field
+        self.errors = list(errors) or ([FieldError(field, detail)] if field else [])
         self.headers = headers or {}
 
 
@@ -165,8 +167,10 @@ def _of_domain(error: domain.DomainError) -> tuple[Problem, dict[str, str]]:
 
 
 def _of_api(error: ApiError) -> tuple[Problem, dict[str, str]]:
-    errors = [FieldError(error.field, error.detail)] if error.field else []
-    return _problem(error.status, error.code, error.detail, error.remedy, errors), error.headers
+    return (
+        _problem(error.status, error.code, error.detail, error.remedy, error.errors),
+        error.headers,
+    )
 
 
 def _of_refused_fetch(error: FetchRefused) -> tuple[Problem, dict[str, str]]:

@@ -22,6 +22,7 @@ from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.application.users import Users
 from backend.infra.connections import ConnectionStore, Seal
+from backend.infra.dry_runs import DryRuns
 from backend.infra.object_store import ObjectStore
 from backend.infra.playground_tokens import PlaygroundTokens
 from backend.infra.postgres import Pool, open_pool
@@ -64,6 +65,7 @@ class Services:
     users: Users
     uploads: Uploads
     upload_end: UploadEnd
+    dry_runs: DryRuns
     object_store: ObjectStore
     telemetry: TelemetryPublisher
     playground_tokens: PlaygroundTokens
@@ -107,6 +109,7 @@ class Services:
             users=Users(runner),
             uploads=uploads,
             upload_end=UploadEnd(pool, uploads, object_store, models),
+            dry_runs=DryRuns(pool),
             object_store=object_store,
             telemetry=TelemetryPublisher(settings, client_id="loggia-api"),
             playground_tokens=PlaygroundTokens(settings.secret_key),

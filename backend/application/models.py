@@ -81,10 +81,13 @@ class Models:
         model_id: UUID | None = None,
         *,
         complete: bool = False,
+        carry_out: Callable[[Model], None] | None = None,
     ) -> list[dict[str, Any]]:
         """The events that the request would write, as `{"type", "data"}`; writes nothing.
 
-        Raises what `request_import`, or `request_version` where a model is given, would raise.
+        `carry_out` gets the model as it would be, to record what else would happen to it. Raises
+        what it raises, and what `request_import`, or `request_version` where a model is given,
+        would raise.
         """
         with caused_by(context.cause):
             if model_id is not None:
@@ -93,6 +96,8 @@ class Models:
                 model = self._new_model(request, complete=complete)
                 with self._store.recorder.datastore.transaction(commit=False) as cursor:
                     require_free([model])(cursor)
+            if carry_out is not None:
+                carry_out(model)
         return [described(event) for event in model.pending_events]
 
     def accept_risks(
@@ -236,9 +241,17 @@ class Models:
             fence,
         )
 
-    def retry_import(self, context: CommandContext, model_id: UUID) -> Accepted:
-        """Starts the latest version's failed import again."""
-        return self._decide(context, model_id, Model.retry_import)
+    def retry_import(
+        self, context: CommandContext, model_id: UUID, accepted: AcceptedRisks | None = None
+    ) -> Accepted:
+        """Starts the latest version's failed import again, with the risks that were accepted."""
+
+        def retry(model: Model) -> None:
+            if accepted is not None:
+                model.accept_risks(model.latest.number, accepted)
+            model.retry_import()
+
+        return self._decide(context, model_id, retry)
 
     def cancel_import(self, context: CommandContext, model_id: UUID) -> Accepted:
         """Stops an import that is under way."""

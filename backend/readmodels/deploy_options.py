@@ -86,7 +86,8 @@ def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
     return DeployOptions(
         terms=TermsView(terms.VERSION, terms.TEXT, terms.SHA256),
         servers=[_local_server(needed, gpus)],
-        defaults=from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
+        defaults=_imported(card)
+        or from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
         optimizations=_OPTIMIZATIONS,
     )
 
@@ -107,6 +108,12 @@ def _card(pool: Pool, model_id: UUID) -> dict[str, Any]:
         raise NotFound(f"There is no model {model_id}.", remedy="Check the id, or reload the list.")
     card: dict[str, Any] = row["card"] or {}
     return card
+
+
+def _imported(card: dict[str, Any]) -> ConfigurationView | None:
+    """The `deployconfig.json` that came with the model; its validation has checked it."""
+    text = card.get("deploy_configuration")
+    return msgspec.json.decode(text, type=ConfigurationView) if text else None
 
 
 def _defaults(card: dict[str, Any], needed: float, *, on_gpu: bool) -> DeployConfiguration:

@@ -15,18 +15,28 @@ class ModelFile(msgspec.Struct, rename="camel", frozen=True):
     sha256: str
 
 
-class _Entry(msgspec.Struct):
+class ManifestEntry(msgspec.Struct, frozen=True):
+    """A file as the manifest has it; `location` is where it lies if it was not copied."""
+
     path: str
     size: int
     sha256: str
+    location: str | None = None
 
 
 class _Manifest(msgspec.Struct):
-    files: list[_Entry]
+    files: list[ManifestEntry]
 
 
 def files(object_store: ObjectStore, manifest_sha256: str) -> list[ModelFile]:
     """Every file, by path."""
+    return [
+        ModelFile(entry.path, entry.size, entry.sha256)
+        for entry in entries(object_store, manifest_sha256)
+    ]
+
+
+def entries(object_store: ObjectStore, manifest_sha256: str) -> list[ManifestEntry]:
+    """The manifest as it stands, by path."""
     with object_store.open(f"manifests/{manifest_sha256}.json") as source:
-        manifest = msgspec.json.decode(source.read(), type=_Manifest)
-    return [ModelFile(entry.path, entry.size, entry.sha256) for entry in manifest.files]
+        return msgspec.json.decode(source.read(), type=_Manifest).files

@@ -33,9 +33,24 @@ EXPECTED = {
     "PATCH /api/uploads/{}": OPERATOR,
     "DELETE /api/uploads/{}": OPERATOR,
     "POST /api/imports": OPERATOR,
+    "GET /api/imports/dry-runs/{}": OPERATOR,
+    "POST /api/imports/preview": OPERATOR,
+    "POST /api/imports/inspect": OPERATOR,
+    "POST /api/imports/batch": OPERATOR,
+    "GET /api/imports/batches/{}": EVERYBODY,
+    "POST /api/imports/batches/{}/retry": OPERATOR,
+    "GET /api/connections": "admin operator auditor",
+    "POST /api/connections": ADMIN,
+    "POST /api/connections/test": ADMIN,
+    "DELETE /api/connections/{}": ADMIN,
     "GET /api/models": EVERYBODY,
     "GET /api/models/{}": EVERYBODY,
     "GET /api/models/{}/files": EVERYBODY,
+    "GET /api/models/{}/versions": EVERYBODY,
+    "GET /api/models/{}/versions/compare": EVERYBODY,
+    "PUT /api/models/{}/versions/current": OPERATOR,
+    "PUT /api/models/{}/template": OPERATOR,
+    "GET /api/models/{}/export": OPERATOR,
     "PATCH /api/models/{}": OPERATOR,
     "DELETE /api/models/{}": OPERATOR,
     "PUT /api/models/{}/publication": OPERATOR,
@@ -61,6 +76,7 @@ EXPECTED = {
 }
 PUBLIC = {
     "POST /api/session", "GET /healthz", "GET /readyz", "GET /schema", "GET /schema/openapi.json",
+    "GET /schema/container-configuration.json",
 }  # fmt: skip
 
 

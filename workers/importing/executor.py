@@ -10,9 +10,11 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from backend.application.store import StoreUnavailable
+from backend.infra import dry_runs
 from backend.infra.jobs import CHANNEL, Claim, LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.postgres import connect
+from workers.importing.dry_run import DryRun
 from workers.importing.job import ImportJob, Workplace
 from workers.importing.lease import Interrupted, Lease
 from workers.importing.residue import CLEANUP, IMPORT
@@ -64,7 +66,8 @@ class Executor:
 
     def run_one(self, worker: str) -> bool:
         """Carries out one job; False where there was none."""
-        claim = self._place.jobs.claim(IMPORT, worker) or self._place.jobs.claim(CLEANUP, worker)
+        claims = (self._place.jobs.claim(kind, worker) for kind in (IMPORT, CLEANUP, dry_runs.KIND))
+        claim = next(filter(None, claims), None)
         if claim is None:
             return False
         _log.info("job claimed", job=str(claim.job_id), kind=claim.kind, attempt=claim.attempt)
@@ -72,7 +75,8 @@ class Executor:
             self._place.jobs, claim, lease_seconds=self._place.lease_seconds, stop=self._stop
         ) as lease:
             try:
-                ImportJob(self._place, claim, lease).run()
+                job = DryRun if claim.kind == dry_runs.KIND else ImportJob
+                job(self._place, claim, lease).run()
             except Interrupted:
                 self._place.jobs.release(claim)
             except LeaseLost as lost:

@@ -8,6 +8,7 @@ from uuid import UUID
 from backend.application.commands import CommandContext
 from backend.domain.errors import NotAllowed
 from backend.domain.model import Model, ModelState
+from backend.infra.dry_runs import DryRuns
 from backend.infra.logging import get_logger
 from backend.infra.uploads import Upload
 from workers.importing.job import ACTOR, Workplace
@@ -24,6 +25,7 @@ def sweep(place: Workplace) -> None:
     _unfinished_uploads(place)
     _unused_archives(place)
     _staging(place)
+    DryRuns(place.pool).forget_old()
 
 
 def _unfinished_uploads(place: Workplace) -> None:

@@ -13,6 +13,7 @@ from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.freshness import fresh
 from backend.api.guards import may_act
 from backend.api.identity import Identity
+from backend.api.import_bodies import Consent
 from backend.api.services import Services
 from backend.api.wire import AtLeast, Body, Cursor, DeploymentStates, Limit, ModelStates, Search
 from backend.application.commands import CommandContext
@@ -31,6 +32,12 @@ class ModelEdit(Body):
     description: str | None = None
     labels: list[str] | None = None
     documentation_links: list[str] | None = None
+
+
+class RetryOptions(Body):
+    """With consent, what policy blocked the first time is allowed."""
+
+    accepted_risks: Consent | None = None
 
 
 class PublicationChange(Body):
@@ -158,9 +165,13 @@ async def retry_import(
     model_id: FromPath[UUID],
     services: NamedDependency[Services],
     context: NamedDependency[CommandContext],
+    data: JSONBody[RetryOptions | None] = None,
 ) -> Response[CommandAnswer]:
-    """Imports again from the archive that was uploaded."""
-    accepted = await services.command(lambda: services.models.retry_import(context, model_id))
+    """Imports again, an upload from the archive that arrived. The body may be left out."""
+    risks = data.accepted_risks.accepted() if data and data.accepted_risks else None
+    accepted = await services.command(
+        lambda: services.models.retry_import(context, model_id, risks)
+    )
     return with_version(answer_of(accepted), 202)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from backend.api.services import Services
 from backend.api.wire import Body
+from backend.contracts.container_configuration import check_configuration, schema_text
 from backend.readmodels import batches
 from backend.readmodels.wire_names import camel_keys
 from backend.sources.preview import PreviewRow
@@ -70,14 +71,33 @@ class ImageQuestion(Body, tag_field="source", tag="container_image"):
     connection: str | None = None
 
 
-Question = PathQuestion | RepositoryQuestion | ImageQuestion
+class ConfigurationQuestion(Body, tag_field="source", tag="container_configuration"):
+    """The text of a container image's configuration, as it is being edited."""
+
+    text: str
+
+
+Question = PathQuestion | RepositoryQuestion | ImageQuestion | ConfigurationQuestion
+
+
+class Fault(msgspec.Struct, rename="camel", frozen=True):
+    """What is wrong at a place of a document: a JSON pointer, '' the whole of it. Lines and
+    columns count from 1; they are null where the text itself is well-formed."""
+
+    pointer: str
+    message: str
+    remedy: str
+    line: int | None
+    column: int | None
 
 
 class Inspection(msgspec.Struct, rename="camel", frozen=True):
-    """What was found. With `problems` the import would fail as things are."""
+    """What was found. With `problems` the import would fail as things are; `faults` says of a
+    document where they are."""
 
     facts: dict[str, Any]
     problems: list[str]
+    faults: list[Fault] = []
 
 
 @post("/api/imports/preview", operation_id="previewImports", status_code=200)
@@ -101,7 +121,7 @@ async def preview_imports(
 async def inspect_source(
     data: JSONBody[Question], services: NamedDependency[Services]
 ) -> Inspection:
-    """Looks at a path, a repository or an image at once, without importing it."""
+    """Looks at a path, a repository, an image or a configuration, without importing it."""
     return await services.fetches.run(lambda: _inspect(services, data))
 
 
@@ -155,8 +175,26 @@ def _inspect(services: Services, question: Question) -> Inspection:
             ],
         }
         return Inspection(camel_keys(facts), [])
+    if isinstance(question, ConfigurationQuestion):
+        checked = check_configuration(question.text)
+        faults = [
+            Fault(each.path, each.message, each.remedy, each.line, each.column)
+            for each in checked.problems
+        ]
+        return Inspection({"ports": checked.ports}, [fault.message for fault in faults], faults)
     image = services.looking.image(question.reference, question.connection)
     return Inspection(camel_keys(asdict(image)), [])
 
 
-HANDLERS = [preview_imports, inspect_source]
+@get(
+    "/schema/container-configuration.json",
+    operation_id="readConfigurationSchema",
+    media_type="application/schema+json",
+    include_in_schema=False,
+)
+async def read_configuration_schema() -> Response[str]:
+    """The JSON Schema of a container image's configuration, for editors and for people."""
+    return Response(schema_text(), media_type="application/schema+json")
+
+
+HANDLERS = [preview_imports, inspect_source, read_configuration_schema]

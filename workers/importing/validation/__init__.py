@@ -20,6 +20,7 @@ from workers.importing.validation import (
 )
 from workers.importing.validation.card import check_readme, model_card
 from workers.importing.validation.custom_code import check_custom_code
+from workers.importing.validation.deploy_configuration import check_deploy_configuration
 from workers.importing.validation.files import ModelFiles
 from workers.importing.validation.layout import BaseModelFacts, Layout, Wanted, recognise
 from workers.importing.validation.other_files import check_other_files
@@ -71,7 +72,9 @@ def validate(
     check_pickles(files, layout, accepted_risks, report)
     custom_code = check_custom_code(files, accepted_risks, report)
     check_other_files(files, layout, leftovers or [], report)
+    configuration = check_deploy_configuration(files, report)
     readme = check_readme(files, report)
     if report.failures or layout is None or facts is None:
         return Validation(report, None)
-    return Validation(report, model_card(files, layout.format, facts, readme, custom_code))
+    card = model_card(files, layout.format, facts, readme, custom_code)
+    return Validation(report, {**card, "deploy_configuration": configuration})

@@ -212,6 +212,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/imports/dry-runs/{dry_run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadDryRun
+         * @description The result of a dry run of one's own, for about an hour after it ended.
+         */
+        get: operations["readDryRun"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/imports/inspect": {
         parameters: {
             query?: never;
@@ -223,7 +243,7 @@ export interface paths {
         put?: never;
         /**
          * InspectSource
-         * @description Looks at a path, a repository or an image at once, without importing it.
+         * @description Looks at a path, a repository, an image or a configuration, without importing it.
          */
         post: operations["inspectSource"];
         delete?: never;
@@ -475,6 +495,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/{model_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ExportModel
+         * @description A zip file of the version's files and its `deployconfig.json`; the current version's where
+         *     none is named. An answer that breaks off is no export: a file had changed meanwhile.
+         */
+        get: operations["exportModel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models/{model_id}/files": {
         parameters: {
             query?: never;
@@ -526,7 +567,7 @@ export interface paths {
         put?: never;
         /**
          * RetryImport
-         * @description Imports again from the archive that was uploaded.
+         * @description Imports again, an upload from the archive that arrived. The body may be left out.
          */
         post: operations["retryImport"];
         delete?: never;
@@ -1057,6 +1098,12 @@ export interface components {
             card: components["schemas"]["FieldDifference"][];
             files: components["schemas"]["FileDifference"][];
         };
+        /** ConfigurationQuestion */
+        ConfigurationQuestion: {
+            /** @constant */
+            source: "container_configuration";
+            text: string;
+        };
         /** ConfigurationView */
         ConfigurationView: {
             engine: string;
@@ -1173,6 +1220,20 @@ export interface components {
             state: string;
             version: number;
         };
+        /** DryRun */
+        DryRun: {
+            card: components["schemas"]["Card"] | null;
+            events: components["schemas"]["PlannedEvent"][];
+            failure: components["schemas"]["Failure"] | null;
+            /** Format: uuid */
+            id: string;
+            report: components["schemas"]["Report"] | null;
+        };
+        /** DryRunUnderway */
+        DryRunUnderway: {
+            /** Format: uuid */
+            id: string;
+        };
         /** EndpointView */
         EndpointView: {
             baseUrl: string;
@@ -1211,6 +1272,14 @@ export interface components {
         FailureView: {
             logTail: string[];
             reason: string;
+            remedy: string;
+        };
+        /** Fault */
+        Fault: {
+            column: number | null;
+            line: number | null;
+            message: string;
+            pointer: string;
             remedy: string;
         };
         /** FieldDifference */
@@ -1320,6 +1389,7 @@ export interface components {
             facts: {
                 [key: string]: unknown;
             };
+            faults?: components["schemas"]["Fault"][];
             problems: string[];
         };
         /** LogLines */
@@ -1609,6 +1679,13 @@ export interface components {
             role: string;
             username: string;
         };
+        /** PlannedEvent */
+        PlannedEvent: {
+            data: {
+                [key: string]: unknown;
+            };
+            type: string;
+        };
         /** PlaygroundToken */
         PlaygroundToken: {
             /** Format: date-time */
@@ -1674,6 +1751,10 @@ export interface components {
             gpuMemoryGib: number;
             /** @default 0 */
             memoryGib: number;
+        };
+        /** RetryOptions */
+        RetryOptions: {
+            acceptedRisks?: components["schemas"]["Consent"] | null;
         };
         /** RevisionAnswer */
         RevisionAnswer: {
@@ -2081,7 +2162,10 @@ export interface operations {
     };
     importModel: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Reads and checks everything, and writes nothing: 200 with a `DryRun`, or 202 with its id alone, under which `/api/imports/dry-runs/{id}` has it later. */
+                dryRun?: boolean;
+            };
             header?: {
                 "Idempotency-Key"?: string;
                 "If-Match"?: string;
@@ -2095,6 +2179,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The result of a dry run. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRun"];
+                };
+            };
             /** @description Request accepted, processing continues off-line */
             202: {
                 headers: {
@@ -2219,6 +2312,46 @@ export interface operations {
             };
         };
     };
+    readDryRun: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dry_run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRun"];
+                };
+            };
+            /** @description It is still under way. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunUnderway"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     inspectSource: {
         parameters: {
             query?: never;
@@ -2228,7 +2361,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PathQuestion"] | components["schemas"]["RepositoryQuestion"] | components["schemas"]["ImageQuestion"];
+                "application/json": components["schemas"]["PathQuestion"] | components["schemas"]["RepositoryQuestion"] | components["schemas"]["ImageQuestion"] | components["schemas"]["ConfigurationQuestion"];
             };
         };
         responses: {
@@ -2824,6 +2957,41 @@ export interface operations {
             };
         };
     };
+    exportModel: {
+        parameters: {
+            query?: {
+                version?: string | null;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Stream Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": unknown;
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listModelFiles: {
         parameters: {
             query?: {
@@ -2904,7 +3072,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryOptions"] | null;
+            };
+        };
         responses: {
             /** @description Request accepted, processing continues off-line */
             202: {
