@@ -86,7 +86,8 @@ class Run:
             answer = f"{getattr(refusal, 'code', '')} {_NAMES.sub('', str(refusal))}"
         except Hang:
             answer = f"not done within {CASE_SECONDS} seconds"
-            self._report(answer, data)
+            if answer not in self.faults:
+                self._report(answer, data)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             answer = f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"

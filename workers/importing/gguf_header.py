@@ -163,10 +163,11 @@ class _Reader:
         values = prod(shape)
         if values > 1 << 62:
             self._refuse("shape", f"gives the tensor {shown(name)} more values than a file holds")
-        if (shape[0] if shape else 1) % block:
+        row = shape[0] if shape else 1
+        if row % block:
             self._refuse(
                 "shape",
-                f"gives the tensor {shown(name)} rows of {shape[0]} values; {type_name} packs "
+                f"gives the tensor {shown(name)} rows of {row} values; {type_name} packs "
                 f"{block} at a time",
             )
         return GgufTensor(type_name, shape, self._number("<Q"), values // block * block_bytes)
