@@ -10,6 +10,7 @@ from litestar.openapi.spec import (
     Operation,
     Parameter,
     Reference,
+    RequestBody,
     Schema,
 )
 
@@ -92,6 +93,8 @@ def _complete(operation: Operation, *, is_command: bool) -> None:
             content={"text/event-stream": OpenAPIMediaType(_TEXT)},
         )
     operation.responses = responses
+    if isinstance(body := operation.request_body, RequestBody):
+        body.required = not any(_may_be_null(media.schema) for media in body.content.values())
     if is_command:
         operation.parameters = [
             *(operation.parameters or []),
@@ -100,3 +103,9 @@ def _complete(operation: Operation, *, is_command: bool) -> None:
                 for name, schema in _HEADERS.items()
             ),
         ]
+
+
+def _may_be_null(schema: Schema | Reference | None) -> bool:
+    """Whether a body may be left out."""
+    choices = schema.one_of or [] if isinstance(schema, Schema) else []
+    return any(isinstance(each, Schema) and each.type == OpenAPIType.NULL for each in choices)

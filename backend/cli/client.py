@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 from uuid import UUID, uuid4
@@ -12,7 +13,8 @@ import httpx
 from backend.cli import credentials
 from backend.cli.output import fail
 
-_TIMEOUT = httpx.Timeout(60, connect=10)
+# Longer than the platform itself waits for other systems.
+_TIMEOUT = httpx.Timeout(90, connect=10)
 _PAGE = 100
 _CSRF_COOKIE = "loggia_csrf"
 #: A command that got no answer is repeated with the same key, which has one effect only.
@@ -58,11 +60,37 @@ class Api:
         return self._json(self._send("GET", path, params=given))
 
     def command(
-        self, method: str, path: str, body: Any = None, *, key: UUID | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: UUID | None = None,
+        query: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Give a command once, however often the connection breaks; returns what it answered."""
         headers = {"Idempotency-Key": str(key or uuid4())}
-        return self._json(self._send(method, path, json=body, headers=headers))
+        return self._json(self._send(method, path, json=body, headers=headers, params=query))
+
+    def download(self, path: str, target: Path, **query: str) -> int:
+        """Write a file that appears under its name only when it is whole; returns its size."""
+        partial = target.with_name(f".{target.name}.part")
+        try:
+            with self.http.stream("GET", path, params=query) as response:
+                if response.is_error:
+                    response.read()
+                    refuse(response)
+                with partial.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+            partial.replace(target)
+        except httpx.TransportError as error:
+            fail(f"the answer broke off: {error}", "give the command again")
+        except OSError as error:
+            fail(f"{target} cannot be written: {error.strerror}", "choose another file")
+        finally:
+            partial.unlink(missing_ok=True)
+        return target.stat().st_size
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Every item of a list."""

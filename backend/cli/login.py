@@ -33,16 +33,17 @@ def login(
     if urlsplit(address).scheme not in ("http", "https"):
         fail(f"{url!r} is no web address", "begin it with http:// or https://")
     if username is None:
-        token = _secret("Personal access token")
+        token = secret("Personal access token")
     else:
-        token = token_for(address, username, _secret("Password"))
+        token = token_for(address, username, secret("Password"))
     with Api(address, token) as api:
         person = api.get("/api/session")["user"]
     file = credentials.store(Credentials(address, token))
     print(f"signed in to {address} as {person['username']} ({person['role']}); kept in {file}")
 
 
-def _secret(prompt: str) -> str:
+def secret(prompt: str) -> str:
+    """What the person types without seeing it, or the first line of standard input."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().strip()
     answer: str = typer.prompt(prompt, hide_input=True)

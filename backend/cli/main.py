@@ -2,7 +2,19 @@
 
 import typer
 
-from backend.cli import deployments, events, login, models, platform, projections, roles
+from backend.cli import (
+    batches,
+    connections,
+    deployments,
+    events,
+    importing,
+    login,
+    models,
+    platform,
+    projections,
+    roles,
+    versions,
+)
 
 app = typer.Typer(
     name="loggia",
@@ -10,5 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for part in (platform, projections, login, models, deployments, events, roles):
+for part in (
+    platform, projections, login, importing, batches, models, versions, connections, deployments,
+    events, roles,
+):  # fmt: skip
     part.register(app)

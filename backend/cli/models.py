@@ -1,10 +1,7 @@
-"""Models from the command line: import, look at, publish, withdraw, and their API keys."""
+"""Models from the command line: look at, publish, withdraw, and their API keys."""
 
-import contextlib
 import sys
-from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -14,7 +11,7 @@ Model = Annotated[str, typer.Argument(help="The model's name or id.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Wait for the outcome and show progress.")]
 
 _PANEL = "Client"
-_IMPORT_ENDS = {"ModelValidated": True, "ModelImportFailed": False}
+IMPORT_ENDS = {"ModelValidated": True, "ModelImportFailed": False, "ModelImportCancelled": False}
 
 models = typer.Typer(no_args_is_help=True, help="Look at models.")
 keys = typer.Typer(no_args_is_help=True, help="API keys of a model.")
@@ -22,47 +19,10 @@ keys = typer.Typer(no_args_is_help=True, help="API keys of a model.")
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("import", rich_help_panel=_PANEL)(import_file)
     app.command(rich_help_panel=_PANEL)(publish)
     app.command(rich_help_panel=_PANEL)(withdraw)
     app.add_typer(models, name="models", rich_help_panel=_PANEL)
     app.add_typer(keys, name="keys", rich_help_panel=_PANEL)
-
-
-def import_file(
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A model archive.")
-    ],
-    watch: Watch = False,
-    as_json: AsJson = False,
-) -> None:
-    """Upload a model archive and import it. Given again, it goes on where it was interrupted."""
-    from backend.cli import watching
-    from backend.cli.client import Api
-    from backend.cli.uploading import Uploads
-
-    with Api.from_credentials() as api:
-        uploads = Uploads(api)
-        upload = uploads.begin(file)
-        request = {"source": "upload", "kind": "base", "uploadId": str(upload.id)}
-        try:
-            # Before the bytes, so that a name that is taken costs nobody an hour.
-            accepted = api.command("POST", "/api/imports", request, key=UUID(upload.import_key))
-        except typer.Exit:
-            uploads.abandon(file, upload)
-            raise
-        with _upload_bar(file, quiet=as_json) as progress:
-            uploads.send(file, upload, progress)
-        if watch:
-            ended = watching.watch(
-                api, accepted["id"], after=accepted["position"], ends=_IMPORT_ENDS, quiet=as_json
-            )
-            imported = api.get(f"/api/models/{accepted['id']}", atLeast=ended["position"])
-            _show(imported, as_json=as_json)
-        elif as_json:
-            print_json(accepted)
-        else:
-            print(f"importing as model {accepted['id']}; see `loggia models show {accepted['id']}`")
 
 
 def publish(model: Model, as_json: AsJson = False) -> None:
@@ -112,7 +72,7 @@ def show_model(model: Model, as_json: AsJson = False) -> None:
     from backend.cli.client import Api
 
     with Api.from_credentials() as api:
-        _show(api.model(model), as_json=as_json)
+        show(api.model(model), as_json=as_json)
 
 
 @keys.command("create")
@@ -188,7 +148,8 @@ def _set_publication(model: str, state: str, *, as_json: bool) -> None:
     print_json(accepted) if as_json else print(f"{found['name']} is {state}")
 
 
-def _show(model: dict[str, Any], *, as_json: bool) -> None:
+def show(model: dict[str, Any], *, as_json: bool) -> None:
+    """Print a model with its card and its report."""
     if as_json:
         print_json(model)
         return
@@ -204,6 +165,8 @@ def _show(model: dict[str, Any], *, as_json: bool) -> None:
             "Publication": model.get("publication"),
             "Deployment": model.get("deploymentState"),
             "Version": model.get("modelVersion"),
+            "Source": model.get("source"),
+            "Format": card.get("format"),
             "Size": human_size(model.get("totalBytes") or model.get("sizeBytes")),
             "Architecture": card.get("architecture"),
             "Parameters": card.get("parameterCount"),
@@ -212,7 +175,12 @@ def _show(model: dict[str, Any], *, as_json: bool) -> None:
             "Labels": ", ".join(model.get("labels") or []),
         }
     )
-    checks = (model.get("report") or {}).get("checks") or []
+    print_report(model.get("report"))
+
+
+def print_report(report: dict[str, Any] | None) -> None:
+    """Print what a validation found, where there was one."""
+    checks = (report or {}).get("checks") or []
     if checks:
         print()
         print_table(
@@ -223,28 +191,3 @@ def _show(model: dict[str, Any], *, as_json: bool) -> None:
             ],
             empty="",
         )
-
-
-@contextlib.contextmanager
-def _upload_bar(file: Path, *, quiet: bool) -> Any:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=quiet,
-    ) as bar:
-        task = bar.add_task(f"upload {file.name}", total=file.stat().st_size)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

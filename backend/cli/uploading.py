@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
 import httpx
@@ -171,3 +171,31 @@ class Uploads:
         staged = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
         staged.write_text(json.dumps({key: asdict(upload) for key, upload in uploads.items()}))
         staged.replace(self._memory)
+
+
+@contextlib.contextmanager
+def upload_bar(file: Path, *, quiet: bool) -> Any:
+    """A bar on standard error; gives the function that moves it."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        disable=quiet,
+    ) as bar:
+        task = bar.add_task(f"upload {file.name}", total=file.stat().st_size)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
