@@ -3,7 +3,10 @@
 Layout, relative to the store's address:
 `uploads/<upload id>/<offset, 20 digits>` parts of an upload;
 `blobs/sha256/<2 hex>/<64 hex>` the content of a file, named by its digest;
-`manifests/<64 hex>.json` the list of a model version's files.
+`manifests/<64 hex>.json` the list of a model version's files;
+`batches/<64 hex>` the list that the models of a batch were chosen from;
+`staging/<job id>/...` what an import or a dry run keeps meanwhile, `staging/<32 hex>` what is being
+written.
 
 A file appears under its name only when all its bytes are there.
 """
@@ -13,7 +16,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, cast
 from urllib.parse import urlsplit
@@ -26,7 +30,27 @@ _SAFE_PATH = re.compile(r"[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*")
 STAGING = "staging"
 _SYNC_BYTES = 64 * 1024 * 1024
 _S3_BLOCK_BYTES = 64 * 1024 * 1024
-_S3_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 5}}
+# Two libraries try again, each all of what the other does: six attempts in all.
+_S3_CONFIG = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 1}}
+_S3_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file of the store; size in bytes, `modified` in seconds since 1970."""
+
+    path: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A write to a remote store that nobody has ended; `begun` in seconds since 1970."""
+
+    path: str
+    begun: float
+    id: str
 
 
 class StagedFile(Protocol):
@@ -75,6 +99,7 @@ class ObjectStore:
                 default_block_size=_S3_BLOCK_BYTES,
                 use_listings_cache=False,
             )
+            filesystem.retries = _S3_ATTEMPTS
             return cls(filesystem, f"{address.netloc}{address.path}", local=False)
         raise ValueError(
             f"LOGGIA_OBJECT_STORE_URL begins with '{address.scheme}:'; use file:///... or s3://..."
@@ -148,10 +173,70 @@ class ObjectStore:
         prefix = len(self._root) + 1
         return sorted(name[prefix:] for name in self._fs.find(self._full(path)))
 
+    def listing(self, folder: str) -> Iterator[Listed]:
+        """The files below a folder by path, in the order of its bytes. Never all in memory."""
+        if self._local:
+            yield from _listed(Path(self._full(folder)), folder)
+            return
+        bucket, _, prefix = self._full(folder).partition("/")
+        root = self._root.partition("/")[2]
+        after: dict[str, str] = {}
+        while True:
+            page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix + "/", **after)
+            for item in page.get("Contents", []):
+                path = item["Key"][len(root) :].lstrip("/")
+                yield Listed(path, item["Size"], item["LastModified"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            after = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Writes that a remote store still keeps room for; a directory shows them in `listing`."""
+        if self._local:
+            return
+        bucket, _, root = self._root.partition("/")
+        after: dict[str, str] = {}
+        while True:
+            page = self._fs.call_s3(
+                "list_multipart_uploads", Bucket=bucket, Prefix=f"{root}/" if root else "", **after
+            )
+            for item in page.get("Uploads", []):
+                path = item["Key"][len(root) :].lstrip("/")
+                yield Unfinished(path, item["Initiated"].timestamp(), item["UploadId"])
+            if not page.get("IsTruncated"):
+                return
+            after = {
+                "KeyMarker": page["NextKeyMarker"],
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
+
+    def abort(self, write: Unfinished) -> None:
+        """Ends an unfinished write without a file."""
+        bucket, _, key = self._full(write.path).partition("/")
+        self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=write.id)
+
     def _full(self, path: str) -> str:
         if not _SAFE_PATH.fullmatch(path) or ".." in path.split("/"):
             raise ValueError(f"'{path}' is not a path of the object store")
         return f"{self._root}/{path}"
+
+
+def _listed(folder: Path, path: str) -> Iterator[Listed]:
+    try:
+        with os.scandir(folder) as found:
+            # As if by whole path: 'a/b' stands behind 'a.b'.
+            entries = sorted(found, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _listed(Path(entry.path), f"{path}/{entry.name}")
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        yield Listed(f"{path}/{entry.name}", status.st_size, status.st_mtime)
 
 
 class _LocalStagedFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -15,7 +16,8 @@ class S3Store:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
-        self.bucket = "bucket"
+        # Its servers of one process share what they keep.
+        self.bucket = f"bucket-{uuid4().hex}"
         self.key = "test-key"
         self.secret = "test-secret"
         self.client: Any = boto3.client(
