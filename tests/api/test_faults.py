@@ -123,7 +123,7 @@ def test_f2_a_lost_answer_is_given_again(settings: Settings) -> None:
         cookies = dict(admin.cookies)
         commands = [
             ("PATCH", f"/api/models/{model_id}", {"description": "once"}),
-            ("POST", "/api/imports", {"uploadId": location.rpartition("/")[2]}),
+            ("POST", "/api/imports", {"source": "upload", "uploadId": location.rpartition("/")[2]}),
             ("POST", f"/api/models/{model_id}/api-keys", {"name": "key"}),
             ("POST", "/api/tokens", {"name": "token"}),
             ("POST", f"/api/models/{model_id}/import/cancel", None),

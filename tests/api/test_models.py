@@ -24,7 +24,7 @@ def test_a_writer_sees_the_own_write(admin: ApiClient) -> None:
     for number in range(5):
         location = admin.upload(file_name=f"m{number}.zip")
         accepted = admin.command(
-            "POST", "/api/imports", {"uploadId": location.rpartition("/")[2]}
+            "POST", "/api/imports", {"source": "upload", "uploadId": location.rpartition("/")[2]}
         ).json()
         page = admin.get("/api/models", params={"atLeast": accepted["position"]}).json()
         assert page["items"][0]["id"] == accepted["id"]
@@ -176,7 +176,9 @@ def test_what_a_role_may_not_do_is_said_beforehand(
 def test_names_are_unique_whatever_their_case(admin: ApiClient) -> None:
     admin.import_model("Tiny")
     location = admin.upload(file_name="tiny.zip")
-    answer = admin.command("POST", "/api/imports", {"uploadId": location.rpartition("/")[2]})
+    answer = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": location.rpartition("/")[2]}
+    )
     assert answer.status_code == 409
     assert answer.json()["detail"] == "There is a model named 'tiny' already."
     assert answer.json()["errors"][0]["field"] == "name"

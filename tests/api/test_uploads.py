@@ -21,6 +21,7 @@ from backend.api.services import Services
 from backend.infra.settings import MIB, Settings
 from backend.infra.uploads import folder, open_upload
 from tests.api.client import ApiClient
+from tests.api.worker import fail_import
 from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess, ApiServer
 from tests.rig.waiting import eventually
 
@@ -197,7 +198,9 @@ def test_somebody_elses_upload_is_not_there(admin: ApiClient, client_as) -> None
     assert other.tus("HEAD", location).status_code == 404
     assert other.append(location, 0, b"abc").status_code == 404
     assert other.tus("DELETE", location).status_code == 404
-    answer = other.command("POST", "/api/imports", {"uploadId": str(_id(location))})
+    answer = other.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+    )
     assert answer.status_code == 404
 
 
@@ -230,7 +233,9 @@ def test_an_expired_upload_is_gone_and_its_import_says_why(
 ) -> None:
     location = admin.create_upload(6).headers["Location"]
     admin.append(location, 0, b"abc")
-    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))}).json()["id"]
+    model = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+    ).json()["id"]
     with services.pool.connection() as connection:
         connection.execute("UPDATE loggia.uploads SET expires_at = now() - interval '1 second'")
     assert admin.tus("HEAD", location).status_code == 404
@@ -305,7 +310,9 @@ def test_an_import_may_be_asked_for_before_the_last_byte(
 ) -> None:
     location = admin.create_upload(6, "early.zip").headers["Location"]
     admin.append(location, 0, b"abc")
-    answer = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))})
+    answer = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+    )
     model = answer.json()["id"]
     assert [e.type for e in _events(services, model)] == ["ModelImportRequested"]
     admin.append(location, 3, b"def")
@@ -322,7 +329,9 @@ def test_the_sweep_tells_the_model_what_a_dead_process_could_not(
     admin: ApiClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = admin.create_upload(3, "late.zip").headers["Location"]
-    answer = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))})
+    answer = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+    )
     with monkeypatch.context() as patched:
         patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
         admin.append(location, 0, b"abc")
@@ -333,7 +342,9 @@ def test_the_sweep_tells_the_model_what_a_dead_process_could_not(
 
 def test_giving_up_a_claimed_upload_fails_its_import(admin: ApiClient, services: Services) -> None:
     location = admin.create_upload(6).headers["Location"]
-    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))}).json()["id"]
+    model = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+    ).json()["id"]
     assert admin.tus("DELETE", location).status_code == 204
     last = _events(services, model)[-1]
     assert (last.type, last.data["reason"]) == ("ModelImportFailed", "The upload was given up.")
@@ -344,15 +355,41 @@ def test_the_bytes_of_a_cancelled_or_deleted_import_are_cleared_away(
 ) -> None:
     unfinished = admin.create_upload(6, "one.zip").headers["Location"]
     admin.append(unfinished, 0, b"abc")
-    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(unfinished))}).json()["id"]
+    model = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(unfinished))}
+    ).json()["id"]
     admin.command("POST", f"/api/models/{model}/import/cancel")
     deleted = admin.upload(b"abc", "two.zip")
-    model = admin.command("POST", "/api/imports", {"uploadId": str(_id(deleted))}).json()["id"]
+    model = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(deleted))}
+    ).json()["id"]
     admin.command("DELETE", f"/api/models/{model}")
     services.upload_end.sweep()
     assert not _parts(services, unfinished)
     assert not _parts(services, deleted)
     assert services.uploads.reserved_bytes() == 0
+
+
+def test_the_upload_of_a_new_version_has_nothing_to_do_with_an_earlier_failure(
+    admin: ApiClient, services: Services
+) -> None:
+    first = admin.upload(b"abc", "one.zip")
+    model = admin.command(
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(first))}
+    ).json()["id"]
+    fail_import(services, model)
+    second = admin.create_upload(6, "two.zip").headers["Location"]
+    admin.append(second, 0, b"abc")
+    version = {"source": "upload", "uploadId": str(_id(second)), "modelId": model}
+    assert admin.command("POST", "/api/imports", version).status_code == 202
+    services.upload_end.sweep()
+    assert _parts(services, second)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
+        admin.append(second, 3, b"def")
+    services.upload_end.sweep()
+    last = _events(services, model)[-1]
+    assert (last.type, last.data["version"]) == ("ModelArchiveReceived", "0.0.2")
 
 
 def test_an_upload_goes_on_after_the_server_was_killed(settings: Settings, tmp_path: Path) -> None:
@@ -363,9 +400,9 @@ def test_an_upload_goes_on_after_the_server_was_killed(settings: Settings, tmp_p
         with ApiClient(api.url) as admin:
             admin.sign_in("admin", ADMIN_PASSWORD)
             location = admin.create_upload(len(content), "big.zip").headers["Location"]
-            model = admin.command("POST", "/api/imports", {"uploadId": str(_id(location))}).json()[
-                "id"
-            ]
+            model = admin.command(
+                "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+            ).json()["id"]
             committed = threading.Event()
 
             def feed() -> Iterator[bytes]:
