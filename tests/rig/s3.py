@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import boto3
+import httpx
 from moto.server import ThreadedMotoServer
 
 
@@ -54,5 +55,7 @@ def s3_store() -> Iterator[S3Store]:
         store = S3Store(f"http://{host}:{port}")
         store.client.get_bucket_location(Bucket=store.bucket)
         yield store
+        # What one server keeps, the next one in this process would show.
+        httpx.post(f"{store.endpoint}/moto-api/reset", timeout=10).raise_for_status()
     finally:
         server.stop()
