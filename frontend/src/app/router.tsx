@@ -6,6 +6,7 @@ import {
   lazyRouteComponent,
   redirect,
 } from '@tanstack/react-router';
+import type { ImportPlace } from '@/features/imports/sources';
 import { ApiProblem } from '@/lib/api/client';
 import { sessionQuery } from '@/lib/queries';
 import { NotFoundPage } from './not-found-page';
@@ -29,6 +30,16 @@ function texts<const Name extends string>(...names: Name[]) {
   };
 }
 
+const IMPORT_PLACES: readonly ImportPlace[] = ['base', 'adapter', 'huggingface', 'list', 'path', 'image', 'create'];
+
+/** The import dialog over any page: its source, and the model that gets a further version. */
+function importSearch(search: Record<string, unknown>): { import?: ImportPlace; versionOf?: string } {
+  const place = IMPORT_PLACES.find((known) => known === search['import']);
+  if (place === undefined) return {};
+  const versionOf = search['versionOf'];
+  return typeof versionOf === 'string' && versionOf !== '' ? { import: place, versionOf } : { import: place };
+}
+
 const signIn = createRoute({
   getParentRoute: () => root,
   path: '/signin',
@@ -39,8 +50,7 @@ const signIn = createRoute({
 const shell = createRoute({
   getParentRoute: () => root,
   id: 'shell',
-  validateSearch: (search: Record<string, unknown>): { import?: 'base' | 'adapter' } =>
-    search['import'] === 'base' || search['import'] === 'adapter' ? { import: search['import'] } : {},
+  validateSearch: importSearch,
   beforeLoad: async ({ context, location }) => {
     try {
       const session = await context.queryClient.query({ ...sessionQuery, staleTime: 'static' });
@@ -82,6 +92,12 @@ const playground = createRoute({
   component: lazyRouteComponent(() => import('@/features/playground/playground-page')),
 });
 
+const batch = createRoute({
+  getParentRoute: () => shell,
+  path: '/imports/$batchId',
+  component: lazyRouteComponent(() => import('@/features/imports/batch-page')),
+});
+
 const marketplace = createRoute({
   getParentRoute: () => shell,
   path: '/marketplace',
@@ -104,7 +120,7 @@ const settings = createRoute({
 
 const routeTree = root.addChildren([
   signIn,
-  shell.addChildren([gallery, model, deploy, playground, marketplace, events, settings]),
+  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, events, settings]),
 ]);
 
 export function createAppRouter(queryClient: QueryClient) {

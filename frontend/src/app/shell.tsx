@@ -12,6 +12,7 @@ import { getRouteApi, Link, Outlet } from '@tanstack/react-router';
 import { useEffect } from 'react';
 import { Logo } from '@/components/logo';
 import { ImportDialog } from '@/features/imports/import-dialog';
+import type { ImportPlace } from '@/features/imports/sources';
 import { UploadDock } from '@/features/imports/upload-dock';
 import { NotificationBell } from '@/features/notifications/notification-bell';
 import { useOutcomeNotifications } from '@/features/notifications/outcomes';
@@ -46,6 +47,18 @@ export function Shell() {
 
   useEffect(() => liveStream.start(queryClient), [queryClient]);
   useOutcomeNotifications();
+
+  const showImport = (place: ImportPlace | undefined) =>
+    void navigate({
+      to: '.',
+      search: (current) => ({
+        ...current,
+        import: place,
+        versionOf: place === undefined ? undefined : search.versionOf,
+      }),
+      replace: true,
+      resetScroll: false,
+    });
 
   return (
     <AppShell
@@ -103,16 +116,10 @@ export function Shell() {
       </AppShell.Main>
 
       <ImportDialog
-        opened={search.import !== undefined}
-        kind={search.import ?? 'base'}
-        onClose={() =>
-          void navigate({
-            to: '.',
-            search: (current) => ({ ...current, import: undefined }),
-            replace: true,
-            resetScroll: false,
-          })
-        }
+        place={search.import}
+        versionOf={search.versionOf}
+        onPlace={showImport}
+        onClose={() => showImport(undefined)}
       />
       <UploadDock />
     </AppShell>

@@ -1,5 +1,4 @@
-import { ActionIcon, Alert, Button, Group, TagsInput, Textarea, TextInput, Tooltip } from '@mantine/core';
-import { IconPlus, IconTrash } from '@tabler/icons-react';
+import { Alert, Button, Group, TagsInput, Textarea } from '@mantine/core';
 import { useState } from 'react';
 import type { ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
@@ -10,12 +9,12 @@ import {
   detailsOf,
   MAX_DESCRIPTION_LENGTH,
   MAX_LABELS,
-  MAX_LINKS,
   sameDetails,
   type Details,
 } from '@/lib/details';
 import { ActionButton } from './action-button';
 import classes from './details-form.module.css';
+import { LinksField } from './links-field';
 import { ProblemAlert } from './problem-alert';
 
 interface DetailsFormProps {
@@ -96,7 +95,7 @@ export function DetailsForm({ model, onSaved }: DetailsFormProps) {
         error={errors['labels'] ?? serverErrors['labels']}
         onChange={(labels) => change({ labels })}
       />
-      <Links
+      <LinksField
         links={draft.documentationLinks}
         errors={errors}
         serverError={serverErrors['documentationLinks']}
@@ -144,60 +143,6 @@ export function DetailsForm({ model, onSaved }: DetailsFormProps) {
         )}
       </Group>
     </form>
-  );
-}
-
-interface LinksProps {
-  links: string[];
-  errors: Record<string, string>;
-  serverError: string | undefined;
-  onChange: (links: string[]) => void;
-}
-
-function Links({ links, errors, serverError, onChange }: LinksProps) {
-  return (
-    <fieldset className={classes.links}>
-      <legend className={classes.legend}>Documentation links</legend>
-      <p className={classes.hint}>Up to {MAX_LINKS} web addresses.</p>
-      {links.map((link, index) => (
-        <div key={index} className={classes.link}>
-          <TextInput
-            type="url"
-            aria-label={`Documentation link ${index + 1}`}
-            placeholder="https://"
-            value={link}
-            error={errors[`documentationLinks.${index}`]}
-            onChange={(event) => onChange(links.with(index, event.currentTarget.value))}
-          />
-          <Tooltip label="Remove link">
-            <ActionIcon
-              variant="subtle"
-              color="gray"
-              size={36}
-              aria-label={`Remove documentation link ${index + 1}`}
-              onClick={() => onChange(links.toSpliced(index, 1))}
-            >
-              <IconTrash size={16} aria-hidden />
-            </ActionIcon>
-          </Tooltip>
-        </div>
-      ))}
-      {serverError !== undefined && (
-        <p className={classes.error} role="alert">
-          {serverError}
-        </p>
-      )}
-      {links.length < MAX_LINKS && (
-        <Button
-          variant="default"
-          size="xs"
-          leftSection={<IconPlus size={15} aria-hidden />}
-          onClick={() => onChange([...links, ''])}
-        >
-          Add a link
-        </Button>
-      )}
-    </fieldset>
   );
 }
 

@@ -12,6 +12,7 @@ export type LiveState = 'connecting' | 'open' | 'lost';
 
 /** Events that end a piece of work, after which its progress means nothing any more. */
 const OUTCOMES = new Set([
+  'ModelSourceFetched',
   'ModelFilesStored',
   'ModelValidated',
   'ModelImportFailed',
@@ -144,7 +145,7 @@ class LiveStream {
       void this.#queryClient?.invalidateQueries({ queryKey: keys.model(modelId) });
     }
     this.#touched.clear();
-    for (const queryKey of [keys.models, keys.marketplace]) {
+    for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections]) {
       void this.#queryClient?.invalidateQueries({ queryKey });
     }
   }

@@ -10,5 +10,8 @@ export const keys = {
   events: ['events'] as const,
   users: ['users'] as const,
   tokens: ['tokens'] as const,
+  connections: ['connections'] as const,
+  batches: ['batches'] as const,
+  batch: (batchId: string) => ['batches', batchId] as const,
   deployOptions: (modelId: string) => ['deploy-options', modelId] as const,
 };

@@ -26,7 +26,7 @@ const ACTORS = [
 
 /** The audit list: who did what, and when. */
 export default function EventsPage() {
-  const { import: _, ...filters } = route.useSearch();
+  const { import: _, versionOf: __, ...filters } = route.useSearch();
   const navigate = route.useNavigate();
   const queryClient = useQueryClient();
   const queryKey = [...keys.events, filters];

@@ -135,7 +135,7 @@ export default function GalleryPage() {
 }
 
 /** The gallery's part of the address; a dialog that is open over it is none. */
-function gallerySearch({ import: _, ...search }: GallerySearch & { import?: string }): GallerySearch {
+function gallerySearch({ import: _, versionOf: __, ...search }: GallerySearch & { import?: string; versionOf?: string }): GallerySearch {
   return search;
 }
 

@@ -3,7 +3,7 @@ import { notifications } from '@mantine/notifications';
 import { IconPlayerPause, IconPlayerPlay, IconX } from '@tabler/icons-react';
 import { confirm } from '@/components/confirm-button';
 import { ApiProblem } from '@/lib/api/client';
-import { ACCEPTED_SUFFIXES } from './model-archive';
+import { ACCEPTED_SUFFIXES } from './model-file';
 import { uploadManager, type UploadItem } from './upload-manager';
 
 /** Pause, go on, choose the file again, cancel: what is possible for an upload now. */

@@ -11,7 +11,8 @@ import { UploadProgress } from './upload-progress';
 
 /** The uploads of this page, in a corner, whatever else is looked at. */
 export function UploadDock() {
-  const items = useUploads();
+  // A check is watched in its dialog, which its file does not outlive.
+  const items = useUploads().filter(({ checkOnly }) => !checkOnly);
   const [opened, { toggle }] = useDisclosure(true);
 
   useEffect(() => {
@@ -69,6 +70,7 @@ function words(item: UploadItem): string {
       return 'Paused. What has arrived is kept.';
     case 'needs_file':
       return `${formatBytes(item.done)} of ${formatBytes(item.size)} are already there. Choose the same file to go on.`;
+    case 'checking':
     case 'complete':
       return 'Uploaded. Loggia now unpacks and validates it.';
     case 'failed':

@@ -1,17 +1,20 @@
 import { useSyncExternalStore } from 'react';
 import { DetailedError, Upload } from 'tus-js-client';
 import { ApiProblem, csrfToken, request } from '@/lib/api/client';
-import type { Accepted } from '@/lib/api/types';
+import type { Accepted, ImportCheck } from '@/lib/api/types';
 import { rememberPosition } from '@/lib/freshness';
 import { newId } from '@/lib/new-id';
 import { telemetryStore } from '@/lib/telemetry';
 import { ChecksumHttpStack } from './checksum-http-stack';
-import { differenceOf, dropRecord, keepRecord, loadRecords, uploadIdOf, type UploadRecord } from './upload-records';
+import { checkImport } from './import-command';
+import { differenceOf, dropRecord, keepRecord, loadRecords, uploadIdOf, type UploadRecord, type UploadWish } from './upload-records';
 
 export type UploadStatus =
   /** Asking the server for a place to send to. */
   | 'starting'
   | 'uploading'
+  /** All bytes have arrived and are being checked, without an import. */
+  | 'checking'
   | 'paused'
   /** Known from before a reload: the person must choose the same file again. */
   | 'needs_file'
@@ -29,6 +32,10 @@ export interface UploadItem {
   done: number;
   status: UploadStatus;
   problem: ApiProblem | null;
+  /** True where the file is only checked, and no model comes of it. */
+  checkOnly: boolean;
+  /** What the check found, once it is done. */
+  check: ImportCheck | null;
 }
 
 interface Running {
@@ -37,6 +44,7 @@ interface Running {
   upload: Upload | null;
   file: File | null;
   importKey: string;
+  wish: UploadWish;
 }
 
 const CHUNK_BYTES = 16 * 1024 * 1024;
@@ -61,8 +69,11 @@ export class UploadManager {
     return this.#items;
   }
 
-  /** Begins an upload and, as soon as it has a place, the import of the model. Returns its key. */
-  start(file: File): string {
+  /**
+   * Begins an upload and, as soon as it has a place, the import of the model. With `checkOnly`, the file is checked
+   * when it has arrived, and then removed. Returns the upload's key.
+   */
+  start(file: File, wish: UploadWish, checkOnly = false): string {
     const running: Running = {
       item: {
         key: newId(),
@@ -72,11 +83,14 @@ export class UploadManager {
         done: 0,
         status: 'starting',
         problem: null,
+        checkOnly,
+        check: null,
       },
       record: null,
       upload: null,
       file,
       importKey: newId(),
+      wish,
     };
     this.#running = [...this.#running, running];
     this.#send(running, file);
@@ -181,20 +195,23 @@ export class UploadManager {
       url,
       uploadId: uploadIdOf(url),
       importKey: running.importKey,
+      wish: running.wish,
       modelId: null,
       fileName: file.name,
       size: file.size,
       lastModified: file.lastModified,
     };
-    keepRecord(running.record);
     this.#update(running, { status: 'uploading' });
+    // A check is repeated rather than resumed.
+    if (running.item.checkOnly) return;
+    keepRecord(running.record);
     if (running.record.modelId === null) await this.#requestImport(running, running.record);
   }
 
   async #requestImport(running: Running, record: UploadRecord): Promise<void> {
     try {
       const answer = await request<Accepted>('POST', '/api/imports', {
-        body: { source: 'upload', kind: 'base', uploadId: record.uploadId },
+        body: { source: 'upload', ...record.wish, uploadId: record.uploadId },
         headers: { 'Idempotency-Key': record.importKey },
       });
       rememberPosition(answer.id, answer.position);
@@ -224,11 +241,30 @@ export class UploadManager {
   }
 
   #completed(running: Running): void {
+    if (running.item.checkOnly) {
+      void this.#check(running);
+      return;
+    }
     if (running.record?.modelId != null) dropRecord(running.record.uploadId);
     if (running.item.modelId !== null) telemetryStore.finish(running.item.modelId);
     this.#update(running, { status: 'complete', done: running.item.size });
     // From here on, the gallery and the notifications tell how it goes on.
     setTimeout(() => running.item.status === 'complete' && this.#forget(running), COMPLETE_SHOWN_MS);
+  }
+
+  async #check(running: Running): Promise<void> {
+    const { record } = running;
+    if (record === null) return;
+    this.#update(running, { status: 'checking', done: running.item.size });
+    try {
+      const check = await checkImport({ source: 'upload', ...record.wish, uploadId: record.uploadId });
+      this.#update(running, { status: 'complete', check });
+    } catch (error) {
+      this.#update(running, { status: 'failed', problem: ApiProblem.from(error) });
+    }
+    await terminate(record.url);
+    running.record = null;
+    running.file = null;
   }
 
   async #failed(running: Running, error: Error): Promise<void> {
@@ -272,11 +308,14 @@ export class UploadManager {
           done: Number.isNaN(done) ? 0 : done,
           status: 'needs_file',
           problem: null,
+          checkOnly: false,
+          check: null,
         },
         record,
         upload: null,
         file: null,
         importKey: record.importKey,
+        wish: record.wish,
       },
     ];
     this.#publish();
@@ -286,7 +325,7 @@ export class UploadManager {
   async #importLate(record: UploadRecord): Promise<void> {
     try {
       const answer = await request<Accepted>('POST', '/api/imports', {
-        body: { source: 'upload', kind: 'base', uploadId: record.uploadId },
+        body: { source: 'upload', ...record.wish, uploadId: record.uploadId },
         headers: { 'Idempotency-Key': record.importKey },
       });
       rememberPosition(answer.id, answer.position);

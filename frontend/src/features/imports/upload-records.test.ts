@@ -5,6 +5,7 @@ const record: UploadRecord = {
   url: 'http://localhost:3000/api/uploads/u1',
   uploadId: 'u1',
   importKey: 'k1',
+  wish: { kind: 'base' },
   modelId: null,
   fileName: 'model.zip',
   size: 1000,

@@ -1,3 +1,12 @@
+/** What the import of an upload asks for, besides the upload itself. */
+export interface UploadWish {
+  kind: 'base' | 'adapter';
+  baseModelId?: string;
+  /** The model of which it becomes a further version. */
+  modelId?: string;
+  version?: string;
+}
+
 /**
  * What must survive a reload to go on with an upload: where it is, and which file it was.
  * The file itself cannot be kept by a page, so the person chooses it again.
@@ -8,6 +17,7 @@ export interface UploadRecord {
   uploadId: string;
   /** Idempotency-Key of the import, so that asking for it again after a reload does not make a second model. */
   importKey: string;
+  wish: UploadWish;
   modelId: string | null;
   fileName: string;
   size: number;
@@ -59,6 +69,8 @@ function isRecord(value: unknown): value is UploadRecord {
   return (
     ['url', 'uploadId', 'importKey', 'fileName'].every((key) => typeof record[key] === 'string') &&
     typeof record['size'] === 'number' &&
+    typeof record['wish'] === 'object' &&
+    record['wish'] !== null &&
     typeof record['lastModified'] === 'number'
   );
 }

@@ -1,7 +1,8 @@
-import { Button, Group, Text } from '@mantine/core';
+import { Button, Group, Loader, Text } from '@mantine/core';
 import { IconCircleCheck } from '@tabler/icons-react';
 import { LinkButton } from '@/components/link-button';
 import { ProblemAlert } from '@/components/problem-alert';
+import { CheckResult } from './check-result';
 import { UploadActions } from './upload-actions';
 import type { UploadItem } from './upload-manager';
 import { UploadProgress } from './upload-progress';
@@ -21,7 +22,9 @@ export function UploadView({ item, onAnother, onClose }: UploadViewProps) {
       <div className={classes.card}>
         <div className={classes.line}>
           <span className={classes.name}>{item.fileName}</span>
-          {item.status === 'complete' ? (
+          {item.status === 'checking' ? (
+            <Loader size={20} aria-label="Being checked" />
+          ) : item.status === 'complete' ? (
             <IconCircleCheck size={22} className={classes.done} aria-label="Uploaded" />
           ) : (
             !refused && <UploadActions item={item} />
@@ -30,16 +33,15 @@ export function UploadView({ item, onAnother, onClose }: UploadViewProps) {
         <UploadProgress item={item} />
       </div>
       <ProblemAlert problem={item.problem} mt="md" />
-      {!refused && (
+      {item.check !== null && <CheckResult check={item.check} />}
+      {!refused && item.check === null && (
         <Text size="sm" c="dimmed" mt="md" className={classes.words}>
-          {item.status === 'complete'
-            ? 'The archive has arrived. Loggia unpacks and validates it now; you are told when it is ready to deploy.'
-            : 'You may close this dialog: the upload goes on, and the model is already in the gallery. After a reload, choose the same file again and it continues where it stopped.'}
+          {words(item)}
         </Text>
       )}
       <Group justify="flex-end" mt="lg">
         <Button variant="default" onClick={onAnother}>
-          {refused ? 'Choose another file' : 'Import another'}
+          {refused || item.checkOnly ? 'Choose another file' : 'Import another'}
         </Button>
         {item.modelId === null ? (
           <Button onClick={onClose}>Close</Button>
@@ -51,4 +53,15 @@ export function UploadView({ item, onAnother, onClose }: UploadViewProps) {
       </Group>
     </>
   );
+}
+
+function words({ checkOnly, status }: UploadItem): string {
+  if (checkOnly) {
+    return status === 'checking'
+      ? 'The file has arrived and is being checked. It is not imported, and is removed afterwards.'
+      : 'The file is sent to be checked. Keep this dialog open: closing it ends the check.';
+  }
+  return status === 'complete'
+    ? 'The file has arrived. Loggia unpacks and validates it now; you are told when it is ready to deploy.'
+    : 'You may close this dialog: the upload goes on, and the model is already in the gallery. After a reload, choose the same file again and it continues where it stopped.';
 }

@@ -57,12 +57,47 @@ export type ImportStep = Narrow<
 export type ModelDetail = Narrow<
   Schemas['ModelDetail'],
   ModelWords & {
+    source: ImportSource;
     card: ModelCard | null;
     report: { checks: ReportCheck[] } | null;
     importSteps: ImportStep[];
   }
 >;
 export type ModelFile = Schemas['ModelFile'];
+
+export type Risk = 'pickle' | 'custom_code';
+/** Consent to what policy blocks, for one version; the reason stands in the history. */
+export interface Consent {
+  risks: Risk[];
+  reason: string;
+}
+export type ImportSource = 'upload' | 'huggingface' | 'url' | 'path' | 'container_image' | 'manual';
+/** What `POST /api/imports` takes: the source, and what that source needs. */
+export interface ImportBody {
+  source: ImportSource;
+  modelId?: string;
+  acceptedRisks?: Consent;
+  [field: string]: unknown;
+}
+/** What an import would find and write; nothing was written. */
+export type ImportCheck = Narrow<
+  Schemas['DryRun'],
+  { report: { checks: ReportCheck[] } | null; card: ModelCard | null }
+>;
+export type Inspection = Required<Schemas['Inspection']>;
+export type ImportPreview = Schemas['ImportPreview'];
+export type OfferedModel = Schemas['OfferedModel'];
+export type BatchAnswer = Schemas['BatchAnswer'];
+export type BatchRow = Narrow<Schemas['BatchRow'], { state: ModelState | 'deleted' }>;
+export type Batch = Narrow<Schemas['Batch'], { rows: BatchRow[]; states: Partial<Record<BatchRow['state'], number>> }>;
+export type ModelVersion = Narrow<
+  Schemas['VersionView'],
+  { state: ModelState; source: ImportSource; card: ModelCard | null }
+>;
+export type VersionComparison = Schemas['Comparison'];
+
+export type ConnectionKind = 'huggingface' | 'registry' | 's3' | 'http';
+export type Connection = Narrow<Schemas['ConnectionView'], { kind: ConnectionKind }>;
 /** Only the first page of a list carries facets. */
 export type ModelPage = Narrow<Schemas['ModelPage'], { items: ModelSummary[] }>;
 export type Facets = NonNullable<ModelPage['facets']>;

@@ -1,13 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { checkArchive } from './model-archive';
+import { checkModelFile } from './model-file';
 
 function check(name: string, size = 10) {
-  return checkArchive({ name, size });
+  return checkModelFile({ name, size });
 }
 
-describe('checkArchive', () => {
+describe('checkModelFile', () => {
   it.each([
     ['my-model.zip', 'my-model'],
+    ['my-model.tar', 'my-model'],
+    ['my-model.tar.gz', 'my-model'],
+    ['my-model.TGZ', 'my-model'],
+    ['my-model.tar.zst', 'my-model'],
+    ['Qwen2.5-0.5B-Q4.gguf', 'Qwen2_5-0_5B-Q4'],
+    ['encoder.onnx', 'encoder'],
+    ['weights.safetensors', 'weights'],
     ['Qwen2.5_7B.ZIP', 'Qwen2_5_7B'],
     ['通义千问-7B.zip', '通义千问-7B'],
     [`${'a'.repeat(64)}.zip`, 'a'.repeat(64)],
@@ -16,9 +23,10 @@ describe('checkArchive', () => {
   });
 
   it.each([
-    ['weights.tar.gz', /another kind/, /pack the folder as a \.zip/],
-    ['model.safetensors', /one file of a model/, /config\.json/],
-    ['notes.txt', /not a model archive/, /\.zip/],
+    ['weights.tar.xz', /another kind/, /pack the folder as a \.zip/],
+    ['model.rar', /another kind/, /\.zip/],
+    ['pytorch_model.bin', /pickled/, /safetensors/],
+    ['notes.txt', /not a model file/, /archive/],
     ['.zip', /no name/, /Rename/],
     [`${'a'.repeat(65)}.zip`, /65 characters/, /Rename/],
     ['my model.zip', /a space/, /my-model\.zip/],
