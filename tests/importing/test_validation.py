@@ -83,6 +83,7 @@ def test_a_sound_model_passes_every_check(files: Files) -> None:
         "total_bytes": sum(map(len, files.values())),
         "adapter": None,
         "custom_code": [],
+        "deploy_configuration": None,
     }
 
 
