@@ -166,11 +166,7 @@ def test_a_kill_of_the_supervisor_leaves_nothing_that_prevents_the_next_start() 
         platform.password = platform.password or password
         again = Administrator.of(platform)
         assert again.model(model_id)["state"] == "ready_to_deploy"
-        dsn = (
-            f"postgresql://loggia:{(platform.data_dir / 'postgres.password').read_text().strip()}"
-            f"@127.0.0.1:{platform.environment['LOGGIA_POSTGRES_PORT']}/loggia"
-        )
-        with psycopg.connect(dsn) as connection:
+        with psycopg.connect(platform.dsn) as connection:
             row = connection.execute(
                 "SELECT count(*), max(notification_id) FROM loggia.loggia_events"
             ).fetchone()

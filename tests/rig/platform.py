@@ -61,6 +61,13 @@ class RunningPlatform:
         """Everything the platform printed since the last start."""
         return "".join(self._lines)
 
+    @property
+    def dsn(self) -> str:
+        """The embedded database, to look at what no interface shows."""
+        password = (self.data_dir / "postgres.password").read_text().strip()
+        port = self.environment["LOGGIA_POSTGRES_PORT"]
+        return f"postgresql://loggia:{password}@127.0.0.1:{port}/loggia"
+
     def launch(self) -> None:
         """Start it without waiting."""
         self._lines = []
