@@ -126,7 +126,7 @@ def test_a_new_administrator_does_the_whole_job(
         desk.open(f"/models/{model_id}?tab=deployments")
         expect(page.get_by_text("shorter answers").first).to_be_visible()
         desk.open(f"/models/{model_id}?tab=events")
-        for words in ("Import of tiny-llama requested", "Validated", "Published", "Withdrawn"):
+        for words in ("Import of tiny-llama.zip requested", "Validated", "Published", "Withdrawn"):
             seen = page.get_by_text(re.compile(words, re.I)).filter(visible=True)
             expect(seen.first).to_be_visible()
         assert desk.faults == []
