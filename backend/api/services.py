@@ -31,7 +31,7 @@ from backend.readmodels.gallery import Gallery
 T = TypeVar("T")
 
 # The event store writes one command after the other; more threads only get in each other's way.
-_COMMAND_THREADS = 4
+_COMMAND_THREADS = 16
 _QUERY_THREADS = 8
 _FILE_THREADS = 16
 _PASSWORD_THREADS = 2  # each verification takes 64 MiB
