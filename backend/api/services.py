@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from backend.api.accounts import Accounts
-from backend.api.lanes import Lane
+from backend.api.lanes import Gathered, Lane
 from backend.api.live import LiveHub
 from backend.api.metrics import Metrics
 from backend.api.upload_end import UploadEnd
@@ -66,6 +66,10 @@ class Services:
     queries: Lane = field(default_factory=lambda: _lane("query", _QUERY_THREADS))
     files: Lane = field(default_factory=lambda: _lane("file", _FILE_THREADS, seconds=None))
     passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
+
+    def __post_init__(self) -> None:
+        self.people_by_token = Gathered(self.queries, self.accounts.by_tokens)
+        self.people_by_session = Gathered(self.queries, self.accounts.by_sessions)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

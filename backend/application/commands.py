@@ -143,8 +143,7 @@ class CommandRunner:
 
     def _carry_out(self, commands: list[_Command]) -> None:
         while commands:
-            self._loaded.begin_group()
-            decided = [each for command in commands if (each := self._decide(command)) is not None]
+            decided = self._decide_all(commands)
             try:
                 outcomes = self.store.group_commit.write([each.change for each in decided])
             except StoreUnavailable as error:
@@ -155,6 +154,21 @@ class CommandRunner:
             for each, outcome in zip(decided, outcomes, strict=True):
                 self._conclude(each, outcome)
             commands = [command for command in commands if not command.ended]
+
+    def _decide_all(self, commands: Sequence[_Command]) -> list[_Decided]:
+        self._loaded.begin_group()
+        keys: set[Key] = set()
+        decided: list[_Decided] = []
+        for command in commands:
+            key = command.context.key
+            if key is not None and key in keys:
+                continue  # the other one has to be written first
+            each = self._decide(command)
+            if each is not None:
+                decided.append(each)
+                if key is not None:
+                    keys.add(key)
+        return decided
 
     def _decide(self, command: _Command) -> _Decided | None:
         """None where it failed for good, or has to be decided again after the group."""
@@ -213,7 +227,7 @@ class CommandRunner:
             aggregate_id=subject.id,
             aggregate_version=subject.version,
             result=decision.result,
-            sealed=self._seal.encrypt(secret.encode()) if secret is not None else None,
+            sealed=self._seal.encrypt(secret.encode()).decode() if secret is not None else None,
         )
 
     def _conclude(self, decided: _Decided, outcome: Outcome) -> None:

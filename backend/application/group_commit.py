@@ -2,22 +2,24 @@
 
 Under the exclusive lock that every writer takes, what each command has relied on is compared with
 what is stored. So a command is written only if it would be decided in the same way now, whatever
-other processes did meanwhile.
+other processes did meanwhile. The database's side is the function `loggia.write_changes`.
 """
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 from eventsourcing.persistence import StoredEvent
 from psycopg import Cursor
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 
 from backend.infra.postgres import connect
 
@@ -44,12 +46,13 @@ class CarriedOut:
     aggregate_id: UUID
     aggregate_version: int
     result: dict[str, Any]
-    sealed: bytes | None
+    # What was shown once, encrypted.
+    sealed: str | None
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one command wants written, and which stored versions it has relied on.
+    """What one command wants written, and which stored versions it has relied on (0: none).
 
     One that wants nothing written is only checked.
     """
@@ -98,46 +101,6 @@ class Refused:
 
 Outcome = Written | Repeated | Outdated | Refused
 
-_LOCK = "LOCK TABLE loggia.loggia_events IN EXCLUSIVE MODE"
-_LAST_POSITION = "SELECT COALESCE(MAX(notification_id), 0) AS position FROM loggia.loggia_events"
-# Each in a loop over its index, also where a plan was made while the tables were empty.
-_VERSIONS = (
-    "SELECT wanted.id, last.version, last.position FROM unnest(%s::uuid[]) AS wanted(id), "
-    "LATERAL (SELECT originator_version AS version, notification_id AS position "
-    "FROM loggia.loggia_events WHERE originator_id = wanted.id "
-    "ORDER BY originator_version DESC LIMIT 1) AS last"
-)
-_EARLIER = (
-    "SELECT found.*, (SELECT notification_id FROM loggia.loggia_events "
-    "WHERE originator_id = found.aggregate_id AND originator_version = found.aggregate_version) "
-    "AS position FROM unnest(%s::text[], %s::text[]) AS wanted(actor, key), "
-    "LATERAL (SELECT actor, idempotency_key, fingerprint, aggregate_id, aggregate_version, "
-    "result, sealed FROM loggia.commands WHERE actor = wanted.actor "
-    "AND idempotency_key = wanted.key LIMIT 1) AS found"
-)
-_INSERT_EVENTS = (
-    "INSERT INTO loggia.loggia_events "
-    "(originator_id, originator_version, topic, state, notification_id) "
-    "SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::bytea[], %s::bigint[])"
-)
-_INSERT_COMMANDS = (
-    "INSERT INTO loggia.commands (actor, idempotency_key, fingerprint, aggregate_id, "
-    "aggregate_version, result, sealed) SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], "
-    "%s::uuid[], %s::bigint[], %s::jsonb[], %s::bytea[])"
-)
-_FORGET_SECRETS = (
-    "UPDATE loggia.commands SET sealed = NULL "
-    "WHERE sealed IS NOT NULL AND at < now() - interval '1 day'"
-)
-
-
-@dataclass
-class _Checked:
-    last_position: int
-    versions: dict[UUID, int]
-    positions: dict[UUID, int]
-    earlier: dict[Key, Repeated]
-
 
 class GroupCommit:
     """Writes changes on a connection of its own, one group at a time. Safe for many threads."""
@@ -151,7 +114,6 @@ class GroupCommit:
         """Lets go of the connection."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
 
     def write(self, changes: Sequence[Change]) -> list[Outcome]:
         """Each change's outcome; what is `Written` is stored together. Raises `StoreUnavailable`.
@@ -172,115 +134,60 @@ class GroupCommit:
             return [Refused(error)]
 
     def _write(self, changes: Sequence[Change]) -> list[Outcome]:
-        writes = any(change.writes for change in changes)
-        connection, checked = self._begin(changes, lock=writes)
+        if any(change.within for change in changes):
+            return self._write_in_steps(changes)
+        if any(change.relied_on or change.key or change.writes for change in changes):
+            return _call(self._connected(), changes, locked=any(c.writes for c in changes))
+        return [Written(None) for _ in changes]
+
+    def _write_in_steps(self, changes: Sequence[Change]) -> list[Outcome]:
+        """The same where some changes have statements of their own."""
+        connection = self._connected()
         try:
-            return self._settle(connection, changes, checked)
+            connection.execute("BEGIN")
+            checked = [replace(change, events=(), carried_out=None) for change in changes]
+            outcomes = _call(connection, checked, locked=True)
+            holding: list[int] = []
+            for number, change in enumerate(changes):
+                if isinstance(outcomes[number], Written):
+                    if refused := _run_within(connection, change):
+                        outcomes[number] = refused
+                    else:
+                        holding.append(number)
+            written = _call(connection, [changes[number] for number in holding], locked=True)
+            connection.execute("COMMIT")
         finally:
-            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                self._undo(connection)
-
-    def _begin(
-        self, changes: Sequence[Change], *, lock: bool
-    ) -> tuple[psycopg.Connection[DictRow], _Checked]:
-        """Takes the lock where needed, and sees what is stored."""
-        kept = self._connection
-        if kept is not None:
-            try:
-                return kept, _check(kept, changes, lock=lock)
-            except psycopg.Error:
-                self._undo(kept)
-                if not kept.closed:
-                    raise
-        # The first use, or the server has been restarted since the last one.
-        self._connection = connect(self._dsn, options=TIME_OUTS)
-        try:
-            return self._connection, _check(self._connection, changes, lock=lock)
-        except psycopg.Error:
-            self._undo(self._connection)
-            raise
-
-    def _settle(
-        self, connection: psycopg.Connection[DictRow], changes: Sequence[Change], checked: _Checked
-    ) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        accepted: list[Change] = []
-        position = checked.last_position
-        taken: set[Key] = set()
-        for change in changes:
-            outcome = _judge(change, checked, taken) or _run_within(connection, change)
-            if outcome is None:
-                accepted.append(change)
-                position += len(change.events)
-                outcome = Written(position if change.events else None, checked.positions)
-                if change.carried_out is not None:
-                    taken.add(change.carried_out.key)
-            outcomes.append(outcome)
-        if any(change.writes for change in accepted):
-            _store(connection, accepted, checked.last_position)
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                _undo(connection)
+        for number, outcome in zip(holding, written, strict=True):
+            outcomes[number] = outcome
         return outcomes
 
-    def _undo(self, connection: psycopg.Connection[DictRow]) -> None:
-        try:
-            connection.execute("ROLLBACK")
-        except psycopg.Error:
-            connection.close()
+    def _connected(self) -> psycopg.Connection[DictRow]:
+        if self._connection is None or self._connection.closed or _has_ended(self._connection):
+            self._connection = connect(self._dsn, options=TIME_OUTS)
+        return self._connection
 
 
-def _check(
-    connection: psycopg.Connection[DictRow], changes: Sequence[Change], *, lock: bool
-) -> _Checked:
-    wanted = list({aggregate_id for change in changes for aggregate_id in change.relied_on})
-    keys = list({change.key for change in changes if change.key is not None})
-    if not (lock or wanted or keys):
-        return _Checked(0, {}, {}, {})
-    last: Cursor[DictRow] | None = None
-    with connection.pipeline():
-        if lock:
-            connection.execute("BEGIN")
-            connection.execute(_LOCK)
-            last = connection.execute(_LAST_POSITION)
-        versions = connection.execute(_VERSIONS, (wanted,))
-        earlier = connection.execute(_EARLIER, ([k[0] for k in keys], [k[1] for k in keys]))
-    found = versions.fetchall()
-    newest = last.fetchone() if last is not None else None
-    return _Checked(
-        last_position=newest["position"] if newest else 0,
-        versions={row["id"]: row["version"] for row in found},
-        positions={row["id"]: row["position"] for row in found},
-        earlier={(row["actor"], row["idempotency_key"]): _repeated(row) for row in earlier},
-    )
+def _has_ended(connection: psycopg.Connection[DictRow]) -> bool:
+    """Whether the server says something unasked: it does so only when it lets go."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if not poll.poll(0):
+        return False
+    connection.close()
+    return True
 
 
-def _repeated(row: DictRow) -> Repeated:
-    return Repeated(
-        CarriedOut(
-            key=(row["actor"], row["idempotency_key"]),
-            fingerprint=row["fingerprint"],
-            aggregate_id=row["aggregate_id"],
-            aggregate_version=row["aggregate_version"],
-            result=row["result"],
-            sealed=row["sealed"],
-        ),
-        row["position"] or 0,
-    )
-
-
-def _judge(change: Change, checked: _Checked, taken: set[Key]) -> Outcome | None:
-    if change.key is not None and change.key in checked.earlier:
-        return checked.earlier[change.key]
-    outdated = frozenset(
-        aggregate_id
-        for aggregate_id, version in change.relied_on.items()
-        if checked.versions.get(aggregate_id, 0) != version
-    )
-    if outdated or change.key in taken:
-        return Outdated(outdated)
-    return None
+def _undo(connection: psycopg.Connection[DictRow]) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except psycopg.Error:
+        connection.close()
 
 
 def _run_within(connection: psycopg.Connection[DictRow], change: Change) -> Outcome | None:
-    """The change's own statements, which fail for themselves."""
+    """Why the change's own statements do not let it through; None where they do."""
     if not change.within:
         return None
     try:
@@ -290,48 +197,132 @@ def _run_within(connection: psycopg.Connection[DictRow], change: Change) -> Outc
                 statement(cursor)
     except psycopg.IntegrityError:
         return Outdated(frozenset(change.relied_on))
-    except psycopg.OperationalError as error:
-        if connection.closed:
-            raise
-        return Refused(StoreUnavailable(str(error).strip()))
     except Exception as error:
         if connection.closed:
             raise
+        if isinstance(error, psycopg.OperationalError):
+            return Refused(StoreUnavailable(str(error).strip()))
         return Refused(error)
     return None
 
 
-def _store(
-    connection: psycopg.Connection[DictRow], accepted: Sequence[Change], last_position: int
-) -> None:
-    events = [event for change in accepted for event in change.events]
-    commands = [change.carried_out for change in accepted if change.carried_out is not None]
-    with connection.pipeline():
-        if events:
-            connection.execute(
-                _INSERT_EVENTS,
-                (
-                    [event.originator_id for event in events],
-                    [event.originator_version for event in events],
-                    [event.topic for event in events],
-                    [event.state for event in events],
-                    list(range(last_position + 1, last_position + 1 + len(events))),
-                ),
-            )
-            connection.execute("NOTIFY loggia_events")
-        if commands:
-            connection.execute(
-                _INSERT_COMMANDS,
-                (
-                    [command.key[0] for command in commands],
-                    [command.key[1] for command in commands],
-                    [command.fingerprint for command in commands],
-                    [command.aggregate_id for command in commands],
-                    [command.aggregate_version for command in commands],
-                    [Jsonb(command.result) for command in commands],
-                    [command.sealed for command in commands],
-                ),
-            )
-        if any(command.sealed is not None for command in commands):
-            connection.execute(_FORGET_SECRETS)
-        connection.execute("COMMIT")
+class _Stored(msgspec.Struct):
+    """The newest event of an aggregate."""
+
+    id: UUID
+    version: int
+    position: int
+
+
+class _Earlier(msgspec.Struct, rename="camel"):
+    """A command whose key is asked for again; its last event has the position."""
+
+    actor: str
+    key: str
+    fingerprint: str
+    aggregate_id: UUID
+    aggregate_version: int
+    result: dict[str, Any]
+    sealed: str | None
+    position: int | None
+
+
+class _Found(msgspec.Struct, rename="camel"):
+    """What the database found before it wrote."""
+
+    last_position: int
+    stored: list[_Stored] | None
+    earlier: list[_Earlier] | None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Found).decode
+
+
+def _call(
+    connection: psycopg.Connection[DictRow], changes: Sequence[Change], *, locked: bool
+) -> list[Outcome]:
+    """Checks the changes, and writes those that still hold if the table is to be locked."""
+    row = connection.execute(
+        "SELECT loggia.write_changes(%s::json, %s)::text AS found", (_asked(changes), locked)
+    ).fetchone()
+    return _outcomes(changes, _decode(row["found"] if row else b""))
+
+
+def _asked(changes: Sequence[Change]) -> str:
+    numbered = list(enumerate(changes))
+    asked = {
+        "reliedOn": [
+            {"n": n, "id": aggregate_id, "version": version}
+            for n, change in numbered
+            for aggregate_id, version in change.relied_on.items()
+        ],
+        "keys": [
+            {"n": n, "actor": change.key[0], "key": change.key[1]}
+            for n, change in numbered
+            if change.key is not None
+        ],
+        "events": [
+            {
+                "n": n,
+                "id": event.originator_id,
+                "version": event.originator_version,
+                "topic": event.topic,
+                "state": event.state.decode(),
+            }
+            for n, change in numbered
+            for event in change.events
+        ],
+        "commands": [
+            {
+                "n": n,
+                "actor": done.key[0],
+                "key": done.key[1],
+                "fingerprint": done.fingerprint,
+                "aggregateId": done.aggregate_id,
+                "aggregateVersion": done.aggregate_version,
+                "result": done.result,
+                "sealed": done.sealed,
+            }
+            for n, change in numbered
+            if (done := change.carried_out) is not None
+        ],
+    }
+    return _encode(asked).decode()
+
+
+def _outcomes(changes: Sequence[Change], found: _Found) -> list[Outcome]:
+    """The same conclusions that the database has drawn, by the same rules."""
+    stored = {each.id: each for each in found.stored or ()}
+    positions = {each.id: each.position for each in stored.values()}
+    earlier = {(each.actor, each.key): each for each in found.earlier or ()}
+    position = found.last_position
+    outcomes: list[Outcome] = []
+    for change in changes:
+        outdated = frozenset(
+            aggregate_id
+            for aggregate_id, version in change.relied_on.items()
+            if (stored[aggregate_id].version if aggregate_id in stored else 0) != version
+        )
+        if change.key is not None and change.key in earlier:
+            outcomes.append(_repeated(earlier[change.key]))
+        elif outdated:
+            outcomes.append(Outdated(outdated))
+        else:
+            position += len(change.events)
+            outcomes.append(Written(position if change.events else None, positions))
+    return outcomes
+
+
+def _repeated(earlier: _Earlier) -> Repeated:
+    return Repeated(
+        CarriedOut(
+            key=(earlier.actor, earlier.key),
+            fingerprint=earlier.fingerprint,
+            aggregate_id=earlier.aggregate_id,
+            aggregate_version=earlier.aggregate_version,
+            result=earlier.result,
+            sealed=earlier.sealed,
+        ),
+        earlier.position or 0,
+    )

@@ -6,7 +6,7 @@ Written is by `backend.application.group_commit` alone, which assigns positions 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -24,6 +24,8 @@ from eventsourcing.persistence import (
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import PoolTimeout
 
 from backend.application.group_commit import (
@@ -80,6 +82,31 @@ class Recorder(PostgresApplicationRecorder):
     select_events = _asked_once(PostgresApplicationRecorder.select_events)
     select_notifications = _asked_once(PostgresApplicationRecorder.select_notifications)
     max_notification_id = _asked_once(PostgresApplicationRecorder.max_notification_id)
+
+    @_asked_once
+    def select_rows(
+        self, after: int, limit: int, topics: Sequence[str] | None = None
+    ) -> list[tuple[int, str, int, str, bytes]]:
+        """Position, aggregate's id, its version, topic and state of the events behind a position.
+
+        Where `topics` is given, of these topics only.
+        """
+        chosen = SQL("" if topics is None else "AND topic = ANY(%(topics)s)")
+        with (
+            self.datastore.get_connection() as connection,
+            # As the bytes that they are: written as text, states are twice as long.
+            connection.cursor(binary=True, row_factory=tuple_row) as cursor,
+        ):
+            cursor.execute(
+                SQL(
+                    "SELECT notification_id, originator_id::text, originator_version, topic, state "
+                    "FROM {} WHERE notification_id > %(after)s {} "
+                    "ORDER BY notification_id LIMIT %(limit)s"
+                ).format(Identifier(SCHEMA, TABLE), chosen),
+                {"after": after, "limit": limit, "topics": topics},
+                prepare=True,
+            )
+            return cursor.fetchall()
 
 
 RECORDER_TOPIC = f"{Recorder.__module__}:{Recorder.__qualname__}"
