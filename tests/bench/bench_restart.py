@@ -56,6 +56,7 @@ class Line:
     def seconds_until_serving(self, role: str) -> float:
         """From `kill -9` of the role's process to its next result."""
         pid = eventually(lambda: self.platform.pid_of(role), f"{role} runs")
+        assert pid is not None
         result = self._result_of(role, pid)
         started = time.perf_counter()
         os.kill(pid, signal.SIGKILL)
