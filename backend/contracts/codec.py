@@ -74,6 +74,8 @@ _CONTENT_TYPE: Header = ("content-type", CONTENT_TYPE)
 _TYPES: dict[str, Header] = {
     name: ("ce_type", f"{TYPE_PREFIX}{name}".encode()) for name in MESSAGES
 }
+# Also headers without a value.
+_UNREADABLE = (ValueError, TypeError, AttributeError, DecodeError)
 _SHORT_NAMES: dict[bytes, str] = {value: name for name, (_, value) in _TYPES.items()}
 
 
@@ -121,7 +123,7 @@ def open_envelope(headers: Iterable[Header]) -> Envelope:
         )
     except KeyError as error:
         raise MalformedEvent(f"the header {error} is missing") from error
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise MalformedEvent(str(error)) from error
 
 
@@ -152,7 +154,7 @@ def decode_envelope(envelope: Envelope, key: bytes | None, value: bytes | None) 
         )
     except KeyError as error:
         raise MalformedEvent(f"the header {error} is missing") from error
-    except (ValueError, DecodeError) as error:
+    except _UNREADABLE as error:
         raise MalformedEvent(str(error)) from error
 
 
@@ -167,7 +169,7 @@ def position_of(headers: Iterable[tuple[str, bytes]]) -> int:
         if name == "loggia-position":
             try:
                 return int(value)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise MalformedEvent(f"the position {value!r} is not a number") from error
     raise MalformedEvent("the header 'loggia-position' is missing")
 

@@ -165,7 +165,8 @@ class Exclusive:
 
     def heard(self, seconds: float) -> bool:
         """Waits for a notification; whether one came. `seconds` stays below the silence."""
-        return any(True for _ in self.connection.notifies(timeout=seconds, stop_after=1))
+        # All that have come, or each that came while nobody waited would be news once more.
+        return bool(list(self.connection.notifies(timeout=seconds, stop_after=1)))
 
     def close(self) -> None:
         """Gives the lock back."""
