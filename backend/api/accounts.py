@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -117,43 +116,6 @@ class Accounts:
             ).fetchone()
         expected = row["password_hash"] if row else _hash_of_nobody()
         return password_hash().verify(password[:_MAX_PASSWORD_LENGTH], expected)
-
-    def by_sessions(self, secrets: Sequence[str]) -> dict[str, Identity]:
-        """The people of those sessions that have not ended."""
-        by_digest = {digest(secret): secret for secret in secrets}
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "SELECT sha256, user_id, username, role, csrf FROM loggia.sessions JOIN "
-                "loggia.credentials USING (user_id) WHERE sha256 = ANY(%s) AND expires_at > now()",
-                (list(by_digest),),
-            ).fetchall()
-        return {
-            by_digest[row["sha256"]]: Identity(
-                row["user_id"], row["username"], Role(row["role"]), row["csrf"]
-            )
-            for row in rows
-        }
-
-    def by_tokens(self, secrets: Sequence[str]) -> dict[str, Identity]:
-        """The people of these access tokens. When one was used is noted once a minute."""
-        by_digest = {digest(secret): secret for secret in secrets}
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "SELECT sha256, token_id, user_id, username, role, last_used_at IS NULL "
-                "OR last_used_at < now() - interval '1 minute' AS stale FROM loggia.access_tokens "
-                "JOIN loggia.credentials USING (user_id) WHERE sha256 = ANY(%s)",
-                (list(by_digest),),
-            ).fetchall()
-            stale = [row["token_id"] for row in rows if row["stale"]]
-            if stale:
-                connection.execute(
-                    "UPDATE loggia.access_tokens SET last_used_at = now() WHERE token_id = ANY(%s)",
-                    (stale,),
-                )
-        return {
-            by_digest[row["sha256"]]: Identity(row["user_id"], row["username"], Role(row["role"]))
-            for row in rows
-        }
 
     def tokens(self, user_id: UUID) -> list[AccessTokenRow]:
         """The person's access tokens, newest first."""

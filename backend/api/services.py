@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from backend.api.accounts import Accounts
+from backend.api.callers import Callers
 from backend.api.lanes import Gathered, Lane
 from backend.api.live import LiveHub
 from backend.api.metrics import Metrics
@@ -48,6 +49,7 @@ class Services:
     pool: Pool
     store: EventStore
     accounts: Accounts
+    callers: Callers
     models: Models
     deployments: Deployments
     api_keys: ApiKeys
@@ -68,8 +70,8 @@ class Services:
     passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
 
     def __post_init__(self) -> None:
-        self.people_by_token = Gathered(self.queries, self.accounts.by_tokens)
-        self.people_by_session = Gathered(self.queries, self.accounts.by_sessions)
+        self.people_by_token = Gathered(self.queries, self.callers.by_tokens)
+        self.people_by_session = Gathered(self.queries, self.callers.by_sessions)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -86,6 +88,7 @@ class Services:
             pool=pool,
             store=store,
             accounts=Accounts(pool, session_hours=settings.session_hours),
+            callers=Callers(settings.dsn),
             models=models,
             deployments=Deployments(runner),
             api_keys=ApiKeys(runner),
@@ -107,6 +110,7 @@ class Services:
         for lane in (self.commands, self.queries, self.files, self.passwords):
             lane.close()
         self.telemetry.close()
+        self.callers.close()
         self.store.close()
         self.pool.close(timeout=2)
 

@@ -7,7 +7,6 @@ other processes did meanwhile. The database's side is the function `loggia.write
 
 from __future__ import annotations
 
-import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,10 +20,7 @@ from psycopg import Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow
 
-from backend.infra.postgres import connect
-
-# For a lock that others hold, for one statement, and for a client that was frozen meanwhile.
-TIME_OUTS = "-c lock_timeout=2s -c statement_timeout=5s -c idle_in_transaction_session_timeout=15s"
+from backend.infra.postgres import TIME_OUTS, KeptConnection
 
 # Runs in the transaction of the events, before them. May raise to undo its command alone.
 InTransaction = Callable[[Cursor[DictRow]], None]
@@ -106,14 +102,12 @@ class GroupCommit:
     """Writes changes on a connection of its own, one group at a time. Safe for many threads."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
         self._lock = threading.Lock()
-        self._connection: psycopg.Connection[DictRow] | None = None
+        self._connection = KeptConnection(dsn, options=TIME_OUTS)
 
     def close(self) -> None:
         """Lets go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
+        self._connection.close()
 
     def write(self, changes: Sequence[Change]) -> list[Outcome]:
         """Each change's outcome; what is `Written` is stored together. Raises `StoreUnavailable`.
@@ -137,12 +131,12 @@ class GroupCommit:
         if any(change.within for change in changes):
             return self._write_in_steps(changes)
         if any(change.relied_on or change.key or change.writes for change in changes):
-            return _call(self._connected(), changes, locked=any(c.writes for c in changes))
+            return _call(self._connection.get(), changes, locked=any(c.writes for c in changes))
         return [Written(None) for _ in changes]
 
     def _write_in_steps(self, changes: Sequence[Change]) -> list[Outcome]:
         """The same where some changes have statements of their own."""
-        connection = self._connected()
+        connection = self._connection.get()
         try:
             connection.execute("BEGIN")
             checked = [replace(change, events=(), carried_out=None) for change in changes]
@@ -162,21 +156,6 @@ class GroupCommit:
         for number, outcome in zip(holding, written, strict=True):
             outcomes[number] = outcome
         return outcomes
-
-    def _connected(self) -> psycopg.Connection[DictRow]:
-        if self._connection is None or self._connection.closed or _has_ended(self._connection):
-            self._connection = connect(self._dsn, options=TIME_OUTS)
-        return self._connection
-
-
-def _has_ended(connection: psycopg.Connection[DictRow]) -> bool:
-    """Whether the server says something unasked: it does so only when it lets go."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if not poll.poll(0):
-        return False
-    connection.close()
-    return True
 
 
 def _undo(connection: psycopg.Connection[DictRow]) -> None:

@@ -28,18 +28,14 @@ from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import PoolTimeout
 
-from backend.application.group_commit import (
-    TIME_OUTS,
-    GroupCommit,
-    InTransaction,
-    StoreUnavailable,
-)
+from backend.application.group_commit import GroupCommit, InTransaction, StoreUnavailable
 from backend.domain.api_key import ApiKey
 from backend.domain.deployment import Deployment
 from backend.domain.errors import NotFound
 from backend.domain.events import Aggregate
 from backend.domain.model import Model
 from backend.domain.user import User
+from backend.infra.postgres import TIME_OUTS
 from backend.infra.settings import Settings
 
 SCHEMA = "loggia"
@@ -47,6 +43,8 @@ TABLE = "loggia_events"
 
 _CONNECT_SECONDS = 5
 _MOST_CONNECTIONS = 16
+
+_TIMED_OUT = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, PoolTimeout)
 
 A = TypeVar("A", bound=Aggregate)
 M = TypeVar("M", bound=Callable[..., Any])
@@ -67,9 +65,7 @@ def _asked_once(method: M) -> M:
             try:
                 return ask(*args, **options)
             except (InterfaceError, OperationalError) as error:
-                cause = error.__cause__
-                answered = isinstance(cause, psycopg.Error) and cause.sqlstate is not None
-                if answered or isinstance(cause, PoolTimeout):
+                if isinstance(error.__cause__, _TIMED_OUT):
                     raise
         return ask(*args, **options)
 
