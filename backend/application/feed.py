@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import psycopg
 from eventsourcing.persistence import InterfaceError, OperationalError, PersistenceError
 from psycopg.sql import SQL, Identifier
@@ -25,12 +25,11 @@ _PAGE = 500
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True):
     """An event with its private facts, such as the digest of an API key."""
 
     public: PublicEvent
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = {}
 
 
 class EventFeed:

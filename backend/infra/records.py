@@ -93,6 +93,20 @@ class RecordReader:
             raise KafkaError(f"the topic {self._topic} does not exist yet")
         return sorted(partitions)
 
+    def bounds(self, partition: int, *, seconds: float) -> tuple[int, int]:
+        """The offset of a partition's first record, and one at most behind its last.
+
+        Of the batch that was written last, the embedded broker counts only the first record.
+        Raises `KafkaError`.
+        """
+        with _told_as_kafka_errors():
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=seconds, cached=False
+            )
+        if found is None:
+            raise KafkaError(f"the ends of partition {partition} could not be read")
+        return found
+
     def start(self, offsets: Mapping[int, int]) -> None:
         """Reads these partitions from these offsets on, or from the first where there is none."""
         with _told_as_kafka_errors():
@@ -122,10 +136,7 @@ class RecordReader:
         return cast("list[Record]", messages)
 
     def end_of(self, partition: int) -> int | None:
-        """One behind the partition's last record, as heard with the last answer; None before one.
-
-        Asked for by itself, the embedded broker counts only the first record of the last batch.
-        """
+        """One behind the partition's last record, as told with the last answer; None before one."""
         with _told_as_kafka_errors():
             found = self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, partition), cached=True
