@@ -100,7 +100,7 @@ class Services:
             playground_tokens=PlaygroundTokens(settings.secret_key),
             cursors=Cursors(settings.secret_key),
             gallery=Gallery(pool),
-            freshness=Freshness(pool, settings.dsn),
+            freshness=Freshness(settings.dsn),
             metrics=metrics,
             live=LiveHub(settings, EventFeed(store, settings.dsn), metrics),
         )
