@@ -5,7 +5,7 @@ import globals from 'globals';
 import tseslint from 'typescript-eslint';
 
 const features = [
-  'apikeys', 'deploy', 'events', 'gallery', 'imports', 'marketplace',
+  'deploy', 'events', 'gallery', 'imports', 'marketplace',
   'model', 'notifications', 'playground', 'session', 'settings',
 ];
 

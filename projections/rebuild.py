@@ -160,7 +160,8 @@ class _FromTopic:
 
     def __init__(self, settings: Settings, pool: Pool, fresh: Applier) -> None:
         self._stop = threading.Event()
-        self._consumer = Consumer(settings, pool, _consumer(fresh), fresh.handle)
+        types = frozenset(fresh.projection.event_types)
+        self._consumer = Consumer(settings, pool, _consumer(fresh), fresh.handle, types=types)
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
         self._thread.start()

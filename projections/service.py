@@ -39,7 +39,12 @@ def project(
         threads = []
         for name, projection in PROJECTIONS.items():
             consumer = Consumer(
-                settings, pool, name, Applier(projection).handle, on_ready=partial(crew.ready, name)
+                settings,
+                pool,
+                name,
+                Applier(projection).handle,
+                types=frozenset(projection.event_types),
+                on_ready=partial(crew.ready, name),
             )
             thread = threading.Thread(
                 target=crew.work, args=(consumer, stop), name=name, daemon=True

@@ -1,5 +1,6 @@
 """Fixtures every area uses. All parts are real; each test has its own database and broker."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,12 @@ import pytest
 from backend.infra.settings import Settings
 from tests.rig.platform import RunningPlatform
 from tests.rig.servers import BrokerServer, PostgresServer
+
+
+def pytest_configure() -> None:
+    """Where the run was put into the background, its children would ignore these signals too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

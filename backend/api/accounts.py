@@ -117,36 +117,6 @@ class Accounts:
         expected = row["password_hash"] if row else _hash_of_nobody()
         return password_hash().verify(password[:_MAX_PASSWORD_LENGTH], expected)
 
-    def by_session(self, secret: str) -> Identity | None:
-        """The person of a session that has not ended."""
-        with self._pool.connection() as connection:
-            row = connection.execute(
-                "SELECT user_id, username, role, csrf FROM loggia.sessions "
-                "JOIN loggia.credentials USING (user_id) WHERE sha256 = %s AND expires_at > now()",
-                (digest(secret),),
-            ).fetchone()
-        if row is None:
-            return None
-        return Identity(row["user_id"], row["username"], Role(row["role"]), row["csrf"])
-
-    def by_token(self, secret: str) -> Identity | None:
-        """The person of an access token. When it was used is noted once a minute."""
-        with self._pool.connection() as connection:
-            row = connection.execute(
-                "SELECT token_id, user_id, username, role, last_used_at IS NULL "
-                "OR last_used_at < now() - interval '1 minute' AS stale FROM loggia.access_tokens "
-                "JOIN loggia.credentials USING (user_id) WHERE sha256 = %s",
-                (digest(secret),),
-            ).fetchone()
-            if row is None:
-                return None
-            if row["stale"]:
-                connection.execute(
-                    "UPDATE loggia.access_tokens SET last_used_at = now() WHERE token_id = %s",
-                    (row["token_id"],),
-                )
-        return Identity(row["user_id"], row["username"], Role(row["role"]))
-
     def tokens(self, user_id: UUID) -> list[AccessTokenRow]:
         """The person's access tokens, newest first."""
         with self._pool.connection() as connection:

@@ -61,11 +61,11 @@ async def identify(services: Services, headers: dict[bytes, bytes]) -> tuple[Ide
         scheme, _, token = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token.startswith(TOKEN_PREFIX):
             return None, False
-        return await services.query(lambda: services.accounts.by_token(token)), False
+        return await services.people_by_token.get(token), False
     secret = session_secret(headers.get(b"cookie", b"").decode("latin-1"))
     if secret is None:
         return None, False
-    return await services.query(lambda: services.accounts.by_session(secret)), True
+    return await services.people_by_session.get(secret), True
 
 
 def session_secret(cookies: str) -> str | None:

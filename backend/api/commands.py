@@ -9,9 +9,11 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
+from litestar.di import NamedDependency
 
 from backend.api.identity import Identity
 from backend.api.problems import ApiError
+from backend.api.services import Services
 from backend.application.commands import Accepted, CommandContext
 
 MAX_KEY_LENGTH = 200
@@ -44,8 +46,15 @@ def with_version(answer: Versioned, status: int = 200) -> Response[Any]:
     return Response(answer, status_code=status, headers={"ETag": f'"{answer.version}"'})
 
 
-async def command_context(request: Request[Any, Any, Any]) -> CommandContext:
-    """Who asks, under which key and on which version. A dependency of every command's handler."""
+async def command_context(
+    request: Request[Any, Any, Any],
+    services: NamedDependency[Services],  # noqa: ARG001
+) -> CommandContext:
+    """Who asks, under which key and on which version. A dependency of every command's handler.
+
+    It depends on the services only so that the framework gets one after the other: for two at
+    once it would start a task for each, which takes longer than both.
+    """
     identity: Identity = request.user
     key = request.headers.get("idempotency-key")
     if key is not None and not (1 <= len(key) <= MAX_KEY_LENGTH and key.isprintable()):

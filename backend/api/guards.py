@@ -120,8 +120,13 @@ def operation_of(handler: BaseRouteHandler) -> str:
     return str(getattr(handler, "operation_id", None) or handler.opt.get(OPERATION, ""))
 
 
-def authorise(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route. Raises 401 for strangers and 403 for the wrong role."""
+async def authorise(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """The guard of every route. Raises 401 for strangers and 403 for the wrong role.
+
+    A coroutine, because the framework would run a function in a thread.
+    """
     operation = operation_of(handler)
     if operation in PUBLIC:
         return

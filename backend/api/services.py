@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from backend.api.accounts import Accounts
-from backend.api.lanes import Lane
+from backend.api.callers import Callers
+from backend.api.lanes import Gathered, Lane
 from backend.api.live import LiveHub
 from backend.api.looking import Looking
 from backend.api.metrics import Metrics
@@ -36,7 +37,7 @@ from backend.readmodels.gallery import Gallery
 T = TypeVar("T")
 
 # The event store writes one command after the other; more threads only get in each other's way.
-_COMMAND_THREADS = 4
+_COMMAND_THREADS = 16
 _QUERY_THREADS = 8
 _FILE_THREADS = 16
 _FETCH_THREADS = 8
@@ -55,6 +56,7 @@ class Services:
     pool: Pool
     store: EventStore
     accounts: Accounts
+    callers: Callers
     models: Models
     batches: Batches
     connections: Connections
@@ -82,6 +84,10 @@ class Services:
     )
     passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
 
+    def __post_init__(self) -> None:
+        self.people_by_token = Gathered(self.queries, self.callers.by_tokens)
+        self.people_by_session = Gathered(self.queries, self.callers.by_sessions)
+
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Connects to PostgreSQL and to the object store. Kafka is not waited for."""
@@ -99,6 +105,7 @@ class Services:
             pool=pool,
             store=store,
             accounts=Accounts(pool, session_hours=settings.session_hours),
+            callers=Callers(settings.dsn),
             models=models,
             batches=Batches(runner),
             connections=Connections(runner, seal),
@@ -115,7 +122,7 @@ class Services:
             playground_tokens=PlaygroundTokens(settings.secret_key),
             cursors=Cursors(settings.secret_key),
             gallery=Gallery(pool),
-            freshness=Freshness(pool, settings.dsn),
+            freshness=Freshness(settings.dsn),
             metrics=metrics,
             live=LiveHub(settings, EventFeed(store, settings.dsn), metrics),
         )
@@ -125,6 +132,7 @@ class Services:
         for lane in (self.commands, self.queries, self.files, self.fetches, self.passwords):
             lane.close()
         self.telemetry.close()
+        self.callers.close()
         self.store.close()
         self.pool.close(timeout=2)
 

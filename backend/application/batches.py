@@ -51,7 +51,7 @@ class Batches:
             )
             rows = [{"id": str(model.id), "name": model.name} for model in models]
             # Written last, so that the batch's position covers all of its models.
-            return Decision([*models, batch], [reserve(models)], {"models": rows}, subject=batch)
+            return Decision([*models, batch], [reserve(models)], {"models": rows}, about=batch)
 
         # By this id the batch's events are found together, the import jobs' included.
         return self._runner.run(replace(context, correlation_id=batch_id), decide)

@@ -1,10 +1,11 @@
-"""How every command runs: once for each idempotency key, and never over somebody else's change."""
+"""How every command runs: once for each idempotency key, and never over somebody else's change.
+
+Commands that arrive together are decided one after the other and written in one transaction.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import random
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,17 +13,26 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from cryptography.fernet import Fernet
-from eventsourcing.persistence import IntegrityError
-from psycopg import Cursor
-from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 
-from backend.application.store import EventStore, InTransaction
-from backend.domain.errors import Conflict, IdempotencyKeyReused
+from backend.application.group_commit import (
+    CarriedOut,
+    Change,
+    Key,
+    Outcome,
+    Outdated,
+    Refused,
+    Repeated,
+    Written,
+)
+from backend.application.loaded import DecideAgain, Loaded
+from backend.application.store import EventStore, InTransaction, StoreUnavailable, loading_from
+from backend.application.together import Together
+from backend.domain.errors import Conflict, DomainError, IdempotencyKeyReused
 from backend.domain.events import Aggregate, Cause, caused_by
 
 _ATTEMPTS = 50
-_MAX_PAUSE_SECONDS = 0.05
+_MOST_TOGETHER = 64
+_MOST_LOADED = 1000
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,11 @@ class CommandContext:
     def cause(self) -> Cause:
         """What the events will say."""
         return Cause(self.actor, self.correlation_id, self.causation_id)
+
+    @property
+    def key(self) -> Key | None:
+        """The idempotency key together with whose it is."""
+        return None if self.idempotency_key is None else (self.actor, self.idempotency_key)
 
     def keyed(self, key: str) -> CommandContext:
         """The same, under an idempotency key."""
@@ -70,125 +85,205 @@ class Accepted:
 class Decision:
     """What a command wants written: events of aggregates, and statements that go with them.
 
-    The first aggregate is the one that the command is about, unless `subject` names another one.
+    The first aggregate is the one that the command is about, unless `about` names another one.
     """
 
     aggregates: Sequence[Aggregate]
     within: list[InTransaction] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     secret: str | None = None
-    subject: Aggregate | None = None
+    about: Aggregate | None = None
+
+    @property
+    def subject(self) -> Aggregate:
+        """What the answer is about; the first of the aggregates unless said otherwise."""
+        return self.about or self.aggregates[0]
+
+
+@dataclass(eq=False)
+class _Command:
+    """A command on its way, and what became of it."""
+
+    context: CommandContext
+    decide: Callable[[], Decision]
+    attempts: int = 0
+    accepted: Accepted | None = None
+    error: Exception | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.accepted is not None or self.error is not None
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What a command comes to, unless what it relied on has changed: a decision or a refusal."""
+
+    command: _Command
+    change: Change
+    decision: Decision | None = None
+    refusal: DomainError | None = None
 
 
 class CommandRunner:
-    """Runs decisions against the store."""
+    """Runs decisions against the store. Safe for many threads."""
 
     def __init__(self, store: EventStore, secret_key: bytes) -> None:
         self.store = store
         self._seal = Fernet(_fernet_key(secret_key))
+        self._loaded = Loaded(store.stored, most=_MOST_LOADED)
+        self._together = Together(self._carry_out, most=_MOST_TOGETHER)
 
     def run(self, context: CommandContext, decide: Callable[[], Decision]) -> Accepted:
         """Decides and writes, at most once for the context's idempotency key.
 
-        `decide` loads what it needs and triggers events; it runs again when somebody else was
-        faster and the caller named no expected version. Raises `Conflict`,
-        `IdempotencyKeyReused`, `StoreUnavailable`, and what `decide` raises.
+        `decide` loads what it needs and triggers events; it runs again when anything that it has
+        loaded was changed by others. It may run in another command's thread, and must not wait.
+        Raises `Conflict`, `IdempotencyKeyReused`, `StoreUnavailable`, and what `decide` raises.
         """
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(random.uniform(0, _MAX_PAUSE_SECONDS))
-            earlier = self._earlier(context)
-            if earlier is not None:
-                return earlier
-            with caused_by(context.cause):
-                decision = decide()
-            subject = decision.subject or decision.aggregates[0]
-            before = subject.version - len(subject.pending_events)
-            if context.expected_version not in (None, before):
-                raise self._stale(context, subject, before)
-            within = list(decision.within)
-            if context.idempotency_key is not None:
-                within.append(self._remember(context, subject, decision))
+        command = _Command(context, decide)
+        self._together.run(command)
+        if command.accepted is None:
+            raise command.error or RuntimeError("A command came to no end.")
+        return command.accepted
+
+    def _carry_out(self, commands: list[_Command]) -> None:
+        while commands:
+            decided = self._decide_all(commands)
             try:
-                position = self.store.commit(decision.aggregates, within)
-            except IntegrityError:
-                # Somebody was faster, or our own answer was lost after the commit.
-                continue
-            return Accepted(
-                id=subject.id,
-                version=subject.version,
-                position=position or self.store.position_of(subject.id, subject.version),
-                result=decision.result,
-                secret=decision.secret,
-            )
+                outcomes = self.store.group_commit.write([each.change for each in decided])
+            except StoreUnavailable as error:
+                for command in commands:
+                    if not command.ended:
+                        command.error = StoreUnavailable(*error.args)
+                return
+            for each, outcome in zip(decided, outcomes, strict=True):
+                self._conclude(each, outcome)
+            commands = [command for command in commands if not command.ended]
+
+    def _decide_all(self, commands: Sequence[_Command]) -> list[_Decided]:
+        self._loaded.begin_group()
+        keys: set[Key] = set()
+        decided: list[_Decided] = []
+        for command in commands:
+            key = command.context.key
+            if key is not None and key in keys:
+                continue  # the other one has to be written first
+            each = self._decide(command)
+            if each is not None:
+                decided.append(each)
+                if key is not None:
+                    keys.add(key)
+        return decided
+
+    def _decide(self, command: _Command) -> _Decided | None:
+        """None where it failed for good, or has to be decided again after the group."""
+        context = command.context
+        with self._loaded.decision(), loading_from(self._loaded.find):
+            try:
+                with caused_by(context.cause):
+                    decision = command.decide()
+                self._require_expected_version(context, decision.subject)
+            except DecideAgain:
+                return None
+            except DomainError as refusal:
+                change = Change(self._loaded.versions(), context.key)
+                return _Decided(command, change, refusal=refusal)
+            except Exception as error:
+                command.error = error
+                return None
+            changed = [each for each in decision.aggregates if each.pending_events]
+            relied_on = self._loaded.versions(decision.aggregates)
+        self._loaded.reserve(changed)
+        to_stored = self.store.mapper.to_stored_event
+        return _Decided(
+            command,
+            Change(
+                relied_on=relied_on,
+                key=context.key,
+                events=[to_stored(e) for each in changed for e in each.collect_events()],
+                within=decision.within,
+                carried_out=self._carried_out(context, decision),
+            ),
+            decision,
+        )
+
+    def _require_expected_version(self, context: CommandContext, subject: Aggregate) -> None:
+        before = subject.version - len(subject.pending_events)
+        if context.expected_version in (None, before):
+            return
+        current = self._loaded.find_again(subject.id)
+        version = current.version if current else 0
+        if version == context.expected_version:
+            raise DecideAgain  # the one kept in memory was out of date
         raise Conflict(
-            "Too many commands changed this at the same time.",
-            remedy="Try again in a moment.",
-            current={},
-        )
-
-    def _stale(self, context: CommandContext, subject: Aggregate, before: int) -> Conflict:
-        current = self.store.find(type(subject), subject.id)
-        return Conflict(
             f"This was changed since you saw it: you saw version {context.expected_version}, "
-            f"it is at version {before} now.",
+            f"it is at version {version} now.",
             remedy="Look at the current state and decide again.",
-            current=current.state_for_caller if current else {"version": before},
+            current=current.state_for_caller if current else {"version": version},
         )
 
-    def _earlier(self, context: CommandContext) -> Accepted | None:
-        if context.idempotency_key is None:
+    def _carried_out(self, context: CommandContext, decision: Decision) -> CarriedOut | None:
+        if context.key is None:
             return None
-        with self.store.recorder.datastore.get_connection() as connection:
-            row = connection.execute(
-                "SELECT fingerprint, aggregate_id, aggregate_version, result, sealed "
-                "FROM loggia.commands WHERE actor = %s AND idempotency_key = %s",
-                (context.actor, context.idempotency_key),
-            ).fetchone()
-        if row is None:
-            return None
-        if row["fingerprint"] != context.fingerprint:
-            raise IdempotencyKeyReused(
+        secret, subject = decision.secret, decision.subject
+        return CarriedOut(
+            key=context.key,
+            fingerprint=context.fingerprint,
+            aggregate_id=subject.id,
+            aggregate_version=subject.version,
+            result=decision.result,
+            sealed=self._seal.encrypt(secret.encode()).decode() if secret is not None else None,
+        )
+
+    def _conclude(self, decided: _Decided, outcome: Outcome) -> None:
+        command = decided.command
+        match outcome:
+            case Refused(error):
+                command.error = error
+            case Repeated():
+                self._repeat(command, outcome)
+            case Outdated(aggregate_ids):
+                self._loaded.forget(aggregate_ids)
+                command.attempts += 1
+                if command.attempts == _ATTEMPTS:
+                    command.error = Conflict(
+                        "Too many commands changed this at the same time.",
+                        remedy="Try again in a moment.",
+                        current={},
+                    )
+            case Written() if decided.decision is None:
+                command.error = decided.refusal
+            case Written():
+                command.accepted = self._accept(decided.decision, outcome)
+
+    def _accept(self, decision: Decision, written: Written) -> Accepted:
+        self._loaded.keep(decision.aggregates)
+        subject = decision.subject
+        return Accepted(
+            id=subject.id,
+            version=subject.version,
+            position=written.last_position or written.positions.get(subject.id, 0),
+            result=decision.result,
+            secret=decision.secret,
+        )
+
+    def _repeat(self, command: _Command, repeated: Repeated) -> None:
+        earlier = repeated.earlier
+        if earlier.fingerprint != command.context.fingerprint:
+            command.error = IdempotencyKeyReused(
                 "This Idempotency-Key was used for another request before.",
                 remedy="Make a new key for each command; repeat a key only to repeat the command.",
             )
-        sealed = row["sealed"]
-        return Accepted(
-            id=row["aggregate_id"],
-            version=row["aggregate_version"],
-            position=self.store.position_of(row["aggregate_id"], row["aggregate_version"]),
-            result=row["result"],
-            secret=self._seal.decrypt(bytes(sealed)).decode() if sealed else None,
+            return
+        command.accepted = Accepted(
+            id=earlier.aggregate_id,
+            version=earlier.aggregate_version,
+            position=repeated.position,
+            result=earlier.result,
+            secret=self._seal.decrypt(earlier.sealed).decode() if earlier.sealed else None,
             repeated=True,
         )
-
-    def _remember(
-        self, context: CommandContext, subject: Aggregate, decision: Decision
-    ) -> InTransaction:
-        secret = decision.secret
-        sealed = self._seal.encrypt(secret.encode()) if secret is not None else None
-
-        def write(cursor: Cursor[DictRow]) -> None:
-            cursor.execute(
-                "INSERT INTO loggia.commands (actor, idempotency_key, fingerprint, aggregate_id, "
-                "aggregate_version, result, sealed) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                (
-                    context.actor,
-                    context.idempotency_key,
-                    context.fingerprint,
-                    subject.id,
-                    subject.version,
-                    Jsonb(decision.result),
-                    sealed,
-                ),
-            )
-            if sealed is not None:
-                cursor.execute(
-                    "UPDATE loggia.commands SET sealed = NULL "
-                    "WHERE sealed IS NOT NULL AND at < now() - interval '1 day'"
-                )
-
-        return write
 
 
 def _fernet_key(secret_key: bytes) -> bytes:

@@ -6,16 +6,16 @@ Unlike the topic, it is there while Kafka is down, and it has the private facts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
 from typing import Any
 
+import msgspec
 import psycopg
 from eventsourcing.persistence import InterfaceError, OperationalError, PersistenceError
 from psycopg.sql import SQL, Identifier
 
 from backend.application.store import TABLE, EventStore
-from backend.application.translate import private_facts, publish, topics_of
+from backend.application.translate import tell, topics_of
 from backend.contracts.codec import PublicEvent
 from backend.infra.logging import get_logger
 from backend.infra.postgres import connect
@@ -25,12 +25,11 @@ _PAGE = 500
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True):
     """An event with its private facts, such as the digest of an API key."""
 
     public: PublicEvent
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = {}
 
 
 class EventFeed:
@@ -44,31 +43,27 @@ class EventFeed:
         """The position of the newest event; 0 where there is none."""
         return self._store.recorder.max_notification_id() or 0
 
-    def read(self, after: int, limit: int, types: Sequence[str] | None = None) -> list[PublicEvent]:
+    def read(
+        self, after: int, limit: int, types: Collection[str] | None = None
+    ) -> list[PublicEvent]:
         """The next events behind a position, of these types or of all."""
         return [stored.public for stored in self.read_private(after, limit, types)]
 
     def read_private(
-        self, after: int, limit: int, types: Sequence[str] | None = None
+        self, after: int, limit: int, types: Collection[str] | None = None
     ) -> list[StoredEvent]:
         """The same, with the facts that never leave the store."""
-        notifications = self._store.recorder.select_notifications(
-            start=after,
-            limit=limit,
-            topics=topics_of(list(types)) if types is not None else (),
-            inclusive_of_start=False,
-        )
-        events = []
-        for notification in notifications:
-            event = self._store.mapper.to_domain_event(notification)
-            events.append(StoredEvent(publish(event, notification.id), private_facts(event)))
-        return events
+        topics = topics_of(types) if types is not None else None
+        return [
+            StoredEvent(*tell(row))
+            for row in self._store.recorder.select_rows(after, limit, topics)
+        ]
 
     def follow(
         self,
         after: int,
         stop: threading.Event,
-        types: Sequence[str] | None = None,
+        types: Collection[str] | None = None,
         *,
         page: int = _PAGE,
     ) -> Iterator[list[StoredEvent]]:

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.names import require_free, reserve
 from backend.application.store import InTransaction
-from backend.application.translate import described
+from backend.application.translate import tell
 from backend.domain.deployment import Deployment
 from backend.domain.errors import NotFound
 from backend.domain.events import caused_by
@@ -98,7 +98,13 @@ class Models:
                     require_free([model])(cursor)
             if carry_out is not None:
                 carry_out(model)
-        return [described(event) for event in model.pending_events]
+        told = []
+        for event in model.pending_events:
+            stored = self._store.mapper.to_stored_event(event)
+            row = (0, str(model.id), stored.originator_version, stored.topic, stored.state)
+            public, _ = tell(row)
+            told.append({"type": public.type, "data": public.data})
+        return told
 
     def accept_risks(
         self, context: CommandContext, model_id: UUID, *, version: str, accepted: AcceptedRisks

@@ -1,23 +1,34 @@
-"""The event store: the event-sourcing library's application on PostgreSQL.
+"""The event store: the event-sourcing library's application on PostgreSQL, for reading.
 
-Two things are added to the library's recorder: positions without gaps, and statements that commit
-together with the events (idempotency keys, unique names, credentials, fences).
+Written is by `backend.application.group_commit` alone, which assigns positions without gaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 from eventsourcing.application import AggregateNotFoundError, Application
-from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent
-from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
-from psycopg import Cursor
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    InterfaceError,
+    OperationalError,
+    Recording,
+)
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresFactory
+from eventsourcing.utils import Environment
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import DictRow
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
+from psycopg_pool import PoolTimeout
 
+from backend.application.group_commit import GroupCommit, InTransaction, StoreUnavailable
 from backend.domain.api_key import ApiKey
 from backend.domain.connection import Connection
 from backend.domain.deployment import Deployment
@@ -26,15 +37,19 @@ from backend.domain.events import Aggregate
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
 from backend.domain.user import User
+from backend.infra.postgres import TIME_OUTS
 from backend.infra.settings import Settings
 
 SCHEMA = "loggia"
 TABLE = "loggia_events"
 
-# Runs in the transaction of the events, before them. May raise to undo everything.
-InTransaction = Callable[[Cursor[DictRow]], None]
+_CONNECT_SECONDS = 5
+_MOST_CONNECTIONS = 16
+
+_TIMED_OUT = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, PoolTimeout)
 
 A = TypeVar("A", bound=Aggregate)
+M = TypeVar("M", bound=Callable[..., Any])
 
 AGGREGATES: tuple[type[Aggregate], ...] = (
     Model,
@@ -46,51 +61,83 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
 )
 
 
-class StoreUnavailable(Exception):
-    """PostgreSQL did not answer in time; nothing was written, or the answer was lost."""
+def _asked_once(method: M) -> M:
+    """The library's method, asked again only where a connection turns out to be broken.
+
+    The library itself asks ten times, also after a time-out.
+    """
+    ask = inspect.unwrap(method)
+
+    @wraps(ask)
+    def asked(*args: Any, **options: Any) -> Any:
+        for _ in range(_MOST_CONNECTIONS):
+            try:
+                return ask(*args, **options)
+            except (InterfaceError, OperationalError) as error:
+                if isinstance(error.__cause__, _TIMED_OUT):
+                    raise
+        return ask(*args, **options)
+
+    return asked  # type: ignore[return-value]
 
 
 class Recorder(PostgresApplicationRecorder):
-    """Assigns positions under the table's lock, so that a failed attempt burns none."""
+    """Reads events, each time within the time-outs."""
 
-    def __init__(self, datastore: PostgresDatastore, *, events_table_name: str) -> None:
-        super().__init__(datastore, events_table_name=events_table_name)
-        self.insert_events_statement = SQL(
-            "INSERT INTO {schema}.{table} AS t "
-            "(originator_id, originator_version, topic, state, notification_id) "
-            "SELECT e.originator_id, e.originator_version, e.topic, e.state, "
-            "last.id + e.ordinality "
-            "FROM unnest(%s::{schema}.{type}[]) WITH ORDINALITY AS e, "
-            "(SELECT COALESCE(MAX(notification_id), 0) AS id FROM {schema}.{table}) AS last "
-            "RETURNING notification_id"
-        ).format(
-            schema=Identifier(datastore.schema),
-            table=Identifier(events_table_name),
-            type=Identifier(self.stored_event_type_name),
-        )
+    select_events = _asked_once(PostgresApplicationRecorder.select_events)
+    select_notifications = _asked_once(PostgresApplicationRecorder.select_notifications)
+    max_notification_id = _asked_once(PostgresApplicationRecorder.max_notification_id)
 
-    def _insert_events(
-        self,
-        curs: Cursor[DictRow],
-        stored_events: Sequence[StoredEvent],  # noqa: ARG002 (the library passes it by name)
-        *,
-        within: Sequence[InTransaction] = (),
-        **_: Any,
-    ) -> None:
-        for statement in within:
-            statement(curs)
+    @_asked_once
+    def select_rows(
+        self, after: int, limit: int, topics: Sequence[str] | None = None
+    ) -> list[tuple[int, str, int, str, bytes]]:
+        """Position, aggregate's id, its version, topic and state of the events behind a position.
+
+        Where `topics` is given, of these topics only.
+        """
+        chosen = SQL("" if topics is None else "AND topic = ANY(%(topics)s)")
+        with (
+            self.datastore.get_connection() as connection,
+            # As the bytes that they are: written as text, states are twice as long.
+            connection.cursor(binary=True, row_factory=tuple_row) as cursor,
+        ):
+            cursor.execute(
+                SQL(
+                    "SELECT notification_id, originator_id::text, originator_version, topic, state "
+                    "FROM {} WHERE notification_id > %(after)s {} "
+                    "ORDER BY notification_id LIMIT %(limit)s"
+                ).format(Identifier(SCHEMA, TABLE), chosen),
+                {"after": after, "limit": limit, "topics": topics},
+                prepare=True,
+            )
+            return cursor.fetchall()
 
 
 RECORDER_TOPIC = f"{Recorder.__module__}:{Recorder.__qualname__}"
 
+# How the decision that is being made gets its aggregates.
+_source: ContextVar[Callable[[UUID], Aggregate | None] | None] = ContextVar("source", default=None)
+
+
+@contextmanager
+def loading_from(source: Callable[[UUID], Aggregate | None]) -> Iterator[None]:
+    """Inside the block, `load` and `find` take aggregates from the source."""
+    token = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
 
 class EventStore(Application[UUID]):
-    """Loads and saves aggregates; the only place where events are written."""
+    """Loads aggregates, reads events in the order of their positions, and writes groups of them."""
 
     name = "loggia"
     recorder: Recorder
 
     def __init__(self, settings: Settings, *, pool_size: int = 2) -> None:
+        self.group_commit = GroupCommit(settings.dsn)
         database = conninfo_to_dict(settings.dsn)
         super().__init__(
             env={
@@ -106,12 +153,28 @@ class EventStore(Application[UUID]):
                 "LOGGIA_POSTGRES_PASSWORD": str(database.get("password", "")),
                 "LOGGIA_POSTGRES_SCHEMA": SCHEMA,
                 "LOGGIA_POSTGRES_POOL_SIZE": str(pool_size),
-                "LOGGIA_POSTGRES_MAX_OVERFLOW": "14",
-                "LOGGIA_POSTGRES_CONNECT_TIMEOUT": "10",
-                "LOGGIA_POSTGRES_LOCK_TIMEOUT": "1",
+                "LOGGIA_POSTGRES_MAX_OVERFLOW": str(_MOST_CONNECTIONS - pool_size),
+                "LOGGIA_POSTGRES_CONNECT_TIMEOUT": str(_CONNECT_SECONDS),
                 "LOGGIA_POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "15",
             }
         )
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory:
+        """The library's factory, whose connections have time-outs."""
+        factory = super().construct_factory(env)
+        if isinstance(factory, PostgresFactory) and isinstance(factory.datastore.pool.kwargs, dict):
+            factory.datastore.pool.kwargs["options"] = TIME_OUTS
+            factory.datastore.pool.kwargs["connect_timeout"] = _CONNECT_SECONDS
+        return factory
+
+    def close(self) -> None:
+        """Lets go of every connection."""
+        super().close()
+        self.group_commit.close()
+
+    def save(self, *_objects: Any, **_options: Any) -> list[Recording[UUID]]:
+        """Refuses: see `backend.application.group_commit`."""
+        raise TypeError("Events are written by commands, see backend.application.commands.")
 
     def load(self, aggregate_class: type[A], aggregate_id: UUID) -> A:
         """The aggregate as it is now. Raises `NotFound`, also where the id is another kind's."""
@@ -125,41 +188,21 @@ class EventStore(Application[UUID]):
         return found
 
     def find(self, aggregate_class: type[A], aggregate_id: UUID) -> A | None:
-        """The aggregate as it is now, or None."""
-        try:
-            aggregate: object = self.repository.get(aggregate_id)
-        except AggregateNotFoundError:
-            return None
+        """The aggregate as it is now, or None. Raises `StoreUnavailable`."""
+        aggregate = (_source.get() or self.stored)(aggregate_id)
         return aggregate if isinstance(aggregate, aggregate_class) else None
 
-    def commit(
-        self, aggregates: Sequence[Aggregate], within: Sequence[InTransaction] = ()
-    ) -> int | None:
-        """Writes the pending events and the statements in one transaction.
-
-        Returns the last position written, or None where there was no event. Raises
-        `eventsourcing.persistence.IntegrityError` where an aggregate has changed meanwhile or a
-        statement met a unique key, and `StoreUnavailable`.
-        """
+    def stored(self, aggregate_id: UUID) -> Aggregate | None:
+        """The aggregate of any kind, made of its stored events. Raises `StoreUnavailable`."""
         try:
-            recordings = self.save(*aggregates, within=within)
-        except OperationalError as error:
-            raise StoreUnavailable(str(error)) from error
-        return recordings[-1].notification.id if recordings else None
-
-    def position_of(self, aggregate_id: UUID, version: int) -> int:
-        """The position of an aggregate's event."""
-        with self.recorder.datastore.get_connection() as connection:
-            row = connection.execute(
-                SQL(
-                    "SELECT notification_id FROM {}.{} "
-                    "WHERE originator_id = %s AND originator_version = %s"
-                ).format(Identifier(SCHEMA), Identifier(TABLE)),
-                (aggregate_id, version),
-            ).fetchone()
-        return int(row["notification_id"]) if row else 0
+            aggregate: Aggregate = self.repository.get(aggregate_id)
+        except AggregateNotFoundError:
+            return None
+        except (InterfaceError, OperationalError) as error:
+            raise StoreUnavailable(str(error).strip()) from error
+        return aggregate
 
 
 _NOUNS = {"ApiKey": "API key", "ImportBatch": "batch of imports"}
 
-__all__ = ["AGGREGATES", "EventStore", "InTransaction", "IntegrityError", "StoreUnavailable"]
+__all__ = ["AGGREGATES", "EventStore", "InTransaction", "StoreUnavailable"]

@@ -1,12 +1,19 @@
-"""The border between private domain events and public events. Nobody else knows both."""
+"""The border between private domain events and public events. Nobody else knows both.
+
+Events are read from the store as they were written there, without making domain objects: of what
+goes out, nothing but ids and times needs another form.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, fields
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
+import msgspec
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from backend.contracts.codec import MESSAGES, PublicEvent
 from backend.domain.api_key import ApiKey
@@ -27,79 +34,113 @@ _PUBLIC_NAMES = {
     "ConnectionSavedAgain": "ConnectionSaved",
 }
 
-
-def _public_name(event_class: type[Any]) -> str | None:
-    topic: str | None = getattr(event_class, "TOPIC", None)
-    return _PUBLIC_NAMES.get(topic, topic) if topic else None
+# A row of the event store: position, aggregate's id, its version, topic, state.
+Row = tuple[int, str, int, str, bytes]
 
 
-def _event_classes() -> list[type[Any]]:
-    return [
-        member
-        for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection)
-        for member in vars(aggregate).values()
-        if isinstance(member, type) and _public_name(member) in MESSAGES
-    ]
+class _Shape(msgspec.Struct, frozen=True):
+    """How the events of one topic are told."""
+
+    event_class: type[Any]
+    name: str
+    message_class: type[Message]
+    facts: tuple[str, ...]
+    private: tuple[str, ...]
+    times: tuple[str, ...]
+    # What events lack that were written before a field came.
+    defaults: dict[str, Any]
+    version: int
 
 
-_NAMES: dict[type[Any], str] = {
-    cls: name for cls in _event_classes() if (name := _public_name(cls))
-}
-_FACTS: dict[type[Any], list[str]] = {
-    cls: [f.name for f in fields(cls) if f.name not in _HEADER] for cls in _NAMES
-}
-
-
-def private_facts(event: Any) -> dict[str, Any]:
-    """Every fact of a domain event, the private ones too, as JSON-ready values."""
-    return {name: _plain(getattr(event, name)) for name in _FACTS[type(event)]}
-
-
-def publish(event: Any, position: int) -> PublicEvent:
-    """The public form of a domain event at this position."""
-    name = _NAMES[type(event)]
-    facts = {
-        field: _value(getattr(event, field))
-        for field in _FACTS[type(event)]
-        if field not in _PRIVATE
-    }
-    message: Message = MESSAGES[name](**facts)
-    causation = event.causation_id
-    return PublicEvent(
-        position=position,
-        type=name,
-        time=event.timestamp,
-        actor=event.actor,
-        partition_key=str(event.model_id if hasattr(event, "model_id") else event.originator_id),
-        aggregate_id=str(event.originator_id),
-        aggregate_version=event.originator_version,
-        event_id=str(event.event_id),
-        correlation_id=str(event.correlation_id),
-        causation_id=str(causation) if causation else None,
-        message=message,
+def _shape(event_class: type[Any], name: str) -> _Shape:
+    own = [field for field in fields(event_class) if field.name not in _HEADER]
+    message_class = MESSAGES[name]
+    return _Shape(
+        event_class=event_class,
+        name=name,
+        message_class=message_class,
+        facts=tuple(field.name for field in own),
+        private=tuple(field.name for field in own if field.name in _PRIVATE),
+        times=tuple(
+            field.name
+            for field in message_class.DESCRIPTOR.fields
+            if field.message_type is not None
+            and field.message_type.full_name == Timestamp.DESCRIPTOR.full_name
+        ),
+        defaults={field.name: field.default for field in own if field.default is not MISSING},
+        version=getattr(event_class, "class_version", 1),
     )
 
 
-def described(event: Any) -> dict[str, Any]:
-    """A domain event that has no position yet: its public type and facts."""
-    public = publish(event, 0)
-    return {"type": public.type, "data": public.data}
+_SHAPES: dict[str, _Shape] = {
+    topic: _shape(member, name)
+    for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection)
+    for member in vars(aggregate).values()
+    if isinstance(member, type)
+    and (topic := getattr(member, "TOPIC", None))
+    and (name := _PUBLIC_NAMES.get(topic, topic)) in MESSAGES
+}
 
 
-def topics_of(names: list[str]) -> list[str]:
+def tell(row: Row) -> tuple[PublicEvent, dict[str, Any]]:
+    """The public form of a stored event, and all its facts, the private ones too, JSON-ready.
+
+    An upcaster of the event's class finds ids and times as texts here.
+    """
+    position, aggregate_id, version, topic, written = row
+    shape = _SHAPES[topic]
+    state = _decode(written)
+    for field, value in state.items():
+        if type(value) is dict and "_type_" in value:
+            state[field] = _text(value)
+        elif type(value) is list and value and type(value[0]) is dict and "_type_" in value[0]:
+            state[field] = [_text(item) for item in value]
+    for old in range(state.pop("class_version", 1), shape.version):
+        getattr(shape.event_class, f"upcast_v{old}_v{old + 1}")(state)
+    if shape.defaults:
+        state = shape.defaults | state
+    facts = {field: state[field] for field in shape.facts}
+    public = facts
+    if shape.private or shape.times:
+        public = {field: facts[field] for field in shape.facts if field not in shape.private}
+        for field in shape.times:
+            if public[field] is not None:
+                public[field] = datetime.fromisoformat(public[field])
+    event = PublicEvent(
+        position=position,
+        type=shape.name,
+        time=datetime.fromisoformat(state["timestamp"]),
+        actor=state["actor"],
+        partition_key=state.get("model_id") or aggregate_id,
+        aggregate_id=aggregate_id,
+        aggregate_version=version,
+        event_id=state["event_id"],
+        correlation_id=state["correlation_id"],
+        causation_id=state["causation_id"],
+        message=shape.message_class(**public),
+    )
+    return event, facts
+
+
+def topics_of(names: Collection[str]) -> list[str]:
     """The store's topics of these public event types."""
-    return [cls.TOPIC for cls, name in _NAMES.items() if name in names]
+    return [topic for topic, shape in _SHAPES.items() if shape.name in names]
 
 
-def _value(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_value(item) for item in value]
-    return str(value) if isinstance(value, UUID) else value
+def _text(written: dict[str, str]) -> str:
+    return _TEXTS[written["_type_"]](written["_data_"])
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, UUID):
-        return str(value)
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _dashed(hexadecimal: str) -> str:
+    h = hexadecimal
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+# The event-sourcing library writes `{"_type_": "uuid_hex", "_data_": "..."}`.
+_TEXTS: dict[str, Callable[[str], str]] = {"uuid_hex": _dashed, "datetime_iso": _as_it_is}
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -6,12 +6,14 @@ with `loggia-`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import cached_property
+from enum import Enum, auto
+from functools import cache, cached_property
 from typing import Any
 
+import msgspec
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -32,8 +34,7 @@ class MalformedEvent(Exception):
     """The record is not an event of this contract; the text says why."""
 
 
-@dataclass(frozen=True)
-class PublicEvent:
+class PublicEvent(msgspec.Struct, frozen=True, dict=True):
     """One event as the world outside sees it.
 
     `type` is the short name, such as `ModelPublished`; `position` is its number in the event
@@ -65,20 +66,31 @@ class PublicEvent:
         return to_dict(self.message)
 
 
-Headers = list[tuple[str, bytes]]
+Header = tuple[str, bytes]
+Headers = list[Header]
+
+_SPEC_VERSION: Header = ("ce_specversion", b"1.0")
+_SOURCE: Header = ("ce_source", SOURCE.encode())
+_CONTENT_TYPE: Header = ("content-type", CONTENT_TYPE)
+_TYPES: dict[str, Header] = {
+    name: ("ce_type", f"{TYPE_PREFIX}{name}".encode()) for name in MESSAGES
+}
+# Also headers without a value.
+_UNREADABLE = (ValueError, TypeError, AttributeError, DecodeError)
+_SHORT_NAMES: dict[bytes, str] = {value: name for name, (_, value) in _TYPES.items()}
 
 
 def encode(event: PublicEvent, previous_position: int | None = None) -> tuple[bytes, Headers]:
     """The record's value and headers; the previous position is the event's own unless given."""
     previous = event.previous_position if previous_position is None else previous_position
     headers = [
-        ("ce_specversion", b"1.0"),
+        _SPEC_VERSION,
         ("ce_id", event.event_id.encode()),
-        ("ce_type", f"{TYPE_PREFIX}{event.type}".encode()),
-        ("ce_source", SOURCE.encode()),
+        _TYPES[event.type],
+        _SOURCE,
         ("ce_subject", event.aggregate_id.encode()),
         ("ce_time", event.time.isoformat().encode()),
-        ("content-type", CONTENT_TYPE),
+        _CONTENT_TYPE,
         ("loggia-position", b"%d" % event.position),
         ("loggia-previous-position", b"%d" % previous),
         ("loggia-aggregate-version", b"%d" % event.aggregate_version),
@@ -90,22 +102,46 @@ def encode(event: PublicEvent, previous_position: int | None = None) -> tuple[by
     return event.message.SerializeToString(deterministic=True), headers
 
 
-def decode(
-    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-) -> PublicEvent:
-    """The event in a record. Raises `MalformedEvent`."""
+class Envelope(msgspec.Struct, frozen=True):
+    """What a record's headers say, before its facts are decoded."""
+
+    type: str
+    position: int
+    previous_position: int
+    headers: dict[str, bytes]
+
+
+def open_envelope(headers: Iterable[Header]) -> Envelope:
+    """The envelope of a record. Raises `MalformedEvent`."""
+    fields = dict(headers)
     try:
-        fields = dict(headers)
-        name = fields["ce_type"].decode()
-        if not name.startswith(TYPE_PREFIX):
-            raise MalformedEvent(f"the type '{name}' is not of this contract")
-        short = name[len(TYPE_PREFIX) :]
-        if short not in MESSAGES:
-            raise MalformedEvent(f"the type '{name}' is unknown to this version")
+        name = fields["ce_type"]
+        short = _SHORT_NAMES.get(name)
+        if short is None:
+            raise MalformedEvent(_unknown(name.decode()))
+        return Envelope(
+            short, int(fields["loggia-position"]), int(fields["loggia-previous-position"]), fields
+        )
+    except KeyError as error:
+        raise MalformedEvent(f"the header {error} is missing") from error
+    except _UNREADABLE as error:
+        raise MalformedEvent(str(error)) from error
+
+
+def _unknown(name: str) -> str:
+    if name.startswith(TYPE_PREFIX):
+        return f"the type '{name}' is unknown to this version"
+    return f"the type '{name}' is not of this contract"
+
+
+def decode_envelope(envelope: Envelope, key: bytes | None, value: bytes | None) -> PublicEvent:
+    """The whole event of a record whose envelope is open. Raises `MalformedEvent`."""
+    fields = envelope.headers
+    try:
         causation = fields.get("loggia-causation-id")
         return PublicEvent(
-            position=int(fields["loggia-position"]),
-            type=short,
+            position=envelope.position,
+            type=envelope.type,
             time=datetime.fromisoformat(fields["ce_time"].decode()),
             actor=fields["loggia-actor"].decode(),
             partition_key=(key or b"").decode(),
@@ -114,13 +150,18 @@ def decode(
             event_id=fields["ce_id"].decode(),
             correlation_id=fields["loggia-correlation-id"].decode(),
             causation_id=causation.decode() if causation else None,
-            message=MESSAGES[short].FromString(value or b""),
-            previous_position=int(fields["loggia-previous-position"]),
+            message=MESSAGES[envelope.type].FromString(value or b""),
+            previous_position=envelope.previous_position,
         )
     except KeyError as error:
         raise MalformedEvent(f"the header {error} is missing") from error
-    except (ValueError, DecodeError) as error:
+    except _UNREADABLE as error:
         raise MalformedEvent(str(error)) from error
+
+
+def decode(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> PublicEvent:
+    """The event in a record. Raises `MalformedEvent`."""
+    return decode_envelope(open_envelope(headers), key, value)
 
 
 def position_of(headers: Iterable[tuple[str, bytes]]) -> int:
@@ -129,7 +170,7 @@ def position_of(headers: Iterable[tuple[str, bytes]]) -> int:
         if name == "loggia-position":
             try:
                 return int(value)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise MalformedEvent(f"the position {value!r} is not a number") from error
     raise MalformedEvent("the header 'loggia-position' is missing")
 
@@ -141,29 +182,64 @@ def to_dict(message: Message) -> dict[str, Any]:
     are present as None, so that readers need no defaults. Of alternatives only the chosen one is
     there.
     """
-    result: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
-        if field.is_repeated:
-            if field.message_type is not None and field.message_type.GetOptions().map_entry:
-                result[field.name] = dict(sorted(value.items()))
-            else:
-                result[field.name] = [_plain(item) for item in value]
-        elif field.has_presence and not message.HasField(field.name):
-            if not _is_alternative(field):
-                result[field.name] = None
-        else:
-            result[field.name] = _plain(value)
-    return result
+    found: dict[str, Any] = {}
+    for name, presence, plain in _fields(message.DESCRIPTOR):
+        if presence is _Presence.ALWAYS or message.HasField(name):
+            found[name] = plain(getattr(message, name))
+        elif presence is _Presence.OPTIONAL:
+            found[name] = None
+    return found
 
 
-def _is_alternative(field: Any) -> bool:
+class _Presence(Enum):
+    ALWAYS = auto()
+    OPTIONAL = auto()
+    # One of several, of which one is there.
+    ALTERNATIVE = auto()
+
+
+@cache
+def _fields(descriptor: Descriptor) -> list[tuple[str, _Presence, Callable[[Any], Any]]]:
+    """Each field's name, whether it may be absent, and what makes its value plain."""
+    found: list[tuple[str, _Presence, Callable[[Any], Any]]] = []
+    for field in descriptor.fields:
+        kind = field.message_type
+        plain: Callable[[Any], Any] = _as_it_is
+        if kind is not None:
+            plain = _moment if kind.full_name == _TIMESTAMP else to_dict
+        if kind is not None and kind.GetOptions().map_entry:
+            plain = _sorted
+        elif field.is_repeated:
+            plain = _list_of(plain)
+        found.append((field.name, _presence(field), plain))
+    return found
+
+
+def _presence(field: FieldDescriptor) -> _Presence:
+    if field.is_repeated or not field.has_presence:
+        return _Presence.ALWAYS
     # An optional field is the only member of a group that the compiler makes for it.
     group = field.containing_oneof
-    return group is not None and group.name != f"_{field.name}"
+    chosen = group is not None and group.name != f"_{field.name}"
+    return _Presence.ALTERNATIVE if chosen else _Presence.OPTIONAL
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Timestamp):
-        return value.ToDatetime(tzinfo=UTC).isoformat()
-    return to_dict(value) if isinstance(value, Message) else value
+_TIMESTAMP = Timestamp.DESCRIPTOR.full_name
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _moment(value: Timestamp) -> str:
+    return value.ToDatetime(tzinfo=UTC).isoformat()
+
+
+def _sorted(value: Any) -> dict[Any, Any]:
+    return dict(sorted(value.items()))
+
+
+def _list_of(plain: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    if plain is _as_it_is:
+        return list
+    return lambda values: [plain(value) for value in values]

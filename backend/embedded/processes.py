@@ -24,6 +24,9 @@ CREATE_TIME_TOLERANCE_SECONDS = 2.0
 #: Names, in the environment of everything a supervisor starts, the run it belongs to.
 RUN_ID_VARIABLE = "LOGGIA_RUN_ID"
 
+#: Names, in the environment of an engine, the replica that it serves.
+REPLICA_VARIABLE = "LOGGIA_REPLICA_ID"
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -109,15 +112,57 @@ def stop_processes(
     psutil.wait_procs(alive, timeout=2)
 
 
-def with_descendants(record: ProcessRecord) -> list[psutil.Process]:
-    """The recorded process and everything below it; empty when it has gone."""
-    leader = record.process()
-    if leader is None:
-        return []
+def engine_members(replica_id: str, record: ProcessRecord | None) -> list[psutil.Process]:
+    """Every process of an engine, also where its leader was killed and left the others behind.
+
+    They are known by the session they were born in, and by the replica's id in the environment,
+    which serves alone where no record was written; engines may overwrite it with a title.
+    """
+    living = [process for process in psutil.process_iter() if _is_living(process)]
+    sessions = {_sid(process) for process in living if _serves(process, replica_id)}
+    if record is not None and _bears_session(record):
+        sessions.add(record.pid)
+    return [process for process in living if _sid(process) in sessions - {None}]
+
+
+def leads_session(process: psutil.Process) -> bool:
+    """Whether the process is the one that its session is named after."""
+    return process.pid == _sid(process)
+
+
+def _bears_session(record: ProcessRecord) -> bool:
+    """Whether a session with the recorded pid can only be the recorded one.
+
+    The kernel does not hand out a pid again while a session bears it. So a stranger under the
+    leader's pid means that the session has ended, and so does a start of the machine since then.
+    """
+    if record.create_time < psutil.boot_time() - CREATE_TIME_TOLERANCE_SECONDS:
+        return False
     try:
-        return [leader, *leader.children(recursive=True)]
+        leader = psutil.Process(record.pid)
+        return record.process() is not None or leader.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
     except psutil.Error:
-        return [leader]
+        return False
+
+
+def _is_living(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _sid(process: psutil.Process) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.getsid(process.pid)
+    return None
+
+
+def _serves(process: psutil.Process, replica_id: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.environ().get(REPLICA_VARIABLE) == replica_id
+    return False
 
 
 def death_signal(number: signal.Signals) -> Callable[[], None] | None:

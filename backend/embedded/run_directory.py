@@ -3,7 +3,7 @@
     run/supervisor.lock     held (flock) by the one supervisor; its text is that one's pid
     run/children/NAME.json  {pid, create_time, run_id} of each child
     run/ready/NAME          exists while a child is ready
-    run/engines/ID.json     {pid, create_time} of each engine, written by the deploy worker
+    run/engines/ID.json     {pid, create_time} of each replica's engine, by the deploy worker
 
 Everything here describes processes, so that all of it may be deleted while nothing runs.
 """
@@ -19,9 +19,9 @@ import psutil
 from backend.embedded.errors import EmbeddedError
 from backend.embedded.processes import (
     ProcessRecord,
+    engine_members,
     group_members,
     stop_processes,
-    with_descendants,
 )
 
 #: Long enough for PostgreSQL's fast shutdown, and for roles that finish what they write.
@@ -99,13 +99,13 @@ class RunDirectory:
         return [*left, *(["postgres"] if servers else [])]
 
     def stop_engines(self) -> int:
-        """Stop every recorded engine that still runs, with all its processes; returns how many."""
+        """Stop every recorded engine, also one that has lost its leader; returns how many ran."""
         running = []
         for file in (self.path / "engines").glob("*.json"):
             record = ProcessRecord.read(file)
             if record is None:
                 continue
-            if members := with_descendants(record):
+            if members := engine_members(file.stem, record):
                 running.append(members)
             file.unlink(missing_ok=True)
         stop_processes([each for members in running for each in members], seconds=_ENGINE_SECONDS)

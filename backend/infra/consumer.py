@@ -10,24 +10,26 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from operator import attrgetter
 
 import psycopg
-from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg_pool import PoolTimeout
 
-from backend.contracts.codec import MalformedEvent, PublicEvent, decode
+from backend.contracts.codec import PublicEvent
 from backend.infra import dead_letters
 from backend.infra.dead_letters import DeadLetter
 from backend.infra.failpoints import failpoint
-from backend.infra.kafka import EVENTS, consumer
+from backend.infra.following import Batch, Follower, Progress
+from backend.infra.kafka import EVENTS
 from backend.infra.logging import get_logger
 from backend.infra.postgres import Exclusive, Pool
+from backend.infra.records import RecordReader
 from backend.infra.settings import Settings
 
 CHANNEL = "loggia_progress"
@@ -38,7 +40,7 @@ STORE_CHANNEL = "loggia_events"
 # Applies events in order, inside the transaction that also records the progress.
 Handler = Callable[[Cursor[DictRow], Sequence[PublicEvent]], None]
 
-_POLL_MS = 100
+_TAKE_SECONDS = 0.1
 # Polling a broker costs it and us; when nothing has come for a while, the event store's own
 # notification wakes us, and the topic is looked at now and then in any case.
 _AWAKE_SECONDS = 1.0
@@ -61,33 +63,17 @@ class Watermark:
     position: int = 0
     ahead: set[int] = field(default_factory=set)
 
-    def add(self, position: int) -> None:
-        """Counts an event as seen."""
-        if position > self.position:
-            self.ahead.add(position)
+    def add(self, positions: Iterable[int]) -> None:
+        """Counts events as seen."""
+        self.ahead.update(positions)
+        self.ahead = {position for position in self.ahead if position > self.position}
         while self.position + 1 in self.ahead:
             self.position += 1
             self.ahead.remove(self.position)
 
 
-@dataclass
-class Progress:
-    """Where a consumer stands on one partition."""
-
-    next_offset: int = 0
-    position: int = 0
-
-
-@dataclass
-class _Batch:
-    events: list[PublicEvent] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-    records: dict[int, tuple[int, Any]] = field(default_factory=dict)
-    progress: dict[int, Progress] = field(default_factory=dict)
-
-
 class Consumer:
-    """One named reader of the topic."""
+    """One named reader of the topic. Where `types` is given, `handle` gets events of these only."""
 
     def __init__(
         self,
@@ -96,18 +82,18 @@ class Consumer:
         name: str,
         handle: Handler,
         *,
+        types: Collection[str] | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._name = name
         self._handle = handle
+        self._types = types
         self._on_ready = on_ready
         self._progress: dict[int, Progress] = {}
         self._watermark = Watermark()
         self._parked_keys: set[str] = set()
-        # Partitions that were read from the beginning since they last moved on.
-        self._rewound: set[int] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Consumes until `stop` is set, through restarts of the broker and of PostgreSQL."""
@@ -124,23 +110,28 @@ class Consumer:
                 return
             lock.listen(STORE_CHANNEL)
             self._load()
-            reader = consumer(self._settings, client_id=f"loggia-{self._name}")
-            try:
-                self._assign(reader)
+            reader = RecordReader(self._settings, EVENTS, client_id=f"loggia-{self._name}")
+            with (
+                contextlib.closing(reader),
+                Follower(reader, self._progress, self._name, self._types) as follower,
+            ):
                 self._on_ready()
-                last_record = time.monotonic()
-                while not stop.is_set():
-                    polled = reader.poll(timeout_ms=_POLL_MS)
-                    lock.confirm()
-                    if polled:
-                        self._process(reader, polled)
-                        last_record = time.monotonic()
-                    elif time.monotonic() - last_record > _AWAKE_SECONDS and lock.heard(
-                        _DOZE_SECONDS
-                    ):
-                        last_record = time.monotonic()
-            finally:
-                reader.close(timeout_ms=1000)
+                self._follow(follower, lock, stop)
+
+    def _follow(self, follower: Follower, lock: Exclusive, stop: threading.Event) -> None:
+        last_sign = time.monotonic()
+        while not stop.is_set():
+            batch = follower.take(_TAKE_SECONDS)
+            lock.confirm()
+            if batch is not None:
+                self._commit(batch)
+            if batch is not None or lock.heard(0):
+                last_sign = time.monotonic()
+            elif time.monotonic() - last_sign > _AWAKE_SECONDS:
+                follower.rest()
+                if lock.heard(_DOZE_SECONDS):
+                    last_sign = time.monotonic()
+                follower.wake()
 
     def _load(self) -> None:
         with self._pool.connection() as connection:
@@ -159,83 +150,13 @@ class Consumer:
         }
         self._watermark = Watermark(mark["position"], set(mark["ahead"])) if mark else Watermark()
 
-    # -- where to read from ----------------------------------------------------------------------
-
-    def _assign(self, reader: KafkaConsumer) -> None:
-        found = reader.partitions_for_topic(EVENTS)
-        if not found:
-            raise KafkaError(f"the topic {EVENTS} does not exist yet")
-        partitions = [TopicPartition(EVENTS, number) for number in sorted(found)]
-        reader.assign(partitions)
-        beginnings = reader.beginning_offsets(partitions)
-        ends = reader.end_offsets(partitions)
-        for partition in partitions:
-            progress = self._progress.setdefault(partition.partition, Progress())
-            if beginnings[partition] < progress.next_offset <= ends[partition]:
-                # One record back: it must be the one that we have seen, or this is another topic.
-                reader.seek(partition, progress.next_offset - 1)
-            else:
-                reader.seek(partition, beginnings[partition])
-
-    def _rewind(self, reader: KafkaConsumer, partition: TopicPartition) -> None:
-        _log.warning(
-            "the partition is not what it was, reading it from the beginning",
-            consumer=self._name,
-            partition=partition.partition,
-        )
-        reader.seek(partition, reader.beginning_offsets([partition])[partition])
-        self._rewound.add(partition.partition)
-
     # -- one batch -------------------------------------------------------------------------------
 
-    def _process(self, reader: KafkaConsumer, polled: dict[TopicPartition, list[Any]]) -> None:
-        batch = _Batch()
-        for partition, records in polled.items():
-            self._collect(reader, partition, records, batch)
+    def _commit(self, batch: Batch) -> None:
         # Each partition is in order; by position, the whole batch is.
-        batch.events.sort(key=lambda event: event.position)
-        if batch.progress:
-            self._commit(batch)
-
-    def _collect(
-        self, reader: KafkaConsumer, partition: TopicPartition, records: list[Any], batch: _Batch
-    ) -> None:
-        known = self._progress[partition.partition]
-        position, next_offset = known.position, known.next_offset
-        for record in records:
-            next_offset = record.offset + 1
-            try:
-                event = decode(record.key, record.value, record.headers)
-            except MalformedEvent as error:
-                letter = DeadLetter.of(record, self._name, str(error))
-                if (
-                    record.offset >= known.next_offset
-                    and (letter.position or position + 1) > position
-                ):
-                    batch.letters.append(letter)
-                    position = letter.position or position
-                continue
-            if event.position <= position:
-                continue
-            if event.previous_position > position:
-                if partition.partition in self._rewound:
-                    # It has been looked for from the beginning: what is missing is yet to come,
-                    # and this one once more behind it.
-                    continue
-                self._rewind(reader, partition)
-                next_offset = 0
-                break
-            self._rewound.discard(partition.partition)
-            position = event.position
-            if event.partition_key in self._parked_keys:
-                batch.letters.append(DeadLetter.of(record, self._name, dead_letters.FOLLOWS))
-            else:
-                batch.events.append(event)
-                batch.records[event.position] = (partition.partition, record)
-        if (next_offset, position) != (known.next_offset, known.position):
-            batch.progress[partition.partition] = Progress(next_offset, position)
-
-    def _commit(self, batch: _Batch) -> None:
+        batch.events.sort(key=attrgetter("position"))
+        if self._parked_keys:
+            self._park_followers(batch)
         try:
             self._apply(batch, one_by_one=False)
         except (*TRANSIENT, Fenced):
@@ -246,14 +167,26 @@ class Consumer:
             )
             self._apply(batch, one_by_one=True)
 
-    def _apply(self, batch: _Batch, *, one_by_one: bool) -> None:
+    def _park_followers(self, batch: Batch) -> None:
+        """What follows a parked event of its key waits with it."""
+        waiting = [event for event in batch.events if event.partition_key in self._parked_keys]
+        for event in waiting:
+            record = batch.records[event.position]
+            batch.letters.append(DeadLetter.of(record, self._name, dead_letters.FOLLOWS))
+        if waiting:
+            parked = self._parked_keys
+            batch.events = [event for event in batch.events if event.partition_key not in parked]
+
+    def _apply(self, batch: Batch, *, one_by_one: bool) -> None:
         letters = list(batch.letters)
         mark = Watermark(self._watermark.position, set(self._watermark.ahead))
-        for event in batch.events:
-            mark.add(event.position)
-        for letter in letters:
-            if letter.position is not None:
-                mark.add(letter.position)
+        mark.add(
+            chain(
+                batch.passed,
+                (event.position for event in batch.events),
+                (letter.position for letter in letters if letter.position is not None),
+            )
+        )
         with (
             self._pool.connection() as connection,
             connection.transaction(),
@@ -276,13 +209,13 @@ class Consumer:
             dead_letters.announce(self._settings, letters)
 
     def _isolate(
-        self, connection: psycopg.Connection[DictRow], cursor: Cursor[DictRow], batch: _Batch
+        self, connection: psycopg.Connection[DictRow], cursor: Cursor[DictRow], batch: Batch
     ) -> list[DeadLetter]:
         """Applies each event under a savepoint; parks those that fail, and what follows them."""
         letters: list[DeadLetter] = []
         bad_keys: set[str] = set()
         for event in batch.events:
-            _, record = batch.records[event.position]
+            record = batch.records[event.position]
             if event.partition_key in bad_keys:
                 letters.append(DeadLetter.of(record, self._name, dead_letters.FOLLOWS))
                 continue
@@ -300,7 +233,7 @@ class Consumer:
         self, cursor: Cursor[DictRow], progress: dict[int, Progress], mark: Watermark
     ) -> None:
         for partition, now in progress.items():
-            before = self._progress[partition]
+            before = self._progress.get(partition, Progress())
             cursor.execute(
                 "INSERT INTO loggia.consumer_progress AS p "
                 "(consumer, partition, next_offset, position) VALUES (%s, %s, %s, %s) "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 from kafka.errors import KafkaError
@@ -13,15 +13,14 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from backend.contracts.codec import MalformedEvent, PublicEvent, decode, position_of
+from backend.contracts.codec import Headers, MalformedEvent, PublicEvent, decode, position_of
 from backend.infra.kafka import DEAD_LETTERS, producer
 from backend.infra.logging import get_logger
 from backend.infra.postgres import Pool
+from backend.infra.records import Record
 from backend.infra.settings import Settings
 
 _log = get_logger(__name__)
-
-Headers = list[tuple[str, bytes]]
 
 FOLLOWS = "an earlier event of the same key is parked"
 
@@ -42,9 +41,11 @@ class DeadLetter:
     headers: Headers
 
     @classmethod
-    def of(cls, record: Any, consumer: str, error: str) -> Self:
+    def of(cls, record: Record, consumer: str, error: str) -> Self:
         """The letter of a Kafka record."""
-        headers: Headers = list(record.headers)
+        # A header without a value is none of ours.
+        headers = [(name, value or b"") for name, value in record.headers() or []]
+        key = record.key()
         try:
             position: int | None = position_of(headers)
         except MalformedEvent:
@@ -53,13 +54,13 @@ class DeadLetter:
         return cls(
             consumer=consumer,
             position=position,
-            partition=record.partition,
-            offset=record.offset,
-            partition_key=(record.key or b"").decode(errors="replace"),
+            partition=record.partition(),
+            offset=record.offset(),
+            partition_key=(key or b"").decode(errors="replace"),
             event_type=event_type.decode(errors="replace") if event_type else None,
             error=error[:4000],
-            key=record.key,
-            value=record.value,
+            key=key,
+            value=record.value(),
             headers=headers,
         )
 

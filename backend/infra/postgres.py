@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ Pool = ConnectionPool[psycopg.Connection[DictRow]]
 STATEMENT_TIMEOUT_MS = 30_000
 _MIGRATION_LOCK = "migrations"
 
+# Connection options where somebody waits for the answer: for a lock that others hold, for one
+# statement, and for a client that was frozen in a transaction.
+TIME_OUTS = "-c lock_timeout=2s -c statement_timeout=5s -c idle_in_transaction_session_timeout=15s"
+
 SILENCE_SECONDS = 5
 LOCK_POLL_SECONDS = 0.2
 
@@ -32,6 +37,36 @@ def connect(dsn: str, *, autocommit: bool = True, **options: Any) -> psycopg.Con
     return psycopg.connect(
         dsn, autocommit=autocommit, row_factory=dict_row, connect_timeout=10, **options
     )
+
+
+class KeptConnection:
+    """One connection for many short uses. For one thread at a time."""
+
+    def __init__(self, dsn: str, **options: Any) -> None:
+        self._dsn = dsn
+        self._options = options
+        self._connection: psycopg.Connection[DictRow] | None = None
+
+    def get(self) -> psycopg.Connection[DictRow]:
+        """The connection, made anew where the server has ended it since the last use."""
+        kept = self._connection
+        if kept is None or kept.closed or _has_ended(kept):
+            self.close()
+            kept = self._connection = connect(self._dsn, **self._options)
+        return kept
+
+    def close(self) -> None:
+        """Lets go of the connection; the next use makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _has_ended(connection: psycopg.Connection[DictRow]) -> bool:
+    """Whether the server says something unasked: it does so only when it lets go."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def open_pool(settings: Settings, *, size: int = 8) -> Pool:
@@ -165,7 +200,8 @@ class Exclusive:
 
     def heard(self, seconds: float) -> bool:
         """Waits for a notification; whether one came. `seconds` stays below the silence."""
-        return any(True for _ in self.connection.notifies(timeout=seconds, stop_after=1))
+        # All that have come, or each that came while nobody waited would be news once more.
+        return bool(list(self.connection.notifies(timeout=seconds, stop_after=1)))
 
     def close(self) -> None:
         """Gives the lock back."""

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
 import psycopg
+from psycopg.rows import DictRow
 
 from backend.infra.consumer import CHANNEL
 from backend.infra.logging import get_logger
-from backend.infra.postgres import Pool, connect
+from backend.infra.postgres import TIME_OUTS, Pool, connect
 
 _RECONNECT_SECONDS = 1.0
 _LISTEN_SECONDS = 1.0
 _log = get_logger(__name__)
-
-
-class NotYetVisible(Exception):
-    """The projection has not come to the position in time; ask again after `retry_after` s."""
-
-    def __init__(self, consumer: str, position: int, retry_after: int = 1) -> None:
-        super().__init__(f"{consumer} has not come to position {position} yet")
-        self.retry_after = retry_after
 
 
 def position_of(pool: Pool, consumer: str) -> int:
@@ -41,17 +34,17 @@ def reached(pool: Pool, consumer: str, position: int) -> bool:
 
 
 class Freshness:
-    """Waits for projections with one listening connection for the whole process.
+    """Hears how far the projections are, with one connection for the whole process.
 
-    While the listener has no connection, waiting asks the database instead. Use as a context
-    manager; safe for many threads.
+    However many wait, nobody asks the database for themselves. Use as a context manager; safe
+    for many threads.
     """
 
-    def __init__(self, pool: Pool, dsn: str) -> None:
-        self._pool = pool
+    def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._lock = threading.Lock()
         self._positions: dict[str, int] = {}
-        self._changed = threading.Condition()
+        self._waiting: dict[Future[None], tuple[str, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="freshness", daemon=True)
 
@@ -72,36 +65,52 @@ class Freshness:
         """The highest position heard of, without asking the database."""
         return self._positions.get(consumer, 0)
 
-    def wait_for(self, consumer: str, position: int, seconds: float) -> None:
-        """Returns once the consumer has come to the position. Raises `NotYetVisible`."""
-        deadline = time.monotonic() + seconds
-        while self.known_position(consumer) < position:
-            # Asked once before waiting, and again whenever nothing was heard for a while.
-            self._note(consumer, position_of(self._pool, consumer))
-            with self._changed:
-                remaining = deadline - time.monotonic()
-                self._changed.wait_for(
-                    lambda: self.known_position(consumer) >= position,
-                    timeout=max(0.0, min(remaining, _LISTEN_SECONDS)),
-                )
-            if self.known_position(consumer) < position and time.monotonic() >= deadline:
-                raise NotYetVisible(consumer, position)
+    def coming(self, consumer: str, position: int) -> Future[None]:
+        """Is done once the consumer has come to the position. Cancel it to wait no longer."""
+        future: Future[None] = Future()
+        with self._lock:
+            if self.known_position(consumer) >= position:
+                future.set_result(None)
+            else:
+                self._waiting[future] = (consumer, position)
+        future.add_done_callback(self._forget)
+        return future
+
+    def _forget(self, future: Future[None]) -> None:
+        with self._lock:
+            self._waiting.pop(future, None)
 
     def _note(self, consumer: str, position: int) -> None:
-        with self._changed:
-            if position > self._positions.get(consumer, 0):
-                self._positions[consumer] = position
-                self._changed.notify_all()
+        with self._lock:
+            if position <= self.known_position(consumer):
+                return
+            self._positions[consumer] = position
+            come = [f for f, (c, p) in self._waiting.items() if c == consumer and p <= position]
+        for future in come:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
 
     def _listen(self) -> None:
         while not self._stop.is_set():
             try:
-                with connect(self._dsn) as connection:
+                with connect(self._dsn, options=TIME_OUTS) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
+                    self._look(connection)
                     while not self._stop.is_set():
-                        for notice in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
-                            consumer, _, position = notice.payload.rpartition(":")
-                            self._note(consumer, int(position))
+                        self._hear(connection)
             except psycopg.OperationalError as error:
                 _log.warning("progress cannot be heard, trying again", error=str(error))
                 self._stop.wait(_RECONNECT_SECONDS)
+
+    def _hear(self, connection: psycopg.Connection[DictRow]) -> None:
+        heard = False
+        for notice in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
+            heard = True
+            consumer, _, position = notice.payload.rpartition(":")
+            self._note(consumer, int(position))
+        if self._waiting and not heard:
+            self._look(connection)
+
+    def _look(self, connection: psycopg.Connection[DictRow]) -> None:
+        for row in connection.execute("SELECT consumer, position FROM loggia.consumer_watermark"):
+            self._note(row["consumer"], row["position"])

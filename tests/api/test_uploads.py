@@ -228,23 +228,14 @@ def test_a_file_beyond_the_limit_is_refused(settings: Settings) -> None:
         assert "one upload may have 100" in answer.json()["detail"]
 
 
-def test_an_expired_upload_is_gone_and_its_import_says_why(
-    admin: ApiClient, services: Services
-) -> None:
+def test_an_expired_upload_is_gone(admin: ApiClient, services: Services) -> None:
     location = admin.create_upload(6).headers["Location"]
     admin.append(location, 0, b"abc")
-    model = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
-    ).json()["id"]
     with services.pool.connection() as connection:
         connection.execute("UPDATE loggia.uploads SET expires_at = now() - interval '1 second'")
     assert admin.tus("HEAD", location).status_code == 404
-    services.upload_end.sweep()
-    assert not _parts(services, location)
-    failure = _events(services, model)[-1]
-    assert failure.type == "ModelImportFailed"
-    assert failure.data["step"] == "upload"
-    assert "3 of 6 bytes" in failure.data["reason"]
+    assert admin.append(location, 3, b"def").status_code == 404
+    assert services.uploads.reserved_bytes() == 0
 
 
 def test_only_one_request_at_a_time_appends(
@@ -321,11 +312,11 @@ def test_an_import_may_be_asked_for_before_the_last_byte(
     assert events[1].actor == "user:admin"
     for _ in range(3):  # nothing that looks at the upload again says it again
         admin.tus("HEAD", location)
-        services.upload_end.sweep()
+        services.upload_end.announce_all()
     assert len(_events(services, model)) == 2
 
 
-def test_the_sweep_tells_the_model_what_a_dead_process_could_not(
+def test_the_model_is_told_later_what_a_dead_process_could_not_say(
     admin: ApiClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = admin.create_upload(3, "late.zip").headers["Location"]
@@ -336,7 +327,7 @@ def test_the_sweep_tells_the_model_what_a_dead_process_could_not(
         patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
         admin.append(location, 0, b"abc")
     assert len(_events(services, answer.json()["id"])) == 1
-    services.upload_end.sweep()
+    services.upload_end.announce_all()
     assert [e.type for e in _events(services, answer.json()["id"])][-1] == "ModelArchiveReceived"
 
 
@@ -348,26 +339,6 @@ def test_giving_up_a_claimed_upload_fails_its_import(admin: ApiClient, services:
     assert admin.tus("DELETE", location).status_code == 204
     last = _events(services, model)[-1]
     assert (last.type, last.data["reason"]) == ("ModelImportFailed", "The upload was given up.")
-
-
-def test_the_bytes_of_a_cancelled_or_deleted_import_are_cleared_away(
-    admin: ApiClient, services: Services
-) -> None:
-    unfinished = admin.create_upload(6, "one.zip").headers["Location"]
-    admin.append(unfinished, 0, b"abc")
-    model = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(unfinished))}
-    ).json()["id"]
-    admin.command("POST", f"/api/models/{model}/import/cancel")
-    deleted = admin.upload(b"abc", "two.zip")
-    model = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(deleted))}
-    ).json()["id"]
-    admin.command("DELETE", f"/api/models/{model}")
-    services.upload_end.sweep()
-    assert not _parts(services, unfinished)
-    assert not _parts(services, deleted)
-    assert services.uploads.reserved_bytes() == 0
 
 
 def test_the_upload_of_a_new_version_has_nothing_to_do_with_an_earlier_failure(
@@ -382,12 +353,12 @@ def test_the_upload_of_a_new_version_has_nothing_to_do_with_an_earlier_failure(
     admin.append(second, 0, b"abc")
     version = {"source": "upload", "uploadId": str(_id(second)), "modelId": model}
     assert admin.command("POST", "/api/imports", version).status_code == 202
-    services.upload_end.sweep()
+    services.upload_end.announce_all()
     assert _parts(services, second)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
         admin.append(second, 3, b"def")
-    services.upload_end.sweep()
+    services.upload_end.announce_all()
     last = _events(services, model)[-1]
     assert (last.type, last.data["version"]) == ("ModelArchiveReceived", "0.0.2")
 

@@ -13,10 +13,11 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
+from eventsourcing.persistence import DatetimeAsISO, JSONTranscoder, Mapper, UUIDAsHex
 from psycopg.sql import SQL, Identifier
 
 from backend.application.store import SCHEMA, TABLE, EventStore
-from backend.application.translate import publish
+from backend.application.translate import tell
 from backend.contracts.codec import PublicEvent
 from backend.domain.api_key import ApiKey
 from backend.domain.configuration import DeployConfiguration
@@ -42,6 +43,10 @@ ORIGINS: list[dict[str, Any]] = [
     },
     {"manual": {"type": "llm", "runtime": "vllm"}},
 ]
+_TRANSCODER = JSONTranscoder()
+for _transcoding in (UUIDAsHex(), DatetimeAsISO()):
+    _TRANSCODER.register(_transcoding)
+_MAPPER: Mapper[UUID] = Mapper(_TRANSCODER)
 ARCHITECTURES = ["LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM"]
 
 
@@ -309,7 +314,11 @@ class History:
 
     def public(self, events: int) -> list[PublicEvent]:
         """The same in public form, with positions from 1."""
-        return [publish(event, n) for n, event in enumerate(self.domain(events), start=1)]
+        stored = map(_MAPPER.to_stored_event, self.domain(events))
+        return [
+            tell((n, str(row.originator_id), row.originator_version, row.topic, row.state))[0]
+            for n, row in enumerate(stored, start=1)
+        ]
 
     def _step(self) -> Iterator[Any]:
         actor = self._dice.choice(ACTORS)

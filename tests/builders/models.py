@@ -1,10 +1,13 @@
 """A real, tiny Llama with a trained tokenizer, small enough to make in every test.
 
-Real vLLM loads it: the head size (64) is one that its CPU kernels know.
+Real vLLM loads it: the head size (64) is one that its CPU kernels know. Its words mean nothing.
+
+    python -m tests.builders.models tiny-llama.zip
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import zipfile
 from collections.abc import Mapping
@@ -194,3 +197,15 @@ def write_archive(
 
 def _json(value: object) -> bytes:
     return json.dumps(value, indent=2).encode()
+
+
+def main() -> None:
+    """Writes the archive that the command line names."""
+    parser = argparse.ArgumentParser(description="Make a tiny Llama, ready to be imported.")
+    parser.add_argument("archive", type=Path, help="the zip file to write")
+    path = write_archive(parser.parse_args().archive, tiny_llama())
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

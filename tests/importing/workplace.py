@@ -91,9 +91,14 @@ class Site:
 
     def enqueue(self, model_id: UUID, *, kind: str = IMPORT) -> UUID:
         """Makes the job that the dispatcher makes of the model's last event."""
-        model = self.model(model_id)
         job_id = uuid4()
         with self.pool.connection() as connection, connection.transaction():
+            row = connection.execute(
+                "SELECT max(notification_id) AS position FROM loggia.loggia_events "
+                "WHERE originator_id = %s",
+                (model_id,),
+            ).fetchone()
+            assert row is not None
             enqueue(
                 connection.cursor(),
                 kind=kind,
@@ -102,8 +107,8 @@ class Site:
                 payload={
                     "event_id": str(uuid4()),
                     "correlation_id": str(uuid4()),
-                    "position": self.events.position_of(model_id, model.version),
-                    "version": model.latest.number,
+                    "position": row["position"],
+                    "version": self.model(model_id).latest.number,
                 },
             )
         return job_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -24,20 +23,11 @@ from tests.rig.waiting import eventually
 ROLES = ["api", "relay", "project", "work import", "gateway", "broker", "postgres"]
 
 
-def pid_of(platform: RunningPlatform, role: str) -> int | None:
-    """The role's process; None while there is none."""
-    record = platform.data_dir / "run" / "children" / f"{role.replace(' ', '-')}.json"
-    try:
-        return int(json.loads(record.read_text())["pid"])
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def kill(platform: RunningPlatform, role: str) -> None:
     """kill -9 now; the supervisor starts it again."""
-    pid = eventually(lambda: pid_of(platform, role), f"{role} runs")
+    pid = eventually(lambda: platform.pid_of(role), f"{role} runs")
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: pid_of(platform, role) not in {None, pid}, f"{role} is back", seconds=30)
+    eventually(lambda: platform.pid_of(role) not in {None, pid}, f"{role} is back", seconds=30)
 
 
 def kill_soon(platform: RunningPlatform, role: str, seconds: float) -> threading.Thread:
@@ -166,11 +156,7 @@ def test_a_kill_of_the_supervisor_leaves_nothing_that_prevents_the_next_start() 
         platform.password = platform.password or password
         again = Administrator.of(platform)
         assert again.model(model_id)["state"] == "ready_to_deploy"
-        dsn = (
-            f"postgresql://loggia:{(platform.data_dir / 'postgres.password').read_text().strip()}"
-            f"@127.0.0.1:{platform.environment['LOGGIA_POSTGRES_PORT']}/loggia"
-        )
-        with psycopg.connect(dsn) as connection:
+        with psycopg.connect(platform.dsn) as connection:
             row = connection.execute(
                 "SELECT count(*), max(notification_id) FROM loggia.loggia_events"
             ).fetchone()

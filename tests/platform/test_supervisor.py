@@ -164,14 +164,11 @@ def test_a_start_after_a_kill_stops_what_was_left(platform: Launch) -> None:
 def test_a_start_after_a_kill_finds_committed_rows(platform: Launch) -> None:
     running = platform()
     running.start()
-    secret = (running.data_dir / "postgres.password").read_text().strip()
-    port = running.environment["LOGGIA_POSTGRES_PORT"]
-    dsn = f"postgresql://loggia:{secret}@127.0.0.1:{port}/loggia"
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(running.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     running.kill()
     running.start()
-    with psycopg.connect(dsn) as connection:
+    with psycopg.connect(running.dsn) as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from backend.contracts.codec import encode
 from backend.infra import kafka
@@ -42,6 +43,15 @@ def relay(line: Line, roles: ExitStack, failpoints: str = "") -> RoleProcess:
     process = RoleProcess(line.settings, "relay", failpoints=failpoints).start()
     roles.callback(process.kill)
     return process
+
+
+def has_sent(line: Line, position: int) -> bool:
+    """Whether the relay has recorded the position."""
+    with line.pool.connection() as connection:
+        row = connection.execute(
+            "SELECT max(position) = %s AS sent FROM loggia.relay_progress", (position,)
+        ).fetchone()
+    return bool(row and row["sent"])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +134,16 @@ def test_a_broker_that_was_emptied_while_nobody_looked_is_filled_again(
     line.consume("ledger", ledger.handle)
     eventually(lambda: caught_up(line), "the topic is filled again", seconds=60)
     ledger.assert_complete()
+    assert assert_whole(line.settings, last) == 0
+
+
+def test_a_relay_that_is_started_again_repeats_nothing(line: Line, history: History) -> None:
+    last = 0
+    for events in (3000, 1, 700):
+        last = write(line.store, history.domain(events), after=last)
+        stop_relay = line.relay()
+        eventually(partial(has_sent, line, last), "everything is sent")
+        stop_relay.set()
     assert assert_whole(line.settings, last) == 0
 
 

@@ -1,5 +1,6 @@
 """`loggia up` as a test uses it: free ports, a data folder of its own, the first password."""
 
+import json
 import os
 import re
 import shutil
@@ -60,6 +61,21 @@ class RunningPlatform:
     def output(self) -> str:
         """Everything the platform printed since the last start."""
         return "".join(self._lines)
+
+    @property
+    def dsn(self) -> str:
+        """The embedded database, to look at what no interface shows."""
+        password = (self.data_dir / "postgres.password").read_text().strip()
+        port = self.environment["LOGGIA_POSTGRES_PORT"]
+        return f"postgresql://loggia:{password}@127.0.0.1:{port}/loggia"
+
+    def pid_of(self, role: str) -> int | None:
+        """The process of a role, such as `work import`; None while there is none."""
+        record = self.data_dir / "run" / "children" / f"{role.replace(' ', '-')}.json"
+        try:
+            return int(json.loads(record.read_text())["pid"])
+        except (FileNotFoundError, ValueError):
+            return None
 
     def launch(self) -> None:
         """Start it without waiting."""

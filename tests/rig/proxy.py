@@ -43,7 +43,11 @@ class AnswerSwallower:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        broker = socket.create_connection(("127.0.0.1", self._target))
+        try:
+            broker = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:  # the broker is down
+            client.close()
+            return
         swallow = threading.Event()
         threading.Thread(target=self._answer, args=(client, broker, swallow), daemon=True).start()
         try:

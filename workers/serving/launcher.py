@@ -22,7 +22,12 @@ from uuid import UUID
 import msgspec
 import psutil
 
-from backend.embedded.processes import ProcessRecord
+from backend.embedded.processes import (
+    REPLICA_VARIABLE,
+    ProcessRecord,
+    engine_members,
+    leads_session,
+)
 from workers.serving.engine import Command
 from workers.serving.engine_log import EngineLog
 
@@ -34,7 +39,6 @@ _TERM_SECONDS = 10.0
 _FOLLOWER_SECONDS = 2.0
 _KILL_SECONDS = 5.0
 _KEPT_FOLDERS = 100
-_REPLICA = "LOGGIA_REPLICA_ID"
 # Engines inherit these and nothing else: no database address, no key, no cloud credential.
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "USER", "LOGNAME")
 _INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "XDG_")
@@ -130,7 +134,7 @@ class LocalProcesses:
         """Ends the engine and everything it started; returns when all of it is gone."""
         record = self._read(self._record_path(replica_id))
         members = _members(replica_id, record)
-        leaders = [process for process in members if process.pid == _sid(process)]
+        leaders = [process for process in members if leads_session(process)]
         # The leader ends its own; what it leaves behind is asked afterwards, and not for long.
         _terminate(leaders or members)
         psutil.wait_procs(leaders or members, timeout=seconds)
@@ -169,7 +173,7 @@ class LocalProcesses:
 
     def _orphan(self, replica_id: UUID) -> int | None:
         members = _members(replica_id, None)
-        leader = next((process for process in members if process.pid == _sid(process)), None)
+        leader = next((process for process in members if leads_session(process)), None)
         if leader is None and members:
             self.stop(replica_id)
         return leader.pid if leader else None
@@ -189,7 +193,7 @@ class LocalProcesses:
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env={**inherited, **command.environment, _REPLICA: str(replica_id)},
+                env={**inherited, **command.environment, REPLICA_VARIABLE: str(replica_id)},
                 start_new_session=True,
             )
         self._children[replica_id] = process
@@ -224,49 +228,8 @@ def _create_time(pid: int) -> float:
         return time.time()
 
 
-def _session_of(record: RunRecord | None) -> int | None:
-    """The session that the recorded engine leads or led.
-
-    The kernel does not hand out a pid again while a session bears it. So a stranger under the
-    leader's pid means that the session has ended, and no process there that it is ours.
-    """
-    if record is None:
-        return None
-    try:
-        leader = psutil.Process(record.pid)
-    except psutil.Error:
-        return record.pid
-    ours = _recorded(record).process() is not None or leader.status() == psutil.STATUS_ZOMBIE
-    return record.pid if ours else None
-
-
 def _members(replica_id: UUID, record: RunRecord | None) -> list[psutil.Process]:
-    """Every process of the engine, also where its leader was killed and left the others behind.
-
-    They are known by the session they were born in, and by the replica's id in the environment,
-    which serves alone where no record was written; engines may overwrite it with a title.
-    """
-    living = [p for p in psutil.process_iter() if _is_living(p)]
-    sessions = {_session_of(record), *(_sid(p) for p in living if _carries(p, replica_id))} - {None}
-    return [p for p in living if _sid(p) in sessions]
-
-
-def _is_living(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
-def _sid(process: psutil.Process) -> int | None:
-    with suppress(OSError):
-        return os.getsid(process.pid)
-    return None
-
-
-def _carries(process: psutil.Process, replica_id: UUID) -> bool:
-    with suppress(psutil.Error, OSError):
-        return process.environ().get(_REPLICA) == str(replica_id)
-    return False
+    return engine_members(str(replica_id), _recorded(record) if record else None)
 
 
 def _terminate(processes: list[psutil.Process]) -> None:

@@ -17,7 +17,7 @@ from backend.api.identity import Identity
 from backend.api.problems import ApiError
 from backend.api.services import Services
 from backend.api.wire import AtLeast, Cursor, Limit, Search
-from backend.readmodels import audit, marketplace
+from backend.readmodels import audit, gallery, marketplace
 from backend.readmodels.audit import EventFilters, EventPage, Notifications
 from backend.readmodels.marketplace import MarketplacePage
 
@@ -103,6 +103,7 @@ async def list_notifications(
 ) -> Notifications:
     """The latest outcomes, newest first."""
     await fresh(services, audit.CONSUMER, at_least)
+    await fresh(services, gallery.CONSUMER, at_least)  # has the models' names
     return Notifications(await services.query(lambda: audit.outcomes(services.pool)))
 
 

@@ -79,6 +79,6 @@ function valuesOf(filter: Filter, counts: Record<string, number>, chosen: string
 function textOf(filter: Filter, value: string): string {
   if (filter === 'label') return value;
   if (filter === 'kind') return KINDS[value] ?? value;
-  if (value === 'none') return 'Never deployed';
+  if (value === 'none') return 'Not deployed';
   return ORDER[filter]?.includes(value) ? stateText(value as AnyState) : value;
 }

@@ -13,10 +13,9 @@ import {
 } from '@tabler/icons-react';
 import { useNavigate } from '@tanstack/react-router';
 import { ActionMenuItem } from '@/components/action-menu-item';
-import { confirm } from '@/components/confirm-button';
+import { useModelCommands } from '@/components/model-commands';
 import { refusal } from '@/lib/actions';
 import type { ModelAction, ModelSummary } from '@/lib/api/types';
-import { useModelCommands } from './model-commands';
 
 interface ModelMenuProps {
   model: ModelSummary;
@@ -60,15 +59,7 @@ export function ModelMenu({ model, onEdit }: ModelMenuProps) {
             <ActionMenuItem
               leftSection={<IconPlayerStop size={17} aria-hidden />}
               disabledReason={reason('stop')}
-              onClick={() =>
-                confirm({
-                  title: `Stop ${model.name}?`,
-                  message: 'Running requests are finished first; then its endpoint no longer answers.',
-                  confirmLabel: 'Stop the deployment',
-                  danger: true,
-                  onConfirm: () => commands.stop.mutate(),
-                })
-              }
+              onClick={commands.confirmStop}
             >
               Stop
             </ActionMenuItem>
@@ -86,7 +77,7 @@ export function ModelMenu({ model, onEdit }: ModelMenuProps) {
           <ActionMenuItem
             leftSection={<IconEyeOff size={17} aria-hidden />}
             disabledReason={reason('withdraw')}
-            onClick={() => commands.publication.mutate('withdrawn')}
+            onClick={commands.confirmWithdraw}
           >
             Withdraw from marketplace
           </ActionMenuItem>
@@ -94,7 +85,7 @@ export function ModelMenu({ model, onEdit }: ModelMenuProps) {
           <ActionMenuItem
             leftSection={<IconBuildingStore size={17} aria-hidden />}
             disabledReason={reason('publish')}
-            onClick={() => commands.publication.mutate('published')}
+            onClick={commands.publish}
           >
             Publish to marketplace
           </ActionMenuItem>
@@ -113,7 +104,7 @@ export function ModelMenu({ model, onEdit }: ModelMenuProps) {
           <ActionMenuItem
             leftSection={<IconX size={17} aria-hidden />}
             disabledReason={reason('cancel')}
-            onClick={() => commands.cancel.mutate()}
+            onClick={commands.confirmCancel}
           >
             Cancel the import
           </ActionMenuItem>
@@ -122,15 +113,7 @@ export function ModelMenu({ model, onEdit }: ModelMenuProps) {
           danger
           leftSection={<IconTrash size={17} aria-hidden />}
           disabledReason={reason('delete')}
-          onClick={() =>
-            confirm({
-              title: `Delete ${model.name}?`,
-              message: 'The model and its files leave the gallery. What happened to it stays in the events.',
-              confirmLabel: 'Delete the model',
-              danger: true,
-              onConfirm: () => commands.remove.mutate(),
-            })
-          }
+          onClick={commands.confirmRemove}
         >
           Delete
         </ActionMenuItem>

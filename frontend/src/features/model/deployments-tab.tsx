@@ -6,6 +6,7 @@ import { useState } from 'react';
 import { ActionButton } from '@/components/action-button';
 import { EmptyState } from '@/components/empty-state';
 import { LogLines } from '@/components/log-lines';
+import { useModelCommands } from '@/components/model-commands';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import { RelativeTime } from '@/components/relative-time';
@@ -20,7 +21,6 @@ import { DeployProgress } from './deploy-progress';
 import classes from './deployments-tab.module.css';
 import { HistoryPanel } from './history-panel';
 import { mergeLog } from './log-merge';
-import { useModelCommands } from './model-commands';
 import pageClasses from './model-page.module.css';
 
 /** What serves now, and how it came to be so. */
@@ -65,7 +65,7 @@ export function DeploymentsTab({ model }: { model: ModelDetail }) {
 }
 
 function CurrentPanel({ model, deployment }: { model: ModelDetail; deployment: Deployment }) {
-  const { start } = useModelCommands(model, deployment);
+  const { start } = useModelCommands(model);
   const bringingUp = deployment.state === 'deploying' || deployment.state === 'optimizing';
   const ended = deployment.state === 'stopped' || (deployment.state === 'failed' && deployment.servingRevision === null);
 

@@ -6,6 +6,7 @@ import { ActionButton } from '@/components/action-button';
 import { CodeBlock } from '@/components/code-block';
 import { CopyButton } from '@/components/copy-button';
 import { EmptyState } from '@/components/empty-state';
+import { useModelCommands } from '@/components/model-commands';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import { StateBadge } from '@/components/state-badge';
@@ -13,7 +14,6 @@ import type { Deployment, ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
 import { deploymentQuery, inTransition } from '@/lib/deployment';
 import classes from './endpoint-tab.module.css';
-import { useModelCommands } from './model-commands';
 import pageClasses from './model-page.module.css';
 import { snippets } from './snippets';
 
@@ -98,7 +98,7 @@ function Value({ label, value }: { label: string; value: string }) {
 }
 
 function NotServing({ model, deployment }: { model: ModelDetail; deployment: Deployment }) {
-  const { start } = useModelCommands(model, deployment);
+  const { start } = useModelCommands(model);
   const stopped = deployment.state === 'stopped' || deployment.state === 'failed';
   return (
     <Alert

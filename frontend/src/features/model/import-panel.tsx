@@ -1,6 +1,7 @@
 import { Alert, Group } from '@mantine/core';
 import { IconAlertTriangle, IconCheck, IconX } from '@tabler/icons-react';
 import { ActionButton } from '@/components/action-button';
+import { useModelCommands } from '@/components/model-commands';
 import { Panel } from '@/components/panel';
 import { ProgressLine } from '@/components/progress-line';
 import { RelativeTime } from '@/components/relative-time';
@@ -9,7 +10,6 @@ import { refusal } from '@/lib/actions';
 import { useTelemetry } from '@/lib/live';
 import { spellOut } from '@/lib/event-text';
 import classes from './import-panel.module.css';
-import { useModelCommands } from './model-commands';
 
 const STEP_TITLES: Record<string, string> = {
   upload: 'Upload the archive',

@@ -11,11 +11,10 @@ import {
 import { useNavigate } from '@tanstack/react-router';
 import { ActionButton } from '@/components/action-button';
 import { ActionMenuItem } from '@/components/action-menu-item';
-import { confirm } from '@/components/confirm-button';
 import { LinkButton } from '@/components/link-button';
+import { useModelCommands } from '@/components/model-commands';
 import type { Deployment, ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
-import { useModelCommands } from './model-commands';
 
 interface ModelActionsProps {
   model: ModelDetail;
@@ -24,8 +23,8 @@ interface ModelActionsProps {
 
 /** What can be done with the model; what cannot be done now says why. */
 export function ModelActions({ model, deployment }: ModelActionsProps) {
-  const commands = useModelCommands(model, deployment);
   const navigate = useNavigate();
+  const commands = useModelCommands(model, () => void navigate({ to: '/' }));
   const deployed = model.deploymentState !== null;
   const deployRefusal = refusal(model.actions, deployed ? 'redeploy' : 'deploy');
   const published = model.publication === 'published';
@@ -49,18 +48,7 @@ export function ModelActions({ model, deployment }: ModelActionsProps) {
         leftSection={<IconBuildingStore size={18} aria-hidden />}
         disabledReason={refusal(model.actions, visibility)}
         loading={commands.publication.isPending}
-        onClick={() => {
-          if (!published) {
-            commands.publication.mutate('published');
-            return;
-          }
-          confirm({
-            title: `Withdraw ${model.name} from the marketplace?`,
-            message: 'It disappears from the marketplace. The deployment, the endpoint and the API keys go on working.',
-            confirmLabel: 'Withdraw',
-            onConfirm: () => commands.publication.mutate('withdrawn'),
-          });
-        }}
+        onClick={published ? commands.confirmWithdraw : commands.publish}
       >
         {published ? 'Withdraw' : 'Publish'}
       </ActionButton>
@@ -81,15 +69,7 @@ export function ModelActions({ model, deployment }: ModelActionsProps) {
           <ActionMenuItem
             leftSection={<IconPlayerStop size={16} aria-hidden />}
             disabledReason={deployed ? refusal(model.actions, 'stop') : 'The model is not deployed.'}
-            onClick={() =>
-              confirm({
-                title: `Stop serving ${model.name}?`,
-                message: 'Running requests are finished, then the endpoint stops answering. You can start it again at any time.',
-                confirmLabel: 'Stop serving',
-                danger: true,
-                onConfirm: () => commands.stop.mutate(),
-              })
-            }
+            onClick={commands.confirmStop}
           >
             Stop serving
           </ActionMenuItem>
@@ -106,15 +86,7 @@ export function ModelActions({ model, deployment }: ModelActionsProps) {
             danger
             leftSection={<IconTrash size={16} aria-hidden />}
             disabledReason={refusal(model.actions, 'delete')}
-            onClick={() =>
-              confirm({
-                title: `Delete ${model.name}?`,
-                message: 'The model leaves the gallery for good. Its events stay in the history.',
-                confirmLabel: 'Delete model',
-                danger: true,
-                onConfirm: () => commands.remove.mutate(),
-              })
-            }
+            onClick={commands.confirmRemove}
           >
             Delete model
           </ActionMenuItem>

@@ -1,0 +1,127 @@
+"""What the events and the journals of jobs need of the object store, as sorted pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import DictRow
+
+from backend.infra.object_store import ObjectStore
+from workers.importing.residue import DEAD_STATES, IMPORT, unreferenced
+from workers.importing.storing import manifest_path
+
+BLOBS, MANIFESTS, BATCHES = "blobs", "manifests", "batches"
+
+_PAGE = 5000
+# A running import enters files before they appear; those of a finished one must be there.
+_OF_JOURNALS = (
+    "INSERT INTO needed SELECT 'blobs', file.value ->> 0, max((file.value ->> 1)::bigint), "
+    "bool_or(job.state = 'done') FROM loggia.jobs AS job, jsonb_each(job.journal -> 'files') "
+    "AS file WHERE job.kind = %(kind)s AND job.state <> ALL(%(dead)s) GROUP BY 2 "
+    "UNION ALL SELECT 'manifests', journal ->> 'manifest', NULL, bool_or(state = 'done') "
+    "FROM loggia.jobs WHERE kind = %(kind)s AND state <> ALL(%(dead)s) "
+    "AND journal ->> 'manifest' IS NOT NULL GROUP BY 2"
+)
+# What an event is about stands in its state, the text of a JSON object.
+_OF_VERSIONS = (
+    "SELECT DISTINCT manifest FROM (SELECT DISTINCT ON (originator_id, version) originator_id, "
+    "topic, facts ->> 'manifest_sha256' AS manifest FROM (SELECT originator_id, "
+    "originator_version, topic, convert_from(state, 'UTF8')::jsonb AS facts "
+    "FROM loggia.loggia_events WHERE topic IN ('ModelFilesStored', 'ModelImportFailed', "
+    "'ModelImportCancelled')) AS told, LATERAL (SELECT facts ->> 'version' AS version) AS about "
+    "ORDER BY originator_id, version, originator_version DESC) AS latest "
+    "WHERE topic = 'ModelFilesStored' AND NOT EXISTS (SELECT 1 FROM loggia.loggia_events AS gone "
+    "WHERE gone.originator_id = latest.originator_id AND gone.topic = 'ModelDeleted') "
+    "AND NOT EXISTS (SELECT 1 FROM needed WHERE kind = 'manifests' AND name = manifest)"
+)
+_OF_BATCHES = (
+    "INSERT INTO needed SELECT DISTINCT 'batches', "
+    "convert_from(state, 'UTF8')::jsonb ->> 'manifest_sha256', NULL::bigint, true "
+    "FROM loggia.loggia_events WHERE topic = 'ImportBatchRequested'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """An object that is referred to, by digest; `certain` when it must be there by now."""
+
+    name: str
+    size: int | None
+    certain: bool
+
+
+class References:
+    """What is referred to at this moment, gathered in a table of the connection's own."""
+
+    def __init__(self, connection: psycopg.Connection[DictRow], store: ObjectStore) -> None:
+        self._connection = connection
+        # Named by an event alone. There are none unless rows of jobs were lost.
+        self._told: set[str] = set()
+        connection.execute(
+            'CREATE TEMPORARY TABLE needed (kind text, name text COLLATE "C", size bigint, '
+            "certain boolean, PRIMARY KEY (kind, name))"
+        )
+        connection.execute(_OF_JOURNALS, {"kind": IMPORT, "dead": DEAD_STATES})
+        connection.execute(_OF_BATCHES)
+        self._of_versions_without_journal(store)
+
+    def free(
+        self, connection: psycopg.Connection[DictRow], kind: str, names: Collection[str]
+    ) -> set[str]:
+        """Those of these names that nothing refers to any more: a second look."""
+        left = set(names) - self._told
+        if kind == BATCHES:
+            return left - _batches_wanted(connection, left)
+        blobs, manifests = (left, set()) if kind == BLOBS else (set(), left)
+        return set().union(*unreferenced(connection, blobs, manifests))
+
+    def of(self, kind: str) -> Iterator[Needed]:
+        """Everything of a kind that is needed, by name."""
+        after = ""
+        while True:
+            rows = self._connection.execute(
+                "SELECT name, size, certain FROM needed WHERE kind = %s AND name > %s "
+                "ORDER BY name LIMIT %s",
+                (kind, after, _PAGE),
+            ).fetchall()
+            for row in rows:
+                yield Needed(row["name"], row["size"], row["certain"])
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1]["name"]
+
+    def _of_versions_without_journal(self, store: ObjectStore) -> None:
+        """Where the row of a version's job is lost, its manifest says which files it has."""
+        found = self._connection.execute(_OF_VERSIONS).fetchall()
+        for row in found:
+            self._add(MANIFESTS, row["manifest"], None)
+            try:
+                with store.open(manifest_path(row["manifest"])) as source:
+                    files = json.load(source)["files"]
+            except FileNotFoundError:
+                continue  # found missing later
+            for file in files:
+                if "location" not in file:
+                    self._add(BLOBS, file["sha256"], file["size"])
+
+    def _add(self, kind: str, name: str, size: int | None) -> None:
+        self._connection.execute(
+            "INSERT INTO needed VALUES (%s, %s, %s, true) "
+            "ON CONFLICT (kind, name) DO UPDATE SET certain = true",
+            (kind, name, size),
+        )
+        self._told.add(name)
+
+
+def _batches_wanted(connection: psycopg.Connection[DictRow], digests: Collection[str]) -> set[str]:
+    """Those of these digests that are of a list from which a batch was chosen."""
+    rows = connection.execute(
+        "SELECT wanted FROM loggia.loggia_events, "
+        "LATERAL (SELECT convert_from(state, 'UTF8')::jsonb ->> 'manifest_sha256' AS wanted) "
+        "AS facts WHERE topic = 'ImportBatchRequested' AND wanted = ANY(%s)",
+        (list(digests),),
+    ).fetchall()
+    return {row["wanted"] for row in rows}
