@@ -37,7 +37,7 @@ def in_message(value: Any, message: Message, field: str) -> bool:
         pairs = zip(value, found, strict=True)
         return all(in_message(v, part, name) for one, part in pairs for name, v in one.items())
     if isinstance(value, list):
-        return list(found) == value
+        return list(found) == [str(one) if isinstance(one, UUID) else one for one in value]
     return bool(found == (str(value) if isinstance(value, UUID) else value))
 
 
