@@ -65,6 +65,8 @@ REPLICAS = Table(
         "started_at": "timestamptz NOT NULL",
         "ready_at": "timestamptz",
         "startup_seconds": "double precision",
+        # What is doubtful about it, in words.
+        "warnings": "text[] NOT NULL",
     },
     key=("model_id", "replica_id"),
 )
@@ -167,6 +169,7 @@ def _replica_started(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "engine": facts.engine,
             "engine_version": facts.engine_version,
             "started_at": row["updated_at"],
+            "warnings": [],
         },
     )
     revision = rows.change(REVISIONS, facts.model_id, facts.revision)
@@ -183,6 +186,7 @@ def _replica_ready(rows: Rows, event: PublicEvent, facts: Any) -> None:
             endpoint=facts.endpoint,
             startup_seconds=facts.startup_seconds,
             ready_at=row["updated_at"],
+            warnings=list(facts.warnings),
         )
     revision = rows.change(REVISIONS, facts.model_id, facts.revision)
     if revision.get("ready_at") is None:

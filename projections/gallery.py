@@ -37,6 +37,9 @@ MODELS = Table(
         "documentation_links": "text[] NOT NULL",
         "template": "text NOT NULL",
         "format": "text",
+        "task": "text",
+        # What an adapter says about itself, as its card does.
+        "adapter": "jsonb",
         "size_bytes": "bigint",
         "architecture": "text",
         "parameter_count": "bigint",
@@ -138,6 +141,8 @@ def _show(rows: Rows, event: PublicEvent, model: Row) -> None:
         retriable=is_retriable(latest),
         failure=shown.get("failure"),
         format=card.get("format"),
+        task=card.get("task"),
+        adapter=card.get("adapter"),
         size_bytes=shown.get("size_bytes"),
         architecture=card.get("architecture"),
         parameter_count=card.get("parameter_count"),

@@ -13,6 +13,8 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.model import Model, ModelState
+from backend.domain.servable import Imported, obstacle
+from backend.domain.version import Version
 
 
 class Deployments:
@@ -34,12 +36,13 @@ class Deployments:
     ) -> Accepted:
         """Deploys or redeploys a model's current version with a complete configuration.
 
-        Raises `Invalid` for the configuration or the terms, `NotAllowed` for the model's state.
+        Raises `Invalid` for the configuration or the terms, `NotAllowed` for the model's state and
+        where no engine can serve it.
         The expected version is the deployment's, 0 where there is none yet.
         """
 
         def decide() -> Decision:
-            version = self._current_version(model_id)
+            version, base = self._current(model_id)
             wanted = DeployConfiguration.from_dict(configuration)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(
@@ -54,7 +57,12 @@ class Deployments:
                 )
             else:
                 deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
-            deployment.request(configuration=wanted, model_version=version, reason=reason.strip())
+            deployment.request(
+                configuration=wanted,
+                model_version=version.number,
+                base_model_version=base.number if base else None,
+                reason=reason.strip(),
+            )
             return Decision([deployment], result={"revision": deployment.desired_revision})
 
         return self._runner.run(context, decide)
@@ -65,7 +73,7 @@ class Deployments:
         """Restores an earlier revision's configuration and model version as a new revision."""
 
         def act(deployment: Deployment) -> dict[str, Any]:
-            self._current_version(model_id)
+            self._require_servable(model_id, deployment, revision)
             deployment.roll_back(revision=revision, reason=reason)
             return {"revision": deployment.desired_revision}
 
@@ -75,7 +83,7 @@ class Deployments:
         """Serves again what was stopped."""
 
         def act(deployment: Deployment) -> dict[str, Any]:
-            self._current_version(model_id)
+            self._require_servable(model_id, deployment, deployment.desired_revision)
             deployment.start()
             return {"revision": deployment.desired_revision}
 
@@ -120,9 +128,10 @@ class Deployments:
         replica_id: UUID,
         endpoint: str,
         startup_seconds: float,
+        warnings: Sequence[str] = (),
         fence: InTransaction | None = None,
     ) -> Accepted:
-        """The engine has generated a token at the endpoint."""
+        """The engine has answered at the endpoint; `warnings` say what is doubtful about it."""
         return self._decide(
             context,
             model_id,
@@ -131,6 +140,7 @@ class Deployments:
                 replica_id=replica_id,
                 endpoint=endpoint,
                 startup_seconds=startup_seconds,
+                warnings=warnings,
             ),
             fence,
         )
@@ -214,15 +224,48 @@ class Deployments:
         """No replica runs any more."""
         return self._decide(context, model_id, Deployment.record_stopped, fence)
 
-    def _current_version(self, model_id: UUID) -> str:
+    def _current(self, model_id: UUID) -> tuple[Version, Version | None]:
+        """What is deployed now, and an adapter's base. Raises `NotAllowed`."""
+        model = self._ready(model_id)
+        version = model.require_ready("deploy")
+        return version, self._check_servable(model, version, None)
+
+    def _require_servable(self, model_id: UUID, deployment: Deployment, revision: int) -> None:
+        """Raises `NotAllowed` where what the revision served cannot be served any more."""
+        model = self._ready(model_id)
+        number = deployment.model_versions.get(revision)
+        if number is not None:
+            base_number = deployment.base_model_versions.get(revision)
+            self._check_servable(model, model.version_of(number), base_number)
+
+    def _ready(self, model_id: UUID) -> Model:
         model = self._store.load(Model, model_id)
-        if model.state is not ModelState.READY or model.current_version is None:
+        if model.state is not ModelState.READY:
             raise NotAllowed(
                 f"'{model.name}' is {model.state.value.replace('_', ' ')}; "
                 "only a model that is ready to deploy can be deployed.",
                 remedy="Wait for the import, or retry it.",
             )
-        return model.current_version
+        return model
+
+    def _check_servable(
+        self, model: Model, version: Version, base_number: str | None
+    ) -> Version | None:
+        """The base's version, the current one unless named. Raises `NotAllowed`."""
+        base: Version | None = None
+        if version.base_model_id is not None:
+            owner = self._store.find(Model, version.base_model_id)
+            if owner is not None and not owner.deleted:
+                base = owner.base_version(base_number)
+        found = obstacle(
+            Imported.from_card(model.kind, version.card),
+            Imported.from_card("base", base.card) if base else None,
+        )
+        if found is not None:
+            raise NotAllowed(
+                f"'{model.name}' cannot be deployed. {found.reason}", remedy=found.remedy
+            )
+        return base
 
     def _decide(
         self,

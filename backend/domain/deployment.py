@@ -6,6 +6,7 @@ to a revision only when all its replicas answer, so the endpoint never goes dark
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
@@ -53,9 +54,12 @@ class Deployment(Aggregate):
 
     class Requested(Event):
         TOPIC = "DeploymentRequested"
+        class_version = 2
         revision: int
         trigger: str
         model_version: str
+        # Of an adapter's base model; None for others.
+        base_model_version: str | None
         configuration: JSON
         reason: str
         restored_revision: int | None
@@ -65,6 +69,12 @@ class Deployment(Aggregate):
             aggregate.desired_revision = self.revision
             aggregate.revisions[self.revision] = self.configuration
             aggregate.model_versions[self.revision] = self.model_version
+            aggregate.base_model_versions[self.revision] = self.base_model_version
+
+        @staticmethod
+        def upcast_v1_v2(state: JSON) -> None:
+            """Version 1 served no adapters."""
+            state["base_model_version"] = None
 
     class ReplicaStarted(Event):
         TOPIC = "ReplicaStarted"
@@ -79,10 +89,18 @@ class Deployment(Aggregate):
 
     class ReplicaReady(Event):
         TOPIC = "ReplicaReady"
+        class_version = 2
         revision: int
         replica_id: UUID
         endpoint: str
         startup_seconds: float
+        # What is doubtful about it, for people.
+        warnings: list[str]
+
+        @staticmethod
+        def upcast_v1_v2(state: JSON) -> None:
+            """Version 1 doubted nothing."""
+            state["warnings"] = []
 
         def apply(self, aggregate: Deployment) -> None:
             aggregate.replicas[str(self.replica_id)] = self.endpoint
@@ -154,6 +172,7 @@ class Deployment(Aggregate):
         self.revisions: dict[int, JSON] = {}
         # Each revision serves the files of one version of the model, and of no other one later.
         self.model_versions: dict[int, str] = {}
+        self.base_model_versions: dict[int, str | None] = {}
         self.replicas: dict[str, str] = {}
         self.failed_revisions: list[int] = []
         self.retired_revisions: list[int] = []
@@ -182,13 +201,19 @@ class Deployment(Aggregate):
         self._record(self.TermsAccepted, terms_version=terms_version, terms_sha256=terms_sha256)
 
     def request(
-        self, *, configuration: DeployConfiguration, model_version: str, reason: str
+        self,
+        *,
+        configuration: DeployConfiguration,
+        model_version: str,
+        base_model_version: str | None = None,
+        reason: str,
     ) -> None:
-        """Asks for a new revision with this configuration."""
+        """Asks for a new revision with this configuration, an adapter's with its base's version."""
         self._request(
             trigger="redeploy" if self.revisions else "deploy",
             configuration=configuration.to_dict(),
             model_version=model_version,
+            base_model_version=base_model_version,
             reason=reason,
         )
 
@@ -211,6 +236,7 @@ class Deployment(Aggregate):
             trigger="rollback",
             configuration=self.revisions[revision],
             model_version=self.model_versions[revision],
+            base_model_version=self.base_model_versions[revision],
             reason=reason,
             restored_revision=revision,
         )
@@ -225,6 +251,7 @@ class Deployment(Aggregate):
             trigger="start",
             configuration=self.revisions[self.desired_revision],
             model_version=self.model_versions[self.desired_revision],
+            base_model_version=self.base_model_versions[self.desired_revision],
             reason="",
             restored_revision=self.desired_revision,
         )
@@ -251,9 +278,15 @@ class Deployment(Aggregate):
         )
 
     def record_replica_ready(
-        self, *, revision: int, replica_id: UUID, endpoint: str, startup_seconds: float
+        self,
+        *,
+        revision: int,
+        replica_id: UUID,
+        endpoint: str,
+        startup_seconds: float,
+        warnings: Sequence[str] = (),
     ) -> None:
-        """The replica has generated a token at this endpoint."""
+        """The replica has answered at this endpoint; `warnings` say what is doubtful about it."""
         if self.replicas.get(str(replica_id)) == endpoint:
             return
         self._record(
@@ -262,6 +295,7 @@ class Deployment(Aggregate):
             replica_id=replica_id,
             endpoint=endpoint,
             startup_seconds=startup_seconds,
+            warnings=list(warnings),
         )
 
     def record_replica_lost(
@@ -344,6 +378,7 @@ class Deployment(Aggregate):
         trigger: str,
         configuration: JSON,
         model_version: str,
+        base_model_version: str | None,
         reason: str,
         restored_revision: int | None = None,
     ) -> None:
@@ -356,6 +391,7 @@ class Deployment(Aggregate):
             revision=max(self.revisions, default=0) + 1,
             trigger=trigger,
             model_version=model_version,
+            base_model_version=base_model_version,
             configuration=configuration,
             reason=reason,
             restored_revision=restored_revision,

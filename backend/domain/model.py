@@ -344,6 +344,10 @@ class Model(Aggregate):
             )
         return self.versions[number]
 
+    def base_version(self, number: str | None) -> Version | None:
+        """The version that an adapter's deployment was made with, else the current one."""
+        return self.versions.get(number) if number else self.current
+
     def version_of_upload(self, upload_id: UUID) -> Version | None:
         """The version that the upload is for."""
         return next((v for v in self.versions.values() if v.upload_id == upload_id), None)

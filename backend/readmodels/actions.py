@@ -12,6 +12,7 @@ import msgspec
 
 from backend.domain.deployment import DeploymentState
 from backend.domain.model import ModelState
+from backend.domain.servable import Obstacle
 
 MayAct = Callable[[str], bool]
 
@@ -50,7 +51,8 @@ class Actions(msgspec.Struct, rename="camel", frozen=True):
 class Situation:
     """What the rules look at. `deployment_state` is None where it was never deployed.
 
-    `latest_state` and `retriable` are those of the version that was asked for last.
+    `latest_state` and `retriable` are those of the version that was asked for last; `obstacle` is
+    why no engine can serve the version that is shown.
     """
 
     state: str
@@ -58,6 +60,7 @@ class Situation:
     publication: str
     deployment_state: str | None
     retriable: bool
+    obstacle: Obstacle | None = None
 
 
 def actions_of(situation: Situation, may: MayAct) -> Actions:
@@ -88,10 +91,16 @@ def _not_ready(situation: Situation) -> str | None:
     return f"The model is {_WORDS[ModelState(situation.state)]}."
 
 
+def _not_servable(situation: Situation) -> str | None:
+    if situation.state != ModelState.READY or situation.obstacle is None:
+        return _not_ready(situation)
+    return f"{situation.obstacle.reason} {situation.obstacle.remedy}"
+
+
 def _deploy(situation: Situation) -> str | None:
     if situation.deployment_state is not None:
         return "The model has been deployed before: redeploy it."
-    return _not_ready(situation)
+    return _not_servable(situation)
 
 
 def _redeploy(situation: Situation) -> str | None:
@@ -99,7 +108,7 @@ def _redeploy(situation: Situation) -> str | None:
         return "The model has never been deployed."
     if situation.deployment_state == DeploymentState.STOPPING:
         return "The deployment is being stopped; wait until it has stopped."
-    return _not_ready(situation)
+    return _not_servable(situation)
 
 
 def _stop(situation: Situation) -> str | None:

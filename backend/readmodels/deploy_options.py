@@ -14,8 +14,10 @@ import psutil
 from backend.application import terms
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import NotFound
+from backend.domain.servable import Obstacle
 from backend.infra.postgres import Pool
 from backend.readmodels.configuration import ConfigurationView, from_domain
+from backend.readmodels.servable import obstacles
 
 GIB = 1024**3
 # An engine without weights and cache, and what the weights need beside their own size.
@@ -62,12 +64,23 @@ class OptimizationOption(msgspec.Struct, rename="camel", frozen=True):
     quantizations: list[str]
 
 
+class EngineOption(msgspec.Struct, rename="camel", frozen=True):
+    """An engine; `reason` and `remedy` say why it cannot serve this model, and what helps."""
+
+    name: str
+    label: str
+    available: bool
+    reason: str | None
+    remedy: str | None
+
+
 class DeployOptions(msgspec.Struct, rename="camel", frozen=True):
     """Everything that the deploy wizard offers."""
 
     terms: TermsView
     servers: list[ServerView]
     defaults: ConfigurationView
+    engines: list[EngineOption]
     optimizations: list[OptimizationOption]
 
 
@@ -80,14 +93,16 @@ _OPTIMIZATIONS = [
 
 def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
     """The options for a model, or in general. Raises `NotFound`."""
-    card = _card(pool, model_id) if model_id is not None else {}
-    needed = memory_needed_gib(int(card.get("total_bytes") or 0))
+    model = _model(pool, model_id) if model_id is not None else _Model({}, 0, None)
+    card = model.card
+    needed = memory_needed_gib(model.total_bytes)
     gpus = _gpus()
     return DeployOptions(
         terms=TermsView(terms.VERSION, terms.TEXT, terms.SHA256),
         servers=[_local_server(needed, gpus)],
         defaults=_imported(card)
         or from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
+        engines=[_vllm(model.obstacle)],
         optimizations=_OPTIMIZATIONS,
     )
 
@@ -97,17 +112,44 @@ def memory_needed_gib(weights_bytes: int) -> float:
     return math.ceil((weights_bytes / GIB * _WEIGHTS_FACTOR + _ENGINE_GIB) * 2) / 2
 
 
-def _card(pool: Pool, model_id: UUID) -> dict[str, Any]:
+class _Model(msgspec.Struct, frozen=True):
+    """The version that would be deployed; `total_bytes` of an adapter are with its base's."""
+
+    card: dict[str, Any]
+    total_bytes: int
+    obstacle: Obstacle | None
+
+
+def _model(pool: Pool, model_id: UUID) -> _Model:
     with pool.connection() as connection:
         row = connection.execute(
-            "SELECT v.card FROM gallery.models AS m JOIN gallery.versions AS v "
-            "ON v.model_id = m.model_id AND v.version = m.model_version WHERE m.model_id = %s",
+            "SELECT m.*, v.card, b.total_bytes AS base_bytes "
+            "FROM gallery.models AS m JOIN gallery.versions AS v "
+            "ON v.model_id = m.model_id AND v.version = m.model_version "
+            "LEFT JOIN gallery.models AS base ON base.model_id = m.base_model_id "
+            "LEFT JOIN gallery.versions AS b "
+            "ON b.model_id = base.model_id AND b.version = base.model_version "
+            "WHERE m.model_id = %s",
             (model_id,),
         ).fetchone()
-    if row is None:
-        raise NotFound(f"There is no model {model_id}.", remedy="Check the id, or reload the list.")
-    card: dict[str, Any] = row["card"] or {}
-    return card
+        if row is None:
+            raise NotFound(
+                f"There is no model {model_id}.", remedy="Check the id, or reload the list."
+            )
+        hindered = obstacles(connection, [row]).get(model_id)
+    card = row["card"] or {}
+    total_bytes = int(card.get("total_bytes") or 0) + (row["base_bytes"] or 0)
+    return _Model(card, total_bytes, hindered)
+
+
+def _vllm(hindered: Obstacle | None) -> EngineOption:
+    return EngineOption(
+        name="vllm",
+        label="vLLM",
+        available=hindered is None,
+        reason=hindered.reason if hindered else None,
+        remedy=hindered.remedy if hindered else None,
+    )
 
 
 def _imported(card: dict[str, Any]) -> ConfigurationView | None:

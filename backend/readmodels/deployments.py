@@ -13,6 +13,7 @@ from backend.domain.errors import NotFound
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.configuration import Change, ConfigurationView, changes, from_domain
+from backend.readmodels.servable import obstacles
 
 CONSUMER = "deployments"
 
@@ -25,13 +26,14 @@ class EndpointView(msgspec.Struct, rename="camel", frozen=True):
 
 
 class ReplicaView(msgspec.Struct, rename="camel", frozen=True):
-    """An engine process: `starting`, `ready` or `lost`."""
+    """An engine process: `starting`, `ready` or `lost`; `warnings` say what is doubtful."""
 
     id: UUID
     revision: int
     state: str
     endpoint: str | None
     started_at: datetime | None
+    warnings: list[str]
 
 
 class FailureView(msgspec.Struct, rename="camel", frozen=True):
@@ -88,19 +90,21 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
     with pool.connection() as connection:
         row = connection.execute(
             "SELECT d.*, m.name AS model_name, m.state AS model_state, m.publication, "
-            "m.latest_state, m.retriable FROM deployments.deployments AS d "
+            "m.latest_state, m.retriable, m.kind, m.base_model_id, m.format, m.task, "
+            "m.architecture, m.adapter FROM deployments.deployments AS d "
             "JOIN gallery.models AS m USING (model_id) WHERE d.model_id = %s",
             (model_id,),
         ).fetchone()
         if row is None:
             raise _never_deployed(model_id)
+        hindered = obstacles(connection, [row])
         revision = connection.execute(
             "SELECT configuration, failure, failure_remedy, log_tail, failed_at "
             "FROM deployments.revisions WHERE model_id = %s AND revision = %s",
             (model_id, row["desired_revision"]),
         ).fetchone()
         replicas = connection.execute(
-            "SELECT replica_id AS id, revision, state, endpoint, started_at "
+            "SELECT replica_id AS id, revision, state, endpoint, started_at, warnings "
             "FROM deployments.replicas WHERE model_id = %s ORDER BY started_at",
             (model_id,),
         ).fetchall()
@@ -112,6 +116,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         publication=row["publication"],
         deployment_state=row["state"],
         retriable=row["retriable"],
+        obstacle=hindered.get(model_id),
     )
     serving = row["serving_revision"]
     return DeploymentView(

@@ -11,10 +11,12 @@ from psycopg.rows import DictRow
 from psycopg.sql import SQL
 
 from backend.domain.errors import NotFound
+from backend.domain.servable import Obstacle
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.gallery_filters import Counts, Facets, Filters
+from backend.readmodels.servable import obstacles
 from backend.readmodels.version_facts import (
     AcceptedRisk,
     Card,
@@ -42,7 +44,7 @@ _SUMMARY: LiteralString = (
     "model_id, version, name, kind, source, model_version, state, publication, deployment_state, "
     "description, labels, size_bytes, architecture, parameter_count, created_at, updated_at, "
     "position, failure, created_position, name_key, technical_name, format, current_version, "
-    "latest_version, latest_state, retriable, batch_id"
+    "latest_version, latest_state, retriable, batch_id, base_model_id, task, adapter"
 )
 
 
@@ -155,10 +157,13 @@ class Gallery:
             rows = connection.execute(query, [*values, limit + 1], prepare=prepare).fetchall()
             if total is None:
                 total, facets = self._counts.of(connection, filters)
-        more = len(rows) > limit
-        rows = rows[:limit]
+            more = len(rows) > limit
+            rows = rows[:limit]
+            hindered = obstacles(connection, rows)
         return ModelPage(
-            items=[ModelSummary(**_summary(row, may)) for row in rows],
+            items=[
+                ModelSummary(**_summary(row, hindered.get(row["model_id"]), may)) for row in rows
+            ],
             next_cursor=cursors.write(scope, [total, *(rows[-1][c] for c in columns)])
             if more
             else None,
@@ -169,8 +174,10 @@ class Gallery:
     def detail(self, model_id: UUID, may: MayAct) -> ModelDetail:
         """Everything about a model. Raises `NotFound`."""
         row = self._row(model_id, "m.*, " + _VERSION)
+        with self._pool.connection() as connection:
+            hindered = obstacles(connection, [row])
         return ModelDetail(
-            **_summary(row, may),
+            **_summary(row, hindered.get(model_id), may),
             card=card_of(row),
             report=report_of(row),
             file_count=row["file_count"],
@@ -214,13 +221,14 @@ class Gallery:
         return row
 
 
-def _summary(row: DictRow, may: MayAct) -> dict[str, Any]:
+def _summary(row: DictRow, hindered: Obstacle | None, may: MayAct) -> dict[str, Any]:
     situation = Situation(
         state=row["state"],
         latest_state=row["latest_state"],
         publication=row["publication"],
         deployment_state=row["deployment_state"],
         retriable=row["retriable"],
+        obstacle=hindered,
     )
     return {
         "id": row["model_id"],

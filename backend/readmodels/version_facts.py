@@ -26,6 +26,9 @@ class AdapterCard(msgspec.Struct, rename="camel", frozen=True):
     alpha: float | None = None
     target_modules: list[str] = []
     base_architecture: str | None = None
+    method: str | None = None
+    max_rank: int | None = None
+    features: list[str] = []
 
 
 class MemoryNeed(msgspec.Struct, rename="camel", frozen=True):

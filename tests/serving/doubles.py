@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from backend.domain.configuration import Hardware
+from backend.domain.servable import Use
 from workers.serving.engine import (
     Command,
     Diagnosis,
@@ -49,7 +50,7 @@ class EngineDouble:
             ]
         )
 
-    def answers(self, client: httpx.Client, endpoint: str, model_name: str) -> bool:
+    def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
         try:
             if client.get(f"{endpoint}/health").status_code != 200:
                 return False
@@ -59,6 +60,15 @@ class EngineDouble:
             f"{endpoint}/v1/completions", json={"model": model_name, "max_tokens": 1}
         )
         return answer.status_code == 200
+
+    def effect(
+        self, client: httpx.Client, endpoint: str, adapter: str, base: str, use: Use
+    ) -> float:
+        answers = [
+            client.post(f"{endpoint}/v1/completions", json={"model": name}).json()["logprob"]
+            for name in (adapter, base)
+        ]
+        return float(abs(answers[0] - answers[1]))
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         return client.get(f"{endpoint}/health").status_code == 200

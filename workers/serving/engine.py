@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.servable import Use
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -64,8 +65,21 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class AdapterFiles:
+    """An adapter that is served under its own name; `rank` is the largest one in it."""
+
+    name: str
+    directory: Path
+    rank: int
+
+
+@dataclass(frozen=True)
 class Launch:
-    """What one replica is to serve, and where it listens (on the loopback interface)."""
+    """What one replica is to serve, and where it listens (on the loopback interface).
+
+    Name and directory are those of the whole model, an adapter's base; `total_bytes` is both.
+    `runs_own_code` says that somebody consented to running code that came with the model.
+    """
 
     replica_id: UUID
     model_name: str
@@ -73,6 +87,9 @@ class Launch:
     total_bytes: int
     port: int
     configuration: DeployConfiguration
+    use: Use = Use.GENERATE
+    runs_own_code: bool = False
+    adapter: AdapterFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +134,18 @@ class Engine(Protocol):
         """How to start it. Raises `Invalid`, which names the argument that does not fit."""
         ...
 
-    def answers(self, client: httpx.Client, endpoint: str, model_name: str) -> bool:
-        """Whether it generates a token; False while it loads. Raises `httpx.HTTPError`."""
+    def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
+        """Whether it does what it is for; False while it loads. Raises `httpx.HTTPError`."""
+        ...
+
+    def effect(
+        self, client: httpx.Client, endpoint: str, adapter: str, base: str, use: Use
+    ) -> float:
+        """The largest difference between an adapter's and its base's numbers for one input.
+
+        Numbers are logarithms of probabilities, parts of a vector, or a score. Raises
+        `httpx.HTTPError`, and `ValueError` or `LookupError` for an answer that says nothing.
+        """
         ...
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:

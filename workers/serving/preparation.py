@@ -11,24 +11,50 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.version import Version
-from workers.serving.engine import Engine, Environment
+from workers.serving.engine import AdapterFiles, Engine, Environment, Launch
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
 from workers.serving.progress import Progress
+from workers.serving.subject import Subject
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A revision's engine, installed, and its files, in place."""
+    """A revision's engine, installed, and its files, in place.
+
+    `directory` is the whole model's, `adapter_directory` that of an adapter of it.
+    """
 
     engine: Engine
     environment: Environment
+    subject: Subject
     directory: Path
-    total_bytes: int
+    adapter_directory: Path | None = None
+
+    def launch(self, *, replica_id: UUID, port: int, configuration: DeployConfiguration) -> Launch:
+        """How one replica of it is to be started."""
+        subject = self.subject
+        adapter: AdapterFiles | None = None
+        total_bytes = subject.whole.total_bytes
+        if self.adapter_directory is not None:
+            adapter = AdapterFiles(subject.name, self.adapter_directory, subject.rank)
+            total_bytes += subject.version.total_bytes
+        return Launch(
+            replica_id=replica_id,
+            model_name=subject.base_name or subject.name,
+            model_directory=self.directory,
+            total_bytes=total_bytes,
+            port=port,
+            configuration=configuration,
+            use=subject.use,
+            runs_own_code=subject.runs_own_code,
+            adapter=adapter,
+        )
 
 
 class Preparations:
@@ -49,7 +75,7 @@ class Preparations:
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
-        self, revision: int, configuration: DeployConfiguration, version: Version
+        self, revision: int, configuration: DeployConfiguration, subject: Subject
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
@@ -57,7 +83,7 @@ class Preparations:
         """
         if revision not in self._futures:
             abandoned = threading.Event()
-            future = self._executor.submit(self._prepare, configuration, version, abandoned.is_set)
+            future = self._executor.submit(self._prepare, configuration, subject, abandoned.is_set)
             self._futures[revision] = (future, abandoned)
         future, _ = self._futures[revision]
         if not future.done():
@@ -87,16 +113,20 @@ class Preparations:
         return engine
 
     def _prepare(
-        self, configuration: DeployConfiguration, version: Version, abandoned: Callable[[], bool]
+        self, configuration: DeployConfiguration, subject: Subject, abandoned: Callable[[], bool]
     ) -> Prepared:
         engine = self.engine(configuration)
+        environment = self._environments.ensure(
+            engine.environment(configuration.hardware), self._progress.environment, abandoned
+        )
+        directory = self._materialise(subject.whole)
+        adapter_directory = self._materialise(subject.version) if subject.base else None
+        return Prepared(engine, environment, subject, directory, adapter_directory)
+
+    def _materialise(self, version: Version) -> Path:
         if version.manifest_sha256 is None:
             raise NotAllowed(
                 f"Version {version.number} has no stored files.",
                 remedy="Import the model with its files, then redeploy.",
             )
-        environment = self._environments.ensure(
-            engine.environment(configuration.hardware), self._progress.environment, abandoned
-        )
-        directory = self._files.materialise(version.manifest_sha256, self._progress.files)
-        return Prepared(engine, environment, directory, version.total_bytes)
+        return self._files.materialise(version.manifest_sha256, self._progress.files)

@@ -157,8 +157,8 @@ class Reconciler:
         self, deployment: Deployment, revision: int, configuration: DeployConfiguration
     ) -> Prepared | None:
         try:
-            version = self._upkeep.version(deployment, revision)
-            return self._preparations.get(revision, configuration, version)
+            subject = self._upkeep.subject(deployment, revision)
+            return self._preparations.get(revision, configuration, subject)
         except Abandonment:
             return None
         except EnvironmentFailed as error:
@@ -197,7 +197,7 @@ class Reconciler:
         if live.state is State.STARTING:
             if not live.announced:
                 self._upkeep.start(live, prepared, configuration)
-            return self._upkeep.await_answer(live, prepared.engine)
+            return self._upkeep.await_answer(live, prepared)
         self._upkeep.check_health(live, prepared.engine)
         return live.state is State.READY
 

@@ -35,8 +35,8 @@ class Records:
             fence=fence(lease),
         )
 
-    def replica_ready(self, lease: Lease, replica: Replica) -> None:
-        """The replica has generated a token."""
+    def replica_ready(self, lease: Lease, replica: Replica, *, warnings: Sequence[str]) -> None:
+        """The replica does what it is for; `warnings` say what is doubtful about it."""
         self._deployments.record_replica_ready(
             self._context(lease, uuid5(replica.id, "ready")),
             lease.model_id,
@@ -44,6 +44,7 @@ class Records:
             replica_id=replica.id,
             endpoint=replica.endpoint,
             startup_seconds=round(replica.age, 3),
+            warnings=warnings,
             fence=fence(lease),
         )
 

@@ -12,18 +12,19 @@ from backend.application.store import EventStore
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import DomainError
-from backend.domain.model import Model
-from backend.domain.version import Version
-from workers.serving.engine import Diagnosis, Engine, Launch
+from workers.serving.engine import Diagnosis, Engine
 from workers.serving.engine_log import TAIL_LINES, EngineLog
 from workers.serving.launcher import LocalProcesses, NoFreePort
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
+from workers.serving.subject import Subject, Subjects
 from workers.serving.targets import Lease
 
 _DIAGNOSED_LINES = 400
+# Of an adapter's effect on numbers of its base: far below what any training does.
+_NOTICEABLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,6 @@ class Upkeep:
         patience: Patience,
     ) -> None:
         self._lease = lease
-        self._store = store
         self._records = records
         self._replicas = replicas
         self._launcher = launcher
@@ -92,7 +92,7 @@ class Upkeep:
         self._client = client
         self._server = server
         self._patience = patience
-        self._found_model: Model | None = None
+        self._subjects = Subjects(store, lease().model_id)
         self._logs: dict[str, EngineLog] = {}
         self._unhealthy_since: dict[str, float] = {}
         self._checked_at: dict[str, float] = {}
@@ -144,17 +144,9 @@ class Upkeep:
             replica, crashed=True, reason=why.reason, remedy=why.remedy, log_tail=tail
         )
 
-    def version(self, deployment: Deployment, revision: int) -> Version:
-        """What the revision serves; the files of a version that is usable never change."""
-        number = deployment.model_versions[revision]
-        if number not in self._model().versions:
-            self._found_model = None  # it was added since
-        return self._model().version_of(number)
-
-    def _model(self) -> Model:
-        if self._found_model is None:
-            self._found_model = self._store.load(Model, self._lease().model_id)
-        return self._found_model
+    def subject(self, deployment: Deployment, revision: int) -> Subject:
+        """What the revision serves. Raises `NotAllowed` where no engine can."""
+        return self._subjects.of(deployment, revision)
 
     def may_start(self, in_slot: list[Replica]) -> bool:
         streak = 0
@@ -179,13 +171,8 @@ class Upkeep:
     def start(
         self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
     ) -> None:
-        launch = Launch(
-            replica_id=replica.id,
-            model_name=self._model().name,
-            model_directory=prepared.directory,
-            total_bytes=prepared.total_bytes,
-            port=replica.port,
-            configuration=configuration,
+        launch = prepared.launch(
+            replica_id=replica.id, port=replica.port, configuration=configuration
         )
         try:
             self._launcher.start(
@@ -214,9 +201,11 @@ class Upkeep:
         )
         self._replicas.announce(replica)
 
-    def await_answer(self, replica: Replica, engine: Engine) -> bool:
-        if self._answers(replica, engine):
-            self._records.replica_ready(self._lease(), replica)
+    def await_answer(self, replica: Replica, prepared: Prepared) -> bool:
+        if self._answers(replica, prepared):
+            self._records.replica_ready(
+                self._lease(), replica, warnings=self._doubts(replica, prepared)
+            )
             self._replicas.mark_ready(replica)
             return True
         tail = self._launcher.log(replica.id).tail()
@@ -236,11 +225,33 @@ class Upkeep:
             self._progress.starting(replica.age, limit, tail[-1] if tail else "")
         return False
 
-    def _answers(self, replica: Replica, engine: Engine) -> bool:
+    def _answers(self, replica: Replica, prepared: Prepared) -> bool:
+        subject = prepared.subject
         try:
-            return engine.answers(self._client, replica.endpoint, self._model().name)
-        except (httpx.HTTPError, ValueError, KeyError):
+            return prepared.engine.answers(
+                self._client, replica.endpoint, subject.name, subject.use
+            )
+        except (httpx.HTTPError, ValueError, LookupError):
             return False  # still loading, or something else speaks on its port
+
+    def _doubts(self, replica: Replica, prepared: Prepared) -> list[str]:
+        """Whether an adapter changes what its base answers."""
+        subject = prepared.subject
+        if subject.base_name is None:
+            return []
+        try:
+            effect = prepared.engine.effect(
+                self._client, replica.endpoint, subject.name, subject.base_name, subject.use
+            )
+        except (httpx.HTTPError, ValueError, LookupError) as error:
+            return [f"The adapter could not be compared with its base: {error}."]
+        if effect >= _NOTICEABLE:
+            return []
+        warning = (
+            "The adapter has no effect: for the same input it answers as its base, "
+            f"'{subject.base_name}', does. Make sure that it was trained on this base."
+        )
+        return [warning]
 
     def check_health(self, replica: Replica, engine: Engine) -> None:
         key, now = str(replica.id), time.monotonic()

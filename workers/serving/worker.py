@@ -218,18 +218,19 @@ class ServingWorker:
         self._launcher.clear_old_folders()
 
     def _files_in_use(self, model_id: UUID) -> set[str]:
-        """The manifests of the versions that the model's deployment still may serve."""
+        """The manifests of what the model's deployment still may serve, of bases too."""
         model = self._store.find(Model, model_id)
         deployment = self._store.find(Deployment, Deployment.create_id(model_id))
         if model is None or deployment is None:
             return set()
         kept = deployment.model_versions.keys() - set(deployment.retired_revisions)
-        versions = {deployment.model_versions[revision] for revision in kept}
-        return {
-            version.manifest_sha256
-            for version in model.versions.values()
-            if version.number in versions and version.manifest_sha256 is not None
-        }
+        used = [model.versions[deployment.model_versions[revision]] for revision in kept]
+        for revision in kept:
+            base_id = model.versions[deployment.model_versions[revision]].base_model_id
+            base = self._store.find(Model, base_id) if base_id is not None else None
+            if base and (served := base.base_version(deployment.base_model_versions[revision])):
+                used.append(served)
+        return {v.manifest_sha256 for v in used if v.manifest_sha256 is not None}
 
     def _finish(self) -> None:
         for care in self._cared.values():

@@ -74,6 +74,34 @@ def read_config(files: ModelFiles) -> AdapterConfig:
     )
 
 
+_UNTRAINED = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+_FEATURES = (
+    ("use_dora", "DoRA"),
+    ("lora_bias", "biases of its own (lora_bias)"),
+    ("alora_invocation_tokens", "activation by tokens (aLoRA)"),
+    ("layer_replication", "repeated layers (layer_replication)"),
+    ("use_bdlora", "block-diagonal LoRA"),
+    ("use_qalora", "QA-LoRA"),
+    ("trainable_token_indices", "tokens trained one by one (trainable_token_indices)"),
+)
+# Heads of classifiers are served with the adapter; other weights that replace the base's are not.
+_HEADS = {"classifier", "score"}
+
+
+def features(adapter: AdapterConfig) -> list[str]:
+    """What it does beyond LoRA, in words: an engine that knows only LoRA would leave it out."""
+    found = [words for name, words in _FEATURES if adapter.fields.get(name)]
+    if adapter.fields.get("bias", "none") != "none":
+        found.append("changed biases of the base (bias)")
+    start = adapter.fields.get("init_lora_weights")
+    if isinstance(start, str) and start.lower() not in _UNTRAINED:
+        found.append(f"a start that changes the base (init_lora_weights {plain(start, 40)})")
+    whole = [plain(name, 100) for name in adapter.to_save if name not in _HEADS]
+    if whole:
+        found.append(f"weights saved whole ({', '.join(whole[:10])})")
+    return found
+
+
 def _usable(alpha: Any) -> float | None:
     # A bool is an int to isinstance; events hold neither infinity nor what is no number.
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool)

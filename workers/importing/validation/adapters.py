@@ -11,7 +11,12 @@ from typing import BinaryIO
 from workers.importing.names import listed, shown
 from workers.importing.refusals import ImportRefused
 from workers.importing.safetensors_header import Header, read_header
-from workers.importing.validation.adapter_config import CONFIG, AdapterConfig, read_config
+from workers.importing.validation.adapter_config import (
+    CONFIG,
+    AdapterConfig,
+    features,
+    read_config,
+)
 from workers.importing.validation.adapter_fit import (
     OTHER_BASE,
     by_token,
@@ -79,6 +84,9 @@ def check(files: ModelFiles, wanted: Wanted, report: Report) -> Facts | None:
             "alpha": adapter.alpha,
             "target_modules": targets,
             "base_architecture": card.get("architecture"),
+            "method": adapter.peft_type,
+            "max_rank": max([adapter.rank or 0, *adapter.rank_pattern.values()]) or None,
+            "features": features(adapter),
         },
     )
 

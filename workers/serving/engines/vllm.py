@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import Invalid
+from backend.domain.servable import Use
 from workers.serving.engine import (
     Command,
     Diagnosis,
@@ -21,6 +22,7 @@ from workers.serving.engine import (
     Launch,
     Load,
 )
+from workers.serving.engines import vllm_uses
 from workers.serving.engines.arguments import command_line
 
 VERSION = "0.32.0"
@@ -53,7 +55,8 @@ sys.stdout.write("\\n" + json.dumps(options) + "\\n")
 # What a deployment may not set, because these are how the worker finds and bounds the engine.
 _RESERVED = frozenset(
     {"model", "served_model_name", "tokenizer", "generation_config", "load_format", "device_ids",
-     "distributed_executor_backend", "enable_log_requests", "enable_log_outputs", "headless"}
+     "distributed_executor_backend", "enable_log_requests", "enable_log_outputs", "headless",
+     "runner", "enable_lora", "max_lora_rank", "default_mm_loras"}
 )  # fmt: skip
 # An engine of this size answers nothing; the rest of the memory is the model's and the cache's.
 _OVERHEAD_BYTES = 2 * GIB
@@ -166,6 +169,7 @@ class Vllm:
                 "-m",
                 "vllm.entrypoints.openai.api_server",
                 *(f"--{name}={value}" for name, value in own.items()),
+                *vllm_uses.arguments(launch, environment.options),
                 *(switch for switch in switches if switch in known),
                 *filled,
                 *asked,
@@ -173,13 +177,15 @@ class Vllm:
             {**_ENVIRONMENT, **(_cpu_environment(single) if on_cpu else {})},
         )
 
-    def answers(self, client: httpx.Client, endpoint: str, model_name: str) -> bool:
-        """Whether it completes a prompt by one token."""
+    def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
+        """Whether it completes a prompt by one token, makes a vector, or gives a score."""
         try:
             if client.get(f"{endpoint}/health").status_code != httpx.codes.OK:
                 return False
         except httpx.ConnectError:
             return False
+        if use is not Use.GENERATE:
+            return bool(vllm_uses.numbers(client, endpoint, model_name, use))
         response = client.post(
             f"{endpoint}/v1/completions",
             json={"model": model_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0},
@@ -188,6 +194,17 @@ class Vllm:
             return False
         answer = response.json()
         return bool(answer.get("choices")) and answer["usage"]["completion_tokens"] >= 1
+
+    def effect(
+        self, client: httpx.Client, endpoint: str, adapter: str, base: str, use: Use
+    ) -> float:
+        """How far apart the adapter and its base are for one text."""
+        pairs = zip(
+            vllm_uses.numbers(client, endpoint, adapter, use),
+            vllm_uses.numbers(client, endpoint, base, use),
+            strict=True,
+        )
+        return max(abs(one - other) for one, other in pairs)
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         """Whether its health check passes."""

@@ -1,0 +1,75 @@
+"""What a revision serves: a version's files, for an adapter together with those of its base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from backend.application.store import EventStore
+from backend.domain.deployment import Deployment
+from backend.domain.errors import NotAllowed
+from backend.domain.model import Model
+from backend.domain.servable import Imported, Use, adapter_rank, obstacle, use_of
+from backend.domain.version import Version
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One version of a model, by the name that callers use; an adapter's has a base."""
+
+    name: str
+    version: Version
+    base_name: str | None = None
+    base: Version | None = None
+
+    @property
+    def whole(self) -> Version:
+        """The version that is a whole model: what the engine is started with."""
+        return self.base or self.version
+
+    @property
+    def use(self) -> Use:
+        """What it does for its callers."""
+        return use_of(Imported.from_card("base", self.whole.card)) or Use.GENERATE
+
+    @property
+    def runs_own_code(self) -> bool:
+        """Whether somebody consented to running code that came with the whole model."""
+        return "custom_code" in self.whole.accepted_risks
+
+    @property
+    def rank(self) -> int:
+        """An adapter's largest rank."""
+        return adapter_rank(self.version.card)
+
+
+class Subjects:
+    """Finds them; what is found once is kept, for the files of a usable version never change."""
+
+    def __init__(self, store: EventStore, model_id: UUID) -> None:
+        self._store = store
+        self._model_id = model_id
+        self._found: dict[tuple[str, str | None], Subject] = {}
+
+    def of(self, deployment: Deployment, revision: int) -> Subject:
+        """What the revision serves. Raises `NotAllowed` where no engine can."""
+        numbers = (deployment.model_versions[revision], deployment.base_model_versions[revision])
+        if numbers not in self._found:
+            self._found[numbers] = self._find(*numbers)
+        return self._found[numbers]
+
+    def _find(self, number: str, base_number: str | None) -> Subject:
+        model = self._store.load(Model, self._model_id)
+        version = model.version_of(number)
+        base_name, base = None, None
+        if version.base_model_id is not None:
+            # One that has been deleted meanwhile goes on serving while its files are there.
+            owner = self._store.load(Model, version.base_model_id)
+            base_name, base = owner.name, owner.base_version(base_number)
+        found = obstacle(
+            Imported.from_card(model.kind, version.card),
+            Imported.from_card("base", base.card) if base else None,
+        )
+        if found is not None:
+            raise NotAllowed(found.reason, remedy=found.remedy)
+        return Subject(model.name, version, base_name, base)
