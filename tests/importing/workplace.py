@@ -16,6 +16,7 @@ from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import Telemetry
 from backend.infra.uploads import Part, part_path
+from workers.importing.collector import Collector, Found
 from workers.importing.executor import Executor
 from workers.importing.residue import CLEANUP, IMPORT
 from workers.importing.service import workplace
@@ -163,9 +164,16 @@ class Site:
         while self.run_one():
             pass
 
+    def collect(self, *, remove: bool = True, grace_seconds: float = -1) -> dict[str, Found]:
+        """What the collector finds; with a grace below zero nothing is too young."""
+        collector = Collector(
+            self.place, self.settings.dsn, remove=remove, grace_seconds=grace_seconds
+        )
+        return {found.what: found for found in collector.run()}
+
     def residue(self) -> dict[str, list[str]]:
         """Everything in the store by folder, without what is empty."""
-        folders = ("blobs", "manifests", "staging", "uploads")
+        folders = ("batches", "blobs", "manifests", "staging", "uploads")
         return {folder: found for folder in folders if (found := self.objects(folder))}
 
     def objects(self, folder: str) -> list[str]:

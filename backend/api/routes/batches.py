@@ -18,6 +18,7 @@ from backend.api.wire import AtLeast, Body
 from backend.application.commands import Accepted, CommandContext
 from backend.domain.errors import Invalid, NotFound
 from backend.domain.model import ImportRequest
+from backend.infra.removals import nothing_removed
 from backend.readmodels import batches, gallery
 from backend.readmodels.batches import Batch
 from backend.sources.preview import Preview
@@ -73,18 +74,21 @@ async def import_batch(
         )
     requests = await services.query(lambda: _requests(services, data, seen))
     path = f"batches/{seen.manifest_sha256}"
-    await services.files.run(lambda: services.object_store.put(path, [seen.manifest]))
-    accepted = await services.command(
-        lambda: services.batches.request(
-            context,
-            address=address,
-            format=seen.format,
-            manifest_uri=services.object_store.uri(path),
-            manifest_sha256=seen.manifest_sha256,
-            requests=requests,
-        )
-    )
-    return with_version(_answer(accepted), 202)
+
+    def request() -> Accepted:
+        # Nothing refers to the list yet: nobody shall remove it before the batch does.
+        with nothing_removed(services.pool):
+            services.object_store.put(path, [seen.manifest])
+            return services.batches.request(
+                context,
+                address=address,
+                format=seen.format,
+                manifest_uri=services.object_store.uri(path),
+                manifest_sha256=seen.manifest_sha256,
+                requests=requests,
+            )
+
+    return with_version(_answer(await services.command(request)), 202)
 
 
 @get(ONE, operation_id="readBatch")
