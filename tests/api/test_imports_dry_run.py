@@ -72,10 +72,8 @@ def dry_run(admin: ApiClient, body: dict[str, Any]) -> dict[str, Any]:
     assert answer.status_code in {200, 202}, answer.text
     if answer.status_code == 202:
         url = answer.headers["location"]
-        answer = eventually(
-            lambda: found if (found := admin.get(url)).status_code == 200 else None,
-            "the dry run has ended",
-        )
+        eventually(lambda: admin.get(url).status_code == 200, "the dry run has ended")
+        answer = admin.get(url)
     result: dict[str, Any] = answer.json()
     return result
 
