@@ -9,7 +9,7 @@ import { tags } from '@lezer/highlight';
 import { useEffect, useEffectEvent, useRef } from 'react';
 import { placeAt, rangeOf } from './json-places';
 import classes from './json-editor.module.css';
-import { pointerPath, schemaAt, valuesOf, type JsonSchema } from './json-schema';
+import { pointerPath, schemaAt, valuesOf, type JsonSchema } from '@/lib/json-schema';
 
 export interface JsonEditorProps {
   label: string;

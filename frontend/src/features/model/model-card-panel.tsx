@@ -4,6 +4,8 @@ import { Facts, type Fact } from '@/components/facts';
 import { Panel } from '@/components/panel';
 import type { ModelCard, ModelDetail } from '@/lib/api/types';
 import { formatNumber } from '@/lib/format';
+import { AdapterFacts } from './adapter-facts';
+import { MemoryTable } from './memory-table';
 import classes from './model-card-panel.module.css';
 
 /** What the files say about the model. */
@@ -28,6 +30,8 @@ export function ModelCardPanel({ model }: { model: ModelDetail }) {
             : 'Filled in as soon as the model has been validated.'}
         </p>
       )}
+      {card?.adapter && <AdapterFacts adapter={card.adapter} baseModelId={model.baseModelId} />}
+      {card !== null && card.memory.length > 0 && <MemoryTable memory={card.memory} contextLength={card.contextLength} />}
       {model.documentationLinks.length > 0 && (
         <div className={classes.links}>
           <h3 className={classes.heading}>Documentation</h3>
@@ -52,8 +56,23 @@ export function ModelCardPanel({ model }: { model: ModelDetail }) {
   );
 }
 
+const FORMATS: Record<string, string> = {
+  transformers: 'Transformers',
+  diffusers: 'Diffusers',
+  'sentence-transformers': 'Sentence Transformers',
+  peft: 'PEFT adapter',
+  gguf: 'GGUF',
+  onnx: 'ONNX',
+  ctranslate2: 'CTranslate2',
+  triton: 'Triton',
+  ollama: 'Ollama',
+  container_image: 'Container image',
+  external: 'Described',
+};
+
 function cardFacts(card: ModelCard): Fact[] {
   return [
+    { label: 'Format', value: card.format === null ? '—' : (FORMATS[card.format] ?? card.format) },
     { label: 'Architecture', value: card.architecture ?? '—' },
     { label: 'Task', value: card.task ?? '—' },
     { label: 'Parameters', value: count(card.parameterCount) },
@@ -68,6 +87,8 @@ function cardFacts(card: ModelCard): Fact[] {
     { label: 'Languages', value: card.languages.length === 0 ? 'Not stated' : card.languages.join(', ') },
     { label: 'Weights', value: card.weightFormat ?? '—' },
     { label: 'Size', value: <Bytes value={card.totalBytes} /> },
+    ...(card.quantization === null ? [] : [{ label: 'Quantization', value: card.quantization }]),
+    ...(card.customCode.length === 0 ? [] : [{ label: 'Custom code', value: card.customCode.join(', ') }]),
   ];
 }
 

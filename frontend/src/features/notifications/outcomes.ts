@@ -24,7 +24,7 @@ const OUTCOMES: Record<string, (model: string, data: LiveEvent['data']) => Telli
   ModelImportCancelled: (model) => ({
     tone: 'neutral',
     title: `The import of ${model} was cancelled`,
-    detail: 'Delete the model, or import the file again.',
+    detail: 'Delete the model, or retry the import.',
   }),
   RevisionDeployed: (model, data) => ({
     tone: 'good',
