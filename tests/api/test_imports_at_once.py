@@ -16,6 +16,8 @@ from tests.api.sources import CONFIGURATION, connect_registry, image_body, reach
 from tests.builders.models import tiny_llama, write_folder
 from tests.rig.hub import Hub
 from tests.rig.registry import Registry
+from tests.rig.s3 import s3_store
+from tests.rig.web import Web
 
 
 @pytest.fixture
@@ -136,6 +138,34 @@ def test_a_configuration_is_checked_while_it_is_written(admin: ApiClient) -> Non
     (fault,) = faults(json.dumps({**CONFIGURATION, "prot": 1}))
     assert (fault["pointer"], fault["line"]) == ("", None)
     assert fault["remedy"] == "Did you mean 'port'?"
+
+
+def test_a_configuration_can_lie_on_the_web_or_in_an_object_store(admin: ApiClient) -> None:
+    text = json.dumps(CONFIGURATION)
+
+    def look(address: str, connection: str | None = None) -> Any:
+        question = {"source": "configuration_file", "address": address, "connection": connection}
+        return admin.post("/api/imports/inspect", json=question)
+
+    with Web() as web, s3_store() as store:
+        found = look(web.add("/c.json", text.encode())).json()
+        assert (found["facts"], found["faults"]) == ({"ports": [8080], "text": text}, [])
+        assert look(web.add("/wrong.json", b"{}")).json()["problems"]
+        large = look(web.add("/large.json", b" " * (300 << 10)))
+        assert large.status_code == 422
+        assert look(web.add("/latin.json", b"\xff{}")).json()["remedy"] == "Save the file as UTF-8."
+        store.put("configurations/c.json", text.encode())
+        secret = f"{store.key}:{store.secret}"
+        saved = admin.command(
+            "POST", "/api/connections",
+            {"name": "s3", "kind": "s3", "endpoint": store.endpoint, "secret": secret},
+        )  # fmt: skip
+        assert saved.status_code == 201, saved.text
+        address = f"s3://{store.bucket}/configurations/c.json"
+        assert look(address, "s3").json()["facts"]["text"] == text
+    closed = look("http://169.254.169.254/c.json")
+    assert closed.status_code == 422
+    assert "do not open those" in closed.json()["detail"]
 
 
 def test_the_schema_of_the_configuration_is_served_to_everybody(anonymous: ApiClient) -> None:
