@@ -14,8 +14,6 @@ from tests.projections.contents import all_contents
 from tests.relay.conftest import Line
 from tests.rig.waiting import eventually
 
-SEED = 4711
-
 
 def current(line: Line) -> bool:
     last = line.feed.last_position()
@@ -29,9 +27,9 @@ def ignore(_: int, __: int) -> None:
 def test_rebuilt_from_store_and_from_topic_it_is_the_same(
     line: Line,
     projecting: threading.Event,
+    seed: int,
 ) -> None:
-    history = History(SEED)
-    print(f"seed {SEED}")
+    history = History(seed)
     write(line.store, history.domain(600))
     line.relay()
     eventually(lambda: current(line), "the projections have everything")
