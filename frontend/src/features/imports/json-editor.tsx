@@ -115,12 +115,13 @@ function complete(root: JsonSchema | null) {
         options: Object.entries(schema?.properties ?? {})
           .filter(([name]) => !place.present.includes(name))
           .map(([name, property]) => ({
-            label: name,
-            apply: `"${name}": `,
+            // With its quotes, since what was typed has them too.
+            label: `"${name}"`,
+            displayLabel: name,
+            apply: place.named ? `"${name}"` : `"${name}": `,
             type: 'property',
             ...(property.description !== undefined && { info: property.description }),
           })),
-        filter: true,
       };
     }
     const schema = schemaAt(root, place.path);
