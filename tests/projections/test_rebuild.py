@@ -10,6 +10,7 @@ from backend.readmodels.freshness import reached
 from projections import operations
 from projections.registry import PROJECTIONS
 from tests.builders.histories import History, write
+from tests.conftest import SEED
 from tests.projections.contents import all_contents
 from tests.relay.conftest import Line
 from tests.rig.waiting import eventually
@@ -27,9 +28,9 @@ def ignore(_: int, __: int) -> None:
 def test_rebuilt_from_store_and_from_topic_it_is_the_same(
     line: Line,
     projecting: threading.Event,
-    seed: int,
 ) -> None:
-    history = History(seed)
+    history = History(SEED)
+    print(f"seed {SEED}")
     write(line.store, history.domain(600))
     line.relay()
     eventually(lambda: current(line), "the projections have everything")
