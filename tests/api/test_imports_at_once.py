@@ -181,6 +181,8 @@ def test_the_schema_of_the_configuration_is_served_to_everybody(anonymous: ApiCl
     [
         ("ftp://example.org/m.zip", "Addresses that begin with 'ftp:' are not opened."),
         ("https://ana:secret@example.org/m.zip", "carries a user name or a password"),
+        ("https://example.org/m.zip?X-Amz-Signature=secret", "in 'X-Amz-Signature', which would"),
+        ("s3://key:secret@bucket/m.zip", "carries a user name or a password"),
         ("file:///etc/passwd", "Addresses that begin with 'file:' are not opened."),
     ],
 )
@@ -189,7 +191,8 @@ def test_an_address_that_is_never_opened_is_refused_at_once(
 ) -> None:
     problem = refusal(admin, {"source": "url", "address": address, "name": "m"})
     assert said in problem["detail"]
-    assert "secret" not in problem["detail"]
+    assert "secret@" not in problem["detail"]
+    assert "=secret" not in problem["detail"]
     assert problem["errors"][0]["field"] == "address"
     weights = {"source": "manual", "name": "m", "type": "llm", "runtime": "x", "weights": address}
     assert refusal(admin, weights)["errors"][0]["field"] == "weights"
