@@ -51,7 +51,7 @@ export default function JsonEditor({ label, value, onChange, schema, check }: Js
         extensions: [
           ...STEADY,
           linter(diagnose(check), { delay: LINT_DELAY_MS }),
-          autocompletion({ override: [complete(schema)] }),
+          autocompletion({ override: [complete(schema)], icons: false }),
           EditorView.contentAttributes.of({ 'aria-label': label }),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) changed(update.state.doc.toString());
