@@ -10,6 +10,7 @@ from backend.cli import (
     importing,
     login,
     models,
+    objects,
     platform,
     projections,
     roles,
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for part in (
-    platform, projections, login, importing, batches, models, versions, connections, deployments,
-    events, roles,
+    platform, projections, objects, login, importing, batches, models, versions, connections,
+    deployments, events, roles,
 ):  # fmt: skip
     part.register(app)

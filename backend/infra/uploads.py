@@ -14,6 +14,9 @@ from backend.infra.object_store import ObjectStore
 from backend.infra.parts import PlacedPart, open_parts
 from backend.infra.postgres import Pool
 
+# Where the bytes of all uploads lie.
+UPLOADS = "uploads"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -46,12 +49,12 @@ class Upload:
 
 def part_path(upload_id: UUID, offset: int) -> str:
     """Where a part lies in the object store."""
-    return f"uploads/{upload_id}/{offset:020d}"
+    return f"{folder(upload_id)}/{offset:020d}"
 
 
 def folder(upload_id: UUID) -> str:
     """Where all parts of an upload lie."""
-    return f"uploads/{upload_id}"
+    return f"{UPLOADS}/{upload_id}"
 
 
 def staging(upload_id: UUID) -> str:

@@ -61,7 +61,7 @@ class ApiClient(httpx.Client):
             "POST", "/api/imports", {"uploadId": location.rpartition("/")[2], "source": "upload"}
         )
         assert answer.status_code == 202, answer.text
-        return answer.json()["id"]
+        return str(answer.json()["id"])
 
     def command(
         self,

@@ -1,4 +1,4 @@
-"""Batches over HTTP: lists with greyed-out rows, one command for a thousand, retry of the failed."""
+"""Batches over HTTP: lists with greyed-out rows, a thousand at once, retry of the failed."""
 
 from __future__ import annotations
 

@@ -72,10 +72,8 @@ def dry_run(admin: ApiClient, body: dict[str, Any]) -> dict[str, Any]:
     assert answer.status_code in {200, 202}, answer.text
     if answer.status_code == 202:
         url = answer.headers["location"]
-        answer = eventually(
-            lambda: found if (found := admin.get(url)).status_code == 200 else None,
-            "the dry run has ended",
-        )
+        eventually(lambda: admin.get(url).status_code == 200, "the dry run has ended")
+        answer = admin.get(url)
     result: dict[str, Any] = answer.json()
     return result
 
@@ -134,11 +132,11 @@ def test_the_report_is_the_imports_own(admin: ApiClient, hub: Hub) -> None:
     rehearsed = dry_run(admin, body)
     accepted = admin.command("POST", "/api/imports", body).json()
 
-    def ready() -> dict[str, Any] | None:
-        model = admin.get(
+    def ready() -> dict[str, Any]:
+        model: dict[str, Any] = admin.get(
             f"/api/models/{accepted['id']}", params={"atLeast": accepted["position"]}
         ).json()
-        return model if model["state"] == "ready_to_deploy" else None
+        return model if model["state"] == "ready_to_deploy" else {}
 
     model = eventually(ready, "the import has ended", seconds=60)
     assert rehearsed["report"] == model["report"]
@@ -244,10 +242,10 @@ def test_an_export_comes_back_with_its_configuration(
     accepted = admin.command("POST", "/api/imports", body).json()
     url = f"/api/models/{accepted['id']}"
 
-    def ready() -> dict[str, Any] | None:
+    def ready() -> dict[str, Any]:
         model: dict[str, Any] = admin.get(url, params={"atLeast": accepted["position"]}).json()
         assert model["state"] != "import_failed", model["failure"]
-        return model if model["state"] == "ready_to_deploy" else None
+        return model if model["state"] == "ready_to_deploy" else {}
 
     model = eventually(ready, "the import has ended", seconds=60)
     (check,) = (c for c in model["report"]["checks"] if c["id"] == "deploy_configuration")
@@ -281,7 +279,7 @@ def test_an_export_comes_back_with_its_configuration(
     none = admin.get(f"{url}/export", params={"version": "9.9.9"})
     assert none.status_code == 404
     (folder / "config.json").write_bytes(b"{}" + b" " * (len(files["config.json"]) - 2))
-    with pytest.raises(Exception, match="(?i)peer closed|incomplete|disconnect"):
+    with pytest.raises(Exception, match=r"(?i)peer closed|incomplete|disconnect"):
         admin.get(f"{url}/export")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -370,17 +369,3 @@ def test_an_archive_is_kept_while_its_import_waits_and_not_after_its_time(
     site.retry(failed)
     site.run_one()
     assert site.last_event(failed).reason == "The uploaded archive is no longer stored."
-
-
-def test_half_written_files_are_swept_when_nobody_can_be_writing_them(site: Site) -> None:
-    old, fresh = site.store.stage(), site.store.stage()
-    old.write(b"x")
-    fresh.write(b"x")
-    folder = site.store.local_path("staging")
-    assert folder is not None
-    oldest = min(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    os.utime(oldest, (0, 0))
-    sweep(site.place)
-    assert len(site.objects("staging")) == 1
-    fresh.discard()
-    old.discard()

@@ -16,6 +16,7 @@ from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import Telemetry
 from backend.infra.uploads import Part, part_path
+from workers.importing.collector import Collector, Found
 from workers.importing.executor import Executor
 from workers.importing.residue import CLEANUP, IMPORT
 from workers.importing.service import workplace
@@ -88,6 +89,16 @@ class Site:
             complete=complete,
         )
         return answer.id
+
+    def request_from_path(self, directory: Path, *, mode: str = "copy") -> UUID:
+        """An import of a directory that waits for a worker."""
+        origin = {"path": {"path": str(directory), "mode": mode, "template": None}}
+        model_id = self.models.request_import(
+            CommandContext("user:admin"),
+            ImportRequest(source="path", origin=origin, name=uuid4().hex),
+        ).id
+        self.enqueue(model_id)
+        return model_id
 
     def enqueue(self, model_id: UUID, *, kind: str = IMPORT) -> UUID:
         """Makes the job that the dispatcher makes of the model's last event."""
@@ -163,9 +174,16 @@ class Site:
         while self.run_one():
             pass
 
+    def collect(self, *, remove: bool = True, grace_seconds: float = -1) -> dict[str, Found]:
+        """What the collector finds; with a grace below zero nothing is too young."""
+        collector = Collector(
+            self.place, self.settings.dsn, remove=remove, grace_seconds=grace_seconds
+        )
+        return {found.what: found for found in collector.run()}
+
     def residue(self) -> dict[str, list[str]]:
         """Everything in the store by folder, without what is empty."""
-        folders = ("blobs", "manifests", "staging", "uploads")
+        folders = ("batches", "blobs", "manifests", "staging", "uploads")
         return {folder: found for folder in folders if (found := self.objects(folder))}
 
     def objects(self, folder: str) -> list[str]:

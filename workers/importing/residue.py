@@ -1,30 +1,33 @@
 """Takes away what an import leaves that did not come to a model.
 
-A blob may belong to several models. Whoever removes one holds a lock while looking who refers to
-it; whoever is about to publish a manifest holds the same lock, shared, while looking that every
-blob is still there. References are the journals of jobs: a job's journal names its files for as
-long as the job, or the model that came from it, is alive.
+A blob may belong to several models: whoever removes one or publishes a manifest holds the lock of
+`backend.infra.removals`. References are the journals of jobs: a job's journal names its files for
+as long as the job, or the model that came from it, is alive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
+import psycopg
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from backend.infra.jobs import Claim, Jobs, fence
 from backend.infra.object_store import ObjectStore
-from backend.infra.postgres import Pool, lock_number
+from backend.infra.postgres import Pool
+from backend.infra.removals import nothing_removed, removing
 from backend.infra.uploads import Uploads, folder
 from workers.importing.storing import blob_path, manifest_path
 
-_LOCK = "blobs"
 # Kinds of jobs: an import, and the removal of a deleted model's files.
 IMPORT = "import"
 CLEANUP = "import-cleanup"
+# What these have in their journals is not referred to: they came to nothing.
+DEAD_STATES = ["failed", "cancelled", "parked"]
 
 
 class Residue:
@@ -36,12 +39,9 @@ class Residue:
         self._jobs = jobs
         self._uploads = uploads
 
-    @contextmanager
-    def nothing_removed(self) -> Iterator[None]:
+    def nothing_removed(self) -> AbstractContextManager[None]:
         """While the block runs, nobody removes a blob."""
-        with self._pool.connection() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (lock_number(_LOCK),))
-            yield
+        return nothing_removed(self._pool)
 
     def discard_files(self, claim: Claim, journal: dict[str, Any]) -> None:
         """Gives up the files of a job that failed, and removes those that nobody else has.
@@ -57,7 +57,7 @@ class Residue:
             claim,
             {"discarded": sorted(digests), "discarded_manifests": sorted(manifests)},
         )
-        self._remove_unreferenced(digests, manifests)
+        self.remove_unreferenced(digests, manifests)
 
     def discard_model(self, claim: Claim, model_id: UUID, version: str | None = None) -> None:
         """Removes the files of a deleted model, or of one version that was cancelled.
@@ -93,7 +93,7 @@ class Residue:
                     claim.job_id,
                 ),
             )
-        self._remove_unreferenced(digests, manifests)
+        self.remove_unreferenced(digests, manifests)
 
     def discard_uploads_of(self, model_id: UUID) -> None:
         """Removes every upload of a model."""
@@ -105,30 +105,42 @@ class Residue:
         self._store.delete_tree(folder(upload_id))
         self._uploads.delete(upload_id)
 
-    def _remove_unreferenced(self, digests: set[str], manifests: set[str]) -> None:
+    def remove_unreferenced(
+        self, digests: set[str], manifests: set[str]
+    ) -> tuple[set[str], set[str]]:
+        """Removes those of these blobs and manifests that no journal names; returns which."""
         if not digests and not manifests:
-            return
-        with self._pool.connection() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(_LOCK),))
-
-            def referenced(sql: Any, values: Iterable[str]) -> set[str]:
-                return {row["found"] for row in connection.execute(sql, (IMPORT, list(values)))}
-
-            kept = referenced(
-                "SELECT DISTINCT file.value ->> 0 AS found FROM loggia.jobs AS job, "
-                "jsonb_each(job.journal -> 'files') AS file "
-                "WHERE job.kind = %s AND file.value ->> 0 = ANY(%s)",
-                digests,
-            )
-            kept_manifests = referenced(
-                "SELECT DISTINCT journal ->> 'manifest' AS found FROM loggia.jobs "
-                "WHERE kind = %s AND journal ->> 'manifest' = ANY(%s)",
-                manifests,
-            )
-            for digest in sorted(digests - kept):
+            return set(), set()
+        with removing(self._pool) as connection:
+            blobs, lists = unreferenced(connection, digests, manifests)
+            for digest in sorted(blobs):
                 self._store.delete(blob_path(digest))
-            for digest in sorted(manifests - kept_manifests):
+            for digest in sorted(lists):
                 self._store.delete(manifest_path(digest))
+        return blobs, lists
+
+
+def unreferenced(
+    connection: psycopg.Connection[DictRow], digests: set[str], manifests: set[str]
+) -> tuple[set[str], set[str]]:
+    """Those of these blobs and manifests that no journal names."""
+
+    def named(sql: Any, values: Iterable[str]) -> set[str]:
+        found = connection.execute(sql, (IMPORT, DEAD_STATES, list(values)))
+        return {row["found"] for row in found}
+
+    blobs = named(
+        "SELECT DISTINCT file.value ->> 0 AS found FROM loggia.jobs AS job, "
+        "jsonb_each(job.journal -> 'files') AS file "
+        "WHERE job.kind = %s AND job.state <> ALL(%s) AND file.value ->> 0 = ANY(%s)",
+        digests,
+    )
+    lists = named(
+        "SELECT DISTINCT journal ->> 'manifest' AS found FROM loggia.jobs "
+        "WHERE kind = %s AND state <> ALL(%s) AND journal ->> 'manifest' = ANY(%s)",
+        manifests,
+    )
+    return digests - blobs, manifests - lists
 
 
 def is_latest(pool: Pool, claim: Claim) -> bool:

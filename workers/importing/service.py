@@ -27,6 +27,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
 from backend.sources.guarded import GuardedClient
 from workers.importing.archive_limits import ArchiveLimits
+from workers.importing.collector import CollectionRunning, Collector
 from workers.importing.dispatch import CONSUMER, handle
 from workers.importing.executor import Executor
 from workers.importing.fetching import Sources
@@ -36,6 +37,8 @@ from workers.importing.residue import Residue
 from workers.importing.sweep import sweep
 
 _SWEEP_SECONDS = 60.0
+_FIRST_COLLECT_SECONDS = 300.0
+_COLLECT_SECONDS = 3600.0
 _LOOK_SECONDS = 0.5
 
 _log = get_logger(__name__)
@@ -59,6 +62,10 @@ def work(settings: Settings, stop: threading.Event) -> None:
         dispatcher = threading.Thread(
             target=_dispatch, args=(settings, pool, stop), name="dispatcher"
         )
+        # Reads every object's name, which may take minutes; nobody waits for it.
+        threading.Thread(
+            target=_collect, args=(place, settings.dsn, stop), name="collector", daemon=True
+        ).start()
         executor.start()
         dispatcher.start()
         announce_ready()
@@ -123,3 +130,15 @@ def _sweep(place: Workplace) -> None:
         sweep(place)
     except (psycopg.Error, PoolTimeout, PersistenceError, StoreUnavailable, OSError) as error:
         _log.warning("sweeping failed, trying again later", error=str(error))
+
+
+def _collect(place: Workplace, dsn: str, stop: threading.Event) -> None:
+    pause = _FIRST_COLLECT_SECONDS
+    while not stop.wait(pause):
+        pause = _COLLECT_SECONDS
+        try:
+            Collector(place, dsn, remove=True).run()
+        except CollectionRunning:
+            continue  # another worker is at it
+        except Exception as error:
+            _log.warning("collecting failed, trying again later", error=repr(error))

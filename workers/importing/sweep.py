@@ -1,8 +1,7 @@
-"""Removes uploads whose time is over, and files that a killed process left half written."""
+"""Removes what has had its time: uploads, dry runs, and the jobs of deleted models."""
 
 from __future__ import annotations
 
-import time
 from uuid import UUID
 
 from backend.application.commands import CommandContext
@@ -12,10 +11,15 @@ from backend.infra.dry_runs import DryRuns
 from backend.infra.logging import get_logger
 from backend.infra.uploads import Upload
 from workers.importing.job import ACTOR, Workplace
+from workers.importing.residue import CLEANUP, IMPORT
 
-# No writer that is alive is silent for so long: every network call ends earlier.
-_STAGING_SECONDS = 3600
 _PAGE = 100
+_FORGET_JOBS = (
+    "DELETE FROM loggia.jobs AS job WHERE kind IN (%s, %s) "
+    "AND state NOT IN ('queued', 'running') AND updated_at < now() - interval '1 day' "
+    "AND NOT journal ? 'files' AND EXISTS (SELECT 1 FROM loggia.loggia_events "
+    "WHERE originator_id = job.model_id AND topic = 'ModelDeleted')"
+)
 
 _log = get_logger(__name__)
 
@@ -24,19 +28,26 @@ def sweep(place: Workplace) -> None:
     """One round; may run in several processes at once."""
     _unfinished_uploads(place)
     _unused_archives(place)
-    _staging(place)
     DryRuns(place.pool).forget_old()
+    with place.pool.connection() as connection:
+        connection.execute(_FORGET_JOBS, (IMPORT, CLEANUP))
+
+
+def give_up_upload(place: Workplace, upload: Upload, reason: str) -> None:
+    """Removes an upload; an import that waits for its last byte fails with the reason."""
+    if upload.model_id is not None:
+        _fail(place, upload.model_id, upload, reason)
+    place.residue.discard_upload(upload.id)
 
 
 def _unfinished_uploads(place: Workplace) -> None:
     for upload in place.uploads.expired(_PAGE):
-        if upload.model_id is not None:
-            _fail_expired(place, upload.model_id, upload)
-        place.residue.discard_upload(upload.id)
+        arrived = f"{upload.offset_bytes} of {upload.size_bytes} bytes had arrived"
+        give_up_upload(place, upload, f"The upload expired: {arrived}.")
         _log.info("upload expired", upload=str(upload.id))
 
 
-def _fail_expired(place: Workplace, model_id: UUID, upload: Upload) -> None:
+def _fail(place: Workplace, model_id: UUID, upload: Upload, reason: str) -> None:
     model = place.events.find(Model, model_id)
     version = model.version_of_upload(upload.id) if model is not None else None
     if version is None or version.state is not ModelState.IMPORTING or version.archive_received:
@@ -47,8 +58,7 @@ def _fail_expired(place: Workplace, model_id: UUID, upload: Upload) -> None:
             model_id,
             version.number,
             step="upload",
-            reason=f"The upload expired: {upload.offset_bytes} of {upload.size_bytes} bytes had "
-            "arrived.",
+            reason=reason,
             remedy="Delete this model and upload the file again.",
         )
     except NotAllowed:
@@ -63,18 +73,3 @@ def _unused_archives(place: Workplace) -> None:
         if model is None or model.deleted or version is None or version.state is ModelState.FAILED:
             place.residue.discard_upload(upload.id)
             _log.info("archive expired", upload=str(upload.id))
-
-
-def _staging(place: Workplace) -> None:
-    """A remote store forgets unfinished writes by itself; a directory does not."""
-    folder = place.store.local_path("staging")
-    if folder is None or not folder.is_dir():
-        return
-    before = time.time() - _STAGING_SECONDS
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and path.stat().st_mtime < before:
-                path.unlink()
-                _log.info("half-written file removed", name=path.name)
-        except FileNotFoundError:
-            continue  # another process was first

@@ -137,9 +137,7 @@ async def terminate_upload(
 
     def end() -> None:
         with closing(_locked(services, upload_id)):
-            services.upload_end.abandon(
-                upload, actor=request.user.actor, reason="The upload was given up."
-            )
+            services.upload_end.give_up(upload, actor=request.user.actor)
 
     await services.files.run(end)
     return _answer(204, {})

@@ -1,5 +1,5 @@
 import { useQueryClient } from '@tanstack/react-query';
-import type { ModelSummary, Publication } from '@/lib/api/types';
+import type { Consent, ModelSummary, Publication } from '@/lib/api/types';
 import { useCommand } from '@/lib/commands';
 import { keys } from '@/lib/query-keys';
 import { confirm } from './confirm-button';
@@ -28,9 +28,13 @@ export function useModelCommands({ id, name }: Pick<ModelSummary, 'id' | 'name'>
     request: () => ({ method: 'DELETE', path: `${path}/deployment` }),
     accepted: `Stopping ${name}: running requests are finished first`,
   });
-  const retry = useCommand({
+  const retry = useCommand<Consent | undefined>({
     modelId: id,
-    request: () => ({ method: 'POST', path: `${path}/import/retry` }),
+    request: (acceptedRisks) => ({
+      method: 'POST',
+      path: `${path}/import/retry`,
+      ...(acceptedRisks !== undefined && { body: { acceptedRisks } }),
+    }),
     accepted: `The import of ${name} begins again`,
   });
   const cancel = useCommand({

@@ -1,3 +1,6 @@
+import type { ImportSource } from './api/types';
+import { SOURCE_NAMES } from './origin-words';
+
 export type EventTone = 'neutral' | 'active' | 'good' | 'bad';
 
 interface EventWords {
@@ -8,7 +11,20 @@ interface EventWords {
 type Data = Record<string, unknown>;
 
 const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> = {
-  ModelImportRequested: { tone: 'active', text: (data) => `Import of ${word(data['fileName']) ?? 'the model'} requested` },
+  ModelImportRequested: {
+    tone: 'active',
+    text: (data) => `Import of ${word(data['fileName']) ?? word(data['name']) ?? 'the model'} requested${from(data)}`,
+  },
+  ModelVersionRequested: {
+    tone: 'active',
+    text: (data) => `Import of version ${word(data['version']) ?? '?'} requested${from(data)}`,
+  },
+  ModelRiskAccepted: {
+    tone: 'neutral',
+    text: (data) => `Risk accepted (${risks(data['risks'])}): ${word(data['reason']) ?? 'no reason was given'}`,
+  },
+  ModelSourceFetched: { tone: 'neutral', text: (data) => `${word(data['fileCount']) ?? 'All'} files fetched` },
+  ModelImageInspected: { tone: 'neutral', text: (data) => `Image ${word(data['reference']) ?? ''} inspected` },
   ModelArchiveReceived: { tone: 'neutral', text: () => 'Upload complete' },
   ModelFilesStored: { tone: 'neutral', text: (data) => `${word(data['fileCount']) ?? 'All'} files stored` },
   ModelValidated: { tone: 'good', text: () => 'Validated: ready to deploy' },
@@ -16,6 +32,8 @@ const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> =
   ModelImportRetried: { tone: 'active', text: () => 'Import retried' },
   ModelImportCancelled: { tone: 'neutral', text: () => 'Import cancelled' },
   ModelConfigurationEdited: { tone: 'neutral', text: () => 'Description, labels or links edited' },
+  ModelCurrentVersionSelected: { tone: 'neutral', text: (data) => `Version ${word(data['version']) ?? '?'} made current` },
+  ModelTemplateUpdated: { tone: 'neutral', text: () => 'Deployment template updated' },
   ModelPublished: { tone: 'good', text: () => 'Published to the marketplace' },
   ModelWithdrawn: { tone: 'neutral', text: () => 'Withdrawn from the marketplace' },
   ModelDeleted: { tone: 'bad', text: () => 'Deleted' },
@@ -36,7 +54,13 @@ const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> =
   ApiKeyRevoked: { tone: 'neutral', text: () => 'API key revoked' },
 };
 
-const WORDS_ABOUT_PEOPLE: typeof WORDS = {
+const WORDS_ABOUT_OTHERS: typeof WORDS = {
+  ImportBatchRequested: {
+    tone: 'active',
+    text: (data) => `Import of ${Array.isArray(data['modelIds']) ? data['modelIds'].length : 'several'} models from ${word(data['address']) ?? 'a list'} requested`,
+  },
+  ConnectionSaved: { tone: 'neutral', text: (data) => `Connection "${word(data['name']) ?? ''}" saved` },
+  ConnectionRemoved: { tone: 'neutral', text: (data) => `Connection "${word(data['name']) ?? ''}" removed` },
   UserRegistered: {
     tone: 'neutral',
     text: (data) => `Account ${word(data['username']) ?? ''} made with the role ${word(data['role']) ?? 'unknown'}`,
@@ -58,11 +82,11 @@ const TRIGGERS: Record<string, string> = {
 export const MODEL_EVENT_TYPES = Object.keys(WORDS);
 
 /** Every type of event, for the audit list. */
-export const EVENT_TYPES = [...MODEL_EVENT_TYPES, ...Object.keys(WORDS_ABOUT_PEOPLE)];
+export const EVENT_TYPES = [...MODEL_EVENT_TYPES, ...Object.keys(WORDS_ABOUT_OTHERS)];
 
 /** An event as a sentence. A type that this version does not know is spelled out from its name. */
 export function eventWords(type: string, data: Data): EventWords {
-  const known = WORDS[type] ?? WORDS_ABOUT_PEOPLE[type];
+  const known = WORDS[type] ?? WORDS_ABOUT_OTHERS[type];
   return known ? { text: known.text(camelKeys(data)), tone: known.tone } : { text: spellOut(type), tone: 'neutral' };
 }
 
@@ -94,7 +118,17 @@ function camelKeys(data: Data): Data {
 }
 
 function word(value: unknown): string | null {
-  return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
+  return (typeof value === 'string' && value !== '') || typeof value === 'number' ? String(value) : null;
+}
+
+/** Where an import comes from, as the end of its sentence; nothing for an upload. */
+function from(data: Data): string {
+  const source = word(data['source']);
+  return source === null || source === 'upload' ? '' : ` (${source in SOURCE_NAMES ? SOURCE_NAMES[source as ImportSource] : source})`;
+}
+
+function risks(value: unknown): string {
+  return Array.isArray(value) ? value.map((risk) => (risk === 'pickle' ? 'pickled weights' : 'custom code')).join(', ') : 'unknown';
 }
 
 function revision(data: Data): string {

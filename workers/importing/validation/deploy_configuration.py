@@ -10,7 +10,7 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid
 from workers.importing.names import listed
 from workers.importing.validation.files import ModelFiles, Unreadable, read_json
-from workers.importing.validation.report import Outcome, Report
+from workers.importing.validation.report import Outcome, Report, plain
 
 NAME = "deployconfig.json"
 _MOST_BYTES = 64 << 10
@@ -30,7 +30,7 @@ def check_deploy_configuration(files: ModelFiles, report: Report) -> str | None:
         document = read_json(files, NAME, limit=_MOST_BYTES)
         unknown: list[str] = []
         known = _known(document, DeployConfiguration(), "", unknown)
-        configuration = DeployConfiguration.from_dict(known)
+        text = _text(DeployConfiguration.from_dict(known))
     except (Unreadable, Invalid) as error:
         hint = error.remedy if isinstance(error, Invalid) else "Export the model again."
         report.add(
@@ -47,7 +47,15 @@ def check_deploy_configuration(files: ModelFiles, report: Report) -> str | None:
         )
     else:
         report.add("deploy_configuration", _TITLE, Outcome.PASS, f"{NAME} fills in the wizard.")
-    return json.dumps(_on_the_wire(configuration.to_dict()), ensure_ascii=False)
+    return text
+
+
+def _text(configuration: DeployConfiguration) -> str:
+    """The configuration as it is on the wire. Raises `Unreadable`."""
+    text = json.dumps(_on_the_wire(configuration.to_dict()), ensure_ascii=False)
+    if "\\u0000" in text or plain(text, len(text)) != text:
+        raise Unreadable(f"{NAME} holds characters that no text may hold.")
+    return text
 
 
 def _known(document: dict[str, Any], default: Any, place: str, unknown: list[str]) -> JSON:

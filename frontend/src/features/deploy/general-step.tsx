@@ -38,12 +38,22 @@ export function GeneralStep({ model, deployment, base, options, onReplace }: Gen
           ]}
         />
       </Panel>
-      <StartFrom deployment={deployment} options={options} onReplace={onReplace} />
+      <StartFrom
+        deployment={deployment}
+        options={options}
+        imported={card?.deployConfiguration != null}
+        onReplace={onReplace}
+      />
     </div>
   );
 }
 
-function StartFrom({ deployment, options, onReplace }: Pick<GeneralStepProps, 'deployment' | 'options' | 'onReplace'>) {
+interface StartFromProps extends Pick<GeneralStepProps, 'deployment' | 'options' | 'onReplace'> {
+  /** Whether the model brought a configuration of its own. */
+  imported: boolean;
+}
+
+function StartFrom({ deployment, options, imported, onReplace }: StartFromProps) {
   const [message, setMessage] = useState<{ text: string; bad: boolean } | null>(null);
 
   const load = async (file: File | null) => {
@@ -63,7 +73,9 @@ function StartFrom({ deployment, options, onReplace }: Pick<GeneralStepProps, 'd
       description={
         deployment
           ? `The wizard is filled with the configuration of revision ${deployment.desiredRevision ?? ''}.`
-          : 'The wizard is filled with defaults that suit this model.'
+          : imported
+            ? 'The wizard is filled from the deployconfig.json that came with the model. The validation report names what was not used of it.'
+            : 'The wizard is filled with defaults that suit this model.'
       }
     >
       <div className={classes.row}>

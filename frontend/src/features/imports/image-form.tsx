@@ -12,12 +12,12 @@ import { cleanDetails, detailsErrors, MAX_DESCRIPTION_LENGTH, MAX_LABELS, type D
 import { suggestedName } from '@/lib/names';
 import { DEPLOYMENT_TYPES } from '@/lib/origin-words';
 import { ConnectionSelect } from './connection-select';
-import { FIRST_CONFIGURATION, jsonFault, parametersSchemas } from './container-configuration';
+import { FIRST_CONFIGURATION, jsonFault, parametersSchemas } from '@/lib/container-configuration';
 import classes from './form.module.css';
 import { configurationFaults, useLook } from './import-command';
 import { ImportFooter, type SourceFormProps } from './import-footer';
 import { IdentityFields, identityBody, identityRefusal } from './identity-fields';
-import type { JsonSchema } from './json-schema';
+import type { JsonSchema } from '@/lib/json-schema';
 import { ParametersFields } from './parameters-fields';
 import { NO_RESOURCES, ResourceFields, resourcesBody } from './resource-fields';
 
@@ -100,7 +100,6 @@ export default function ImageForm(props: SourceFormProps) {
           <TextInput
             label="Image reference"
             placeholder="registry.example.org/team/model:1.0"
-            data-autofocus
             classNames={{ input: classes.mono }}
             value={reference}
             onChange={(event) => setReference(event.currentTarget.value)}

@@ -1,9 +1,9 @@
 import { Skeleton, Tabs } from '@mantine/core';
 import { lazy, Suspense } from 'react';
-import { jsonFault } from './container-configuration';
+import { jsonFault } from '@/lib/container-configuration';
 import classes from './form.module.css';
-import { parametersOf } from './json-schema';
-import { ParametersTable } from './parameters-table';
+import { parametersOf } from '@/lib/json-schema';
+import { ParametersTable } from '@/components/parameters-table';
 
 const JsonEditor = lazy(() => import('./json-editor'));
 

@@ -13,6 +13,7 @@ import { deployConfigFile } from '@/lib/configuration';
 import { deploymentQuery } from '@/lib/deployment';
 import { downloadText } from '@/lib/download';
 import classes from './model-page.module.css';
+import { TemplatePanel } from './template-panel';
 
 export function ConfigurationTab({ model }: { model: ModelDetail }) {
   return (
@@ -24,6 +25,7 @@ export function ConfigurationTab({ model }: { model: ModelDetail }) {
         <DetailsForm model={model} />
       </Panel>
       <DeployConfigurationPanel model={model} />
+      <TemplatePanel model={model} />
     </div>
   );
 }

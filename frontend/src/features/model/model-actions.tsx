@@ -2,16 +2,18 @@ import { ActionIcon, Menu } from '@mantine/core';
 import {
   IconBuildingStore,
   IconDots,
+  IconDownload,
   IconMessageCircle,
   IconPlayerStop,
   IconRocket,
   IconTrash,
+  IconVersions,
   IconX,
 } from '@tabler/icons-react';
 import { useNavigate } from '@tanstack/react-router';
 import { ActionButton } from '@/components/action-button';
 import { ActionMenuItem } from '@/components/action-menu-item';
-import { LinkButton } from '@/components/link-button';
+import { LinkButton, LinkMenuItem } from '@/components/link-button';
 import { useModelCommands } from '@/components/model-commands';
 import type { Deployment, ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
@@ -73,7 +75,25 @@ export function ModelActions({ model, deployment }: ModelActionsProps) {
           >
             Stop serving
           </ActionMenuItem>
-          {(model.state === 'importing' || model.state === 'validating') && (
+          <LinkMenuItem
+            to="."
+            search={(current) => ({ ...current, import: 'base' as const, versionOf: model.id })}
+            resetScroll={false}
+            leftSection={<IconVersions size={16} aria-hidden />}
+          >
+            Import a version
+          </LinkMenuItem>
+          {model.fileCount !== null && model.state === 'ready_to_deploy' && (
+            <Menu.Item
+              component="a"
+              href={`/api/models/${model.id}/export`}
+              download
+              leftSection={<IconDownload size={16} aria-hidden />}
+            >
+              Export as a zip file
+            </Menu.Item>
+          )}
+          {(model.latestState === 'importing' || model.latestState === 'validating') && (
             <ActionMenuItem
               leftSection={<IconX size={16} aria-hidden />}
               disabledReason={refusal(model.actions, 'cancel')}

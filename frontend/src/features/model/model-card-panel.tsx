@@ -4,13 +4,19 @@ import { Facts, type Fact } from '@/components/facts';
 import { Panel } from '@/components/panel';
 import type { ModelCard, ModelDetail } from '@/lib/api/types';
 import { formatNumber } from '@/lib/format';
+import { AdapterFacts } from './adapter-facts';
+import { MemoryTable } from './memory-table';
 import classes from './model-card-panel.module.css';
 
 /** What the files say about the model. */
 export function ModelCardPanel({ model }: { model: ModelDetail }) {
   const { card } = model;
+  const hasFiles = card === null || !FORMATS_WITHOUT_FILES.has(card.format ?? '');
   return (
-    <Panel title="Model card" description="Read from the files of this version.">
+    <Panel
+      title="Model card"
+      description={hasFiles ? 'Read from the files of this version.' : 'There are no files to read: this is what was told of it.'}
+    >
       {model.description !== '' && <p className={classes.description}>{model.description}</p>}
       {model.labels.length > 0 && (
         <div className={classes.labels}>
@@ -20,7 +26,7 @@ export function ModelCardPanel({ model }: { model: ModelDetail }) {
         </div>
       )}
       {card ? (
-        <Facts columns={3} facts={cardFacts(card)} />
+        <Facts columns={3} facts={hasFiles ? cardFacts(card) : toldFacts(card)} />
       ) : (
         <p className={classes.missing}>
           {model.state === 'import_failed'
@@ -28,6 +34,8 @@ export function ModelCardPanel({ model }: { model: ModelDetail }) {
             : 'Filled in as soon as the model has been validated.'}
         </p>
       )}
+      {card?.adapter && <AdapterFacts adapter={card.adapter} baseModelId={model.baseModelId} />}
+      {card !== null && card.memory.length > 0 && <MemoryTable memory={card.memory} contextLength={card.contextLength} />}
       {model.documentationLinks.length > 0 && (
         <div className={classes.links}>
           <h3 className={classes.heading}>Documentation</h3>
@@ -52,8 +60,35 @@ export function ModelCardPanel({ model }: { model: ModelDetail }) {
   );
 }
 
+const FORMATS: Record<string, string> = {
+  transformers: 'Transformers',
+  diffusers: 'Diffusers',
+  'sentence-transformers': 'Sentence Transformers',
+  peft: 'PEFT adapter',
+  gguf: 'GGUF',
+  onnx: 'ONNX',
+  ctranslate2: 'CTranslate2',
+  triton: 'Triton',
+  ollama: 'Ollama',
+  container_image: 'Container image',
+  external: 'Described',
+};
+
+const FORMATS_WITHOUT_FILES = new Set(['external', 'container_image']);
+
+/** Of a model without files, only what is known. */
+function toldFacts(card: ModelCard): Fact[] {
+  return [
+    { label: 'Format', value: FORMATS[card.format ?? ''] ?? '—' },
+    ...(card.task === null ? [] : [{ label: 'Task', value: card.task }]),
+    ...(card.license === null ? [] : [{ label: 'Licence', value: card.license }]),
+    ...(card.totalBytes ? [{ label: 'Size', value: <Bytes value={card.totalBytes} /> }] : []),
+  ];
+}
+
 function cardFacts(card: ModelCard): Fact[] {
   return [
+    { label: 'Format', value: card.format === null ? '—' : (FORMATS[card.format] ?? card.format) },
     { label: 'Architecture', value: card.architecture ?? '—' },
     { label: 'Task', value: card.task ?? '—' },
     { label: 'Parameters', value: count(card.parameterCount) },
@@ -68,6 +103,8 @@ function cardFacts(card: ModelCard): Fact[] {
     { label: 'Languages', value: card.languages.length === 0 ? 'Not stated' : card.languages.join(', ') },
     { label: 'Weights', value: card.weightFormat ?? '—' },
     { label: 'Size', value: <Bytes value={card.totalBytes} /> },
+    ...(card.quantization === null ? [] : [{ label: 'Quantization', value: card.quantization }]),
+    ...(card.customCode.length === 0 ? [] : [{ label: 'Custom code', value: card.customCode.join(', ') }]),
   ];
 }
 

@@ -21,11 +21,13 @@ import classes from './model-page.module.css';
 import { ModelSubtitle } from './model-subtitle';
 import { ModelStates } from './model-states';
 import { OverviewTab } from './overview-tab';
+import { VersionsTab } from './versions-tab';
 
 const route = getRouteApi('/shell/models/$modelId');
 
 const TABS: { value: string; title: string; content: (model: ModelDetail) => ReactNode }[] = [
   { value: 'overview', title: 'Overview', content: (model) => <OverviewTab model={model} /> },
+  { value: 'versions', title: 'Versions', content: (model) => <VersionsTab model={model} /> },
   { value: 'configuration', title: 'Configuration', content: (model) => <ConfigurationTab model={model} /> },
   { value: 'api-keys', title: 'API keys', content: (model) => <ApiKeysTab model={model} /> },
   { value: 'endpoint', title: 'Endpoint', content: (model) => <EndpointTab model={model} /> },

@@ -1,5 +1,6 @@
 import { getRouteApi } from '@tanstack/react-router';
 import { PageHeader } from '@/components/page-header';
+import { ConnectionsPanel } from './connections-panel';
 import { PasswordPanel } from './password-panel';
 import classes from './settings-page.module.css';
 import { TokensPanel } from './tokens-panel';
@@ -15,6 +16,7 @@ export default function SettingsPage() {
       <div className={classes.panels}>
         <PasswordPanel username={user.username} />
         <TokensPanel />
+        <ConnectionsPanel mayChange={user.role === 'admin'} />
         {(user.role === 'admin' || user.role === 'auditor') && <UsersPanel self={user} />}
       </div>
     </>

@@ -92,7 +92,13 @@ export type BatchRow = Narrow<Schemas['BatchRow'], { state: ModelState | 'delete
 export type Batch = Narrow<Schemas['Batch'], { rows: BatchRow[]; states: Partial<Record<BatchRow['state'], number>> }>;
 export type ModelVersion = Narrow<
   Schemas['VersionView'],
-  { state: ModelState; source: ImportSource; card: ModelCard | null }
+  {
+    state: ModelState;
+    source: ImportSource;
+    card: ModelCard | null;
+    report: { checks: ReportCheck[] } | null;
+    importSteps: ImportStep[];
+  }
 >;
 export type VersionComparison = Schemas['Comparison'];
 

@@ -1,5 +1,5 @@
 import classes from './parameters-table.module.css';
-import type { Parameter } from './json-schema';
+import type { Parameter } from '@/lib/json-schema';
 
 /** Parameters of an interface, a row each. */
 export function ParametersTable({ parameters }: { parameters: readonly Parameter[] }) {
