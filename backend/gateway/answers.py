@@ -22,6 +22,8 @@ _ERROR_EVENT_SECONDS = 1.0
 _DEADLINE_STEP = 0.05
 # The engine's own refusals that are the client's business.
 _CLIENT_ERRORS = frozenset({400, 404, 405, 408, 409, 413, 415, 422, 429})
+# What engines (FastAPI) say where a model is of another kind than the request.
+_NO_SUCH_ROUTE = b'{"detail":"Not Found"}'
 
 
 class Answer:
@@ -76,6 +78,8 @@ class Answer:
         if status not in _CLIENT_ERRORS:
             self._count_error(f"status_{status}")
             status = 502
+        elif status == 404 and body == _NO_SUCH_ROUTE:
+            raise errors.not_offered(self._metrics.name, self._request.path)
         return web.Response(
             status=status, body=_as_error(status, body), headers=self._headers("application/json")
         )

@@ -68,6 +68,7 @@ class Gateway:
             "/v1/chat/completions": ("POST", self._generate),
             "/v1/completions": ("POST", self._generate),
             "/v1/embeddings": ("POST", self._generate),
+            "/v1/rerank": ("POST", self._generate),
             _MODELS: ("GET", self._list_models),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
@@ -124,7 +125,7 @@ class Gateway:
             404,
             "unknown_url",
             "There is nothing at this address. The gateway answers /v1/models, "
-            "/v1/chat/completions, /v1/completions and /v1/embeddings.",
+            "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/rerank.",
         )
 
     async def _generate(self, request: web.BaseRequest, path: str) -> web.StreamResponse:

@@ -75,6 +75,16 @@ def model_not_found(message: str) -> GatewayError:
     return GatewayError(404, "model_not_found", message, param="model")
 
 
+def not_offered(name: str, path: str) -> GatewayError:
+    return GatewayError(
+        404,
+        "not_offered",
+        f"The model '{name}' does not answer {path}. Models that generate text answer "
+        "/v1/chat/completions and /v1/completions, models that make embeddings /v1/embeddings, "
+        "models that rank documents /v1/rerank.",
+    )
+
+
 def rate_limited(requests_per_minute: int, retry_after: int) -> GatewayError:
     return GatewayError(
         429,

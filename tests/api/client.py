@@ -54,11 +54,15 @@ class ApiClient(httpx.Client):
         assert self.append(location, 0, content).status_code == 204
         return location
 
-    def import_model(self, name: str = "tiny", content: bytes = b"0123456789") -> str:
+    def import_model(
+        self, name: str = "tiny", content: bytes = b"0123456789", **fields: Any
+    ) -> str:
         """The id of a model whose archive has arrived."""
         location = self.upload(content, f"{name}.zip")
         answer = self.command(
-            "POST", "/api/imports", {"uploadId": location.rpartition("/")[2], "source": "upload"}
+            "POST",
+            "/api/imports",
+            {"uploadId": location.rpartition("/")[2], "source": "upload", **fields},
         )
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])

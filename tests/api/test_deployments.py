@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -118,6 +119,61 @@ def test_the_options_fit_the_model(admin: ApiClient, services: Services) -> None
         "terms": {"version": options["terms"]["version"], "accepted": True},
     }
     assert admin.command("PUT", f"/api/models/{model_id}/deployment", body).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ({"format": "gguf"}, "vLLM cannot load GGUF files."),
+        ({"format": "onnx"}, "vLLM cannot load ONNX files."),
+        ({"format": "external"}, "it has no files"),
+        ({"format": "transformers", "architecture": "BertForMaskedLM"}, "the gateway offers"),
+    ],
+)
+def test_what_no_engine_serves_is_not_offered_and_not_accepted(
+    admin: ApiClient, services: Services, card: dict[str, Any], said: str
+) -> None:
+    model_id = admin.import_model("tiny")
+    position = worker.make_ready(services, model_id, **card)
+    detail = admin.get(f"/api/models/{model_id}", params={"atLeast": position}).json()
+    offered = detail["actions"]["deploy"]
+    assert not offered["allowed"]
+    assert said in offered["reason"]
+    assert detail["actions"]["publish"]["allowed"]
+    (listed,) = admin.get("/api/models", params={"search": "tiny"}).json()["items"]
+    assert listed["actions"] == detail["actions"]
+    (engine,) = admin.get("/api/deploy/options", params={"modelId": model_id}).json()["engines"]
+    assert (engine["name"], engine["available"]) == ("vllm", False)
+    assert said in engine["reason"]
+    assert engine["remedy"]
+    refused = admin.command("PUT", f"/api/models/{model_id}/deployment", worker.deploy_body())
+    assert refused.status_code == 409
+    assert said in refused.json()["detail"]
+    assert refused.json()["remedy"] == engine["remedy"]
+    assert admin.get(f"/api/models/{model_id}/deployment").status_code == 404
+
+
+def test_an_adapter_is_offered_with_its_bases_memory_unless_something_stands_against_it(
+    admin: ApiClient, services: Services
+) -> None:
+    base = admin.import_model("base")
+    worker.make_ready(services, base, format="transformers")
+    offered = {}
+    for name, features in (("plain", []), ("decomposed", ["DoRA"])):
+        adapter = admin.import_model(name, kind="adapter", baseModelId=base)
+        facts = {"method": "LORA", "rank": 8, "features": features}
+        position = worker.make_ready(services, adapter, format="peft", adapter=facts)
+        options = admin.get(
+            "/api/deploy/options", params={"modelId": adapter, "atLeast": position}
+        ).json()
+        detail = admin.get(f"/api/models/{adapter}").json()
+        assert detail["card"]["adapter"]["features"] == features
+        assert detail["actions"]["deploy"]["allowed"] == options["engines"][0]["available"]
+        offered[name] = options["engines"][0]
+    assert offered["plain"]["available"]
+    assert offered["plain"]["reason"] is None
+    assert "DoRA" in offered["decomposed"]["reason"]
+    assert "Merge the adapter" in offered["decomposed"]["remedy"]
 
 
 def test_logs_are_bounded_and_only_of_this_models_replicas(

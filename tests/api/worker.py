@@ -56,11 +56,11 @@ def store_files(services: Services, model_id: str) -> int:
     ).position
 
 
-def make_ready(services: Services, model_id: str) -> int:
+def make_ready(services: Services, model_id: str, **card: Any) -> int:
     """Finishes an import; returns the position to wait for."""
     store_files(services, model_id)
     return services.models.record_validated(
-        _context(), UUID(model_id), "0.0.1", report=REPORT, card=CARD, fence=nothing
+        _context(), UUID(model_id), "0.0.1", report=REPORT, card=CARD | card, fence=nothing
     ).position
 
 

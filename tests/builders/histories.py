@@ -283,6 +283,7 @@ class _Life:
                 replica_id=replica_id,
                 endpoint="http://127.0.0.1:9000",
                 startup_seconds=round(self.dice.uniform(1, 60), 3),
+                warnings=["It answers oddly."] if choice > 0.7 else [],
             )
             deployment.record_revision_deployed(revision=revision)
 

@@ -78,6 +78,43 @@ def tiny_llama(*, seed: int = 0) -> dict[str, bytes]:
     }
 
 
+def tiny_embedder() -> dict[str, bytes]:
+    """The tiny Llama in the layout of sentence-transformers: vectors of length 1, by the mean."""
+    modules = [
+        {
+            "idx": index,
+            "name": str(index),
+            "path": f"{index}_{kind}" if index else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for index, kind in enumerate(("Transformer", "Pooling", "Normalize"))
+    ]
+    pooling = {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
+    return {
+        **tiny_llama(),
+        "modules.json": json.dumps(modules).encode(),
+        "1_Pooling/config.json": _json(pooling),
+    }
+
+
+def tiny_reranker() -> dict[str, bytes]:
+    """The tiny Llama with a head that gives one score."""
+    weights = tensors()
+    del weights["lm_head.weight"]
+    random = np.random.default_rng(1)
+    weights["score.weight"] = random.standard_normal((1, HIDDEN)).astype(np.float32)
+    head: dict[str, object] = {
+        "architectures": ["LlamaForSequenceClassification"],
+        "id2label": {"0": "LABEL_0"},
+        "label2id": {"LABEL_0": 0},
+    }
+    return {
+        **tiny_llama(),
+        "config.json": _json({**config(), **head}),
+        "model.safetensors": save(weights, metadata={"format": "pt"}),
+    }
+
+
 def config() -> dict[str, object]:
     """config.json of the tiny Llama."""
     return {

@@ -9,6 +9,7 @@ what it has seen.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import subprocess
@@ -73,6 +74,8 @@ class Double:
             await asyncio.sleep(0.3)
         if self.mode == "fail":
             return web.json_response({"object": "error", "message": "out of memory"}, status=500)
+        if self.mode == "of another kind":
+            return web.json_response({"detail": "Not Found"}, status=404, dumps=_compact)
         if self.mode == "small context" and "max_tokens" in body:
             message = "This model's maximum context length is 8 tokens."
             return web.json_response({"error": {"message": message, "code": 400}}, status=400)
@@ -110,12 +113,25 @@ class Double:
         yield b"data: [DONE]\n\n"
 
 
+_compact = functools.partial(json.dumps, separators=(",", ":"))
+
+
 def _whole(body: dict[str, Any]) -> dict[str, Any]:
     if "input" in body:
         return {
             "object": "list",
             "model": body["model"],
             "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}],
+            "usage": {"prompt_tokens": 3, "total_tokens": 3},
+        }
+    if "documents" in body:
+        return {
+            "id": "double-1",
+            "model": body["model"],
+            "results": [
+                {"index": index, "document": {"text": text}, "relevance_score": 1 / (index + 1)}
+                for index, text in enumerate(body["documents"])
+            ],
             "usage": {"prompt_tokens": 3, "total_tokens": 3},
         }
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}

@@ -98,6 +98,39 @@ def test_embeddings_get_no_sampling_defaults(
     assert not set(PARAMETERS) & set(engine.last_body)
 
 
+def test_documents_are_ranked(gateway: GatewayUnderTest, engine: EngineDouble, key: str) -> None:
+    body = {"model": "tiny", "query": "a fox", "documents": ["a dog", "a boat"]}
+    answer = gateway.http.post("/v1/rerank", json=body, headers={"Authorization": f"Bearer {key}"})
+    assert [found["relevance_score"] for found in answer.json()["results"]] == [1, 0.5]
+    assert engine.last_body == body
+    assert gateway.metric("loggia_gateway_tokens_total", model="tiny", kind="prompt") == 3
+
+
+def test_embeddings_and_ranking_have_the_same_keys_limits_and_errors(
+    gateway: GatewayUnderTest, model_id: str
+) -> None:
+    key = gateway.key(model_id, requests_per_minute=2)
+    for path in ("/v1/embeddings", "/v1/rerank"):
+        assert gateway.chat("lgk_wrong", path=path).status_code == 401
+        other = gateway.chat(key, path=path, model="other")
+        assert _error(other)["code"] == "model_not_found"
+    limited = gateway.chat(key, path="/v1/rerank", documents=["a"])
+    assert limited.status_code == 429
+    assert _error(limited)["code"] == "rate_limit_exceeded"
+    assert gateway.http.get("/v1/rerank").status_code == 405
+
+
+def test_a_model_of_another_kind_says_what_each_kind_answers(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str
+) -> None:
+    engine.behave("of another kind")
+    refused = gateway.chat(key, path="/v1/rerank", documents=["a"])
+    assert refused.status_code == 404
+    error = _error(refused)
+    assert error["code"] == "not_offered"
+    assert "'tiny' does not answer /v1/rerank" in str(error["message"])
+
+
 def test_a_default_length_does_not_spoil_a_request_that_is_good_without_it(
     gateway: GatewayUnderTest, engine: EngineDouble, key: str
 ) -> None:

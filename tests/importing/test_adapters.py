@@ -117,7 +117,40 @@ def test_the_card_says_what_the_adapter_does() -> None:
         "alpha": 16,
         "target_modules": ["q_proj", "v_proj"],
         "base_architecture": "LlamaForCausalLM",
+        "method": "LORA",
+        "max_rank": 8,
+        "features": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lora_patterns", ""),
+        ("embeddings", ""),
+        ("first_layer", ""),
+        ("dora", "DoRA"),
+        ("biased", "lora_bias"),
+        ("saved_modules", "saved whole (norm, input_layernorm)"),
+        ("tokens", "trainable_token_indices"),
+    ],
+)
+def test_the_card_names_what_goes_beyond_lora(name: str, said: str) -> None:
+    card = check(kept(name)).card
+    assert card is not None
+    features = ", ".join(card["adapter"]["features"])
+    assert said in features
+    assert bool(said) == bool(features)
+
+
+def test_heads_of_classifiers_and_plain_starts_are_lora() -> None:
+    for changes in ({"modules_to_save": ["score"]}, {"init_lora_weights": "gaussian"}):
+        card = check(with_config(**changes)).card
+        assert card is not None
+        assert card["adapter"]["features"] == []
+    card = check(with_config(init_lora_weights="pissa", bias="all")).card
+    assert card is not None
+    assert len(card["adapter"]["features"]) == 2
     assert card["parameter_count"] == 8192
     assert card["vocabulary_size"] == 512
 

@@ -19,17 +19,19 @@ import psutil
 import pytest
 
 from backend.application import terms
+from backend.application.api_keys import ApiKeys
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.deployment import Deployment
-from backend.domain.model import ImportRequest
+from backend.domain.model import AcceptedRisks, ImportRequest
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
+from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 from workers.serving.launcher import LocalProcesses
 
@@ -65,20 +67,36 @@ class Gallery:
         runner = CommandRunner(self.store, settings.secret_key)
         self.models = Models(runner)
         self.deployments = Deployments(runner)
+        self.keys = ApiKeys(runner)
         self.launcher = LocalProcesses(settings.data)
 
-    def import_model(self, files: Mapping[str, bytes], name: str = "tiny") -> UUID:
-        """A model with these files in the object store, ready to deploy."""
+    def import_model(
+        self,
+        files: Mapping[str, bytes],
+        name: str = "tiny",
+        *,
+        card: JSON | None = None,
+        base: UUID | None = None,
+        risks: tuple[str, ...] = (),
+    ) -> UUID:
+        """A model with these files in the object store, ready to deploy; an adapter of a base."""
         upload_id = uuid4()
         Uploads(self.pool).create(
             upload_id, owner=ADA, file_name=f"{name}.zip", size_bytes=1, expiry_hours=1
         )
         model_id = self.models.request_import(
             CommandContext(ADA),
-            ImportRequest(file_name=f"{name}.zip", upload_id=upload_id, size_bytes=1),
+            ImportRequest(
+                file_name=f"{name}.zip",
+                upload_id=upload_id,
+                size_bytes=1,
+                kind="base" if base is None else "adapter",
+                base_model_id=base,
+                accepted_risks=AcceptedRisks(risks, "read and trusted") if risks else None,
+            ),
             complete=True,
         ).id
-        self._finish_import(model_id, "0.0.1", files)
+        self._finish_import(model_id, "0.0.1", files, card or {})
         return model_id
 
     def import_version(self, model_id: UUID, version: str, files: Mapping[str, bytes]) -> None:
@@ -89,9 +107,11 @@ class Gallery:
             model_id,
             ImportRequest(source="path", origin=origin, version=version),
         )
-        self._finish_import(model_id, version, files)
+        self._finish_import(model_id, version, files, {})
 
-    def _finish_import(self, model_id: UUID, version: str, files: Mapping[str, bytes]) -> None:
+    def _finish_import(
+        self, model_id: UUID, version: str, files: Mapping[str, bytes], card: JSON
+    ) -> None:
         objects = ObjectStore.from_settings(self.settings)
         listed = []
         for path, content in sorted(files.items()):
@@ -113,7 +133,7 @@ class Gallery:
             fence=lambda _: None,
         )
         self.models.record_validated(
-            worker, model_id, version, report={"checks": []}, card={}, fence=lambda _: None
+            worker, model_id, version, report={"checks": []}, card=card, fence=lambda _: None
         )
 
     def deploy(
@@ -128,6 +148,10 @@ class Gallery:
             terms_accepted=True,
         )
         return int(accepted.result["revision"])
+
+    def key(self, model_id: UUID) -> str:
+        """An API key for the model."""
+        return str(self.keys.create(CommandContext(ADA), model_id, name="test").result["secret"])
 
     def stop(self, model_id: UUID) -> None:
         self.deployments.stop(CommandContext(ADA), model_id, reason="done")
@@ -190,13 +214,16 @@ class Gallery:
                     found.append(process)
         return found
 
-    def served_files(self, model_id: UUID) -> dict[str, bytes]:
+    def served_files(self, model_id: UUID, option: str = "directory") -> dict[str, bytes]:
         """The files of the directory that the newest ready replica's engine was given."""
+        (folder,) = (a for a in self.command_line(model_id) if a.startswith(f"--{option}="))
+        return {path.name: path.read_bytes() for path in Path(folder.partition("=")[2]).iterdir()}
+
+    def command_line(self, model_id: UUID) -> list[str]:
+        """What the newest ready replica's engine was started with."""
         replica_id = self.recorded(model_id, "ReplicaReady")[-1]["replica_id"]
         record = next(r for r in self.launcher.records() if str(r.replica_id) == replica_id)
-        arguments = psutil.Process(record.pid).cmdline()
-        folder = next(a.partition("=")[2] for a in arguments if a.startswith("--directory="))
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        return psutil.Process(record.pid).cmdline()
 
     def close(self) -> None:
         for record in list(self.launcher.records()):
@@ -232,6 +259,7 @@ class Worker:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.relay: subprocess.Popen[bytes] | None = None
+        self.gateway: subprocess.Popen[bytes] | None = None
 
     def start(self, *, die_at: str | None = None, supervised: bool = False) -> None:
         """Starts it with the engine double; `supervised` as `loggia up` would."""
@@ -243,6 +271,14 @@ class Worker:
         """Starts the real roles, with Kafka between them: the relay and the deploy worker."""
         self.relay = self._run(["backend.cli", "relay"], self.environment)
         self.process = self._run(["backend.cli", "work", "deploy"], self.environment)
+
+    def start_gateway(self) -> str:
+        """Starts the real gateway; returns where OpenAI clients point."""
+        port = free_port()
+        self.gateway = self._run(
+            ["backend.cli", "gateway"], {**self.environment, "LOGGIA_GATEWAY_PORT": str(port)}
+        )
+        return f"http://127.0.0.1:{port}/v1"
 
     def _run(self, module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -261,11 +297,11 @@ class Worker:
         self.process = None
 
     def kill(self) -> None:
-        for process in (self.process, self.relay):
+        for process in (self.process, self.relay, self.gateway):
             if process is not None:
                 process.kill()
                 process.wait(timeout=10)
-        self.process = self.relay = None
+        self.process = self.relay = self.gateway = None
 
     def terminate(self, *, seconds: float = 15) -> int:
         assert self.process is not None

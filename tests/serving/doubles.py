@@ -25,6 +25,7 @@ OPTIONS = {
     "mode": Option("--mode", choices=("ok", "die-at-load", "never-healthy", "hang", "die-later")),
     "load_seconds": Option("--load-seconds", kind="float"),
     "label": Option("--label"),
+    "effect": Option("--effect", kind="float"),
 }
 PROBE = "print('{}')"
 
@@ -39,6 +40,9 @@ class EngineDouble:
 
     def command(self, environment: Environment, launch: Launch) -> Command:
         asked = command_line(launch.configuration.engine_arguments, OPTIONS, frozenset())
+        adapter = launch.adapter
+        if adapter is not None:
+            asked += [f"--adapter={adapter.name}", f"--adapter-directory={adapter.directory}"]
         return Command(
             [
                 sys.executable,
@@ -64,11 +68,13 @@ class EngineDouble:
     def effect(
         self, client: httpx.Client, endpoint: str, adapter: str, base: str, use: Use
     ) -> float:
-        answers = [
-            client.post(f"{endpoint}/v1/completions", json={"model": name}).json()["logprob"]
+        numbers = [
+            client.post(f"{endpoint}/v1/completions", json={"model": name, "max_tokens": 1}).json()[
+                "number"
+            ]
             for name in (adapter, base)
         ]
-        return float(abs(answers[0] - answers[1]))
+        return float(abs(numbers[0] - numbers[1]))
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         return client.get(f"{endpoint}/health").status_code == 200

@@ -8,7 +8,8 @@ as they would meet an engine:
   die-later         ends with status 7 when /die is called (any other mode does so too)
   ok                works
 
-`/v1/completions` with `max_tokens` above 1 takes `max_tokens` tenths of a second.
+`/v1/completions` with `max_tokens` above 1 takes `max_tokens` tenths of a second. An adapter's
+`number` differs from its base's by the effect.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ parser.add_argument("--directory", required=True)
 parser.add_argument("--mode", default="ok")
 parser.add_argument("--load-seconds", type=float, default=0.0)
 parser.add_argument("--label", default="")
+parser.add_argument("--adapter")
+parser.add_argument("--adapter-directory")
+parser.add_argument("--effect", type=float, default=0.5)
 arguments = parser.parse_args()
 
 running = 0
@@ -60,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if hanging.is_set() or arguments.mode == "hang":
             time.sleep(3600)
-        if body["model"] != arguments.model:
+        if body["model"] not in {arguments.model, arguments.adapter}:
             self.answer(404, {"error": {"message": "no such model"}})
             return
         with lock:
@@ -72,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
                 200,
                 {
                     "choices": [{"text": f"revision {arguments.label}"}],
+                    "number": arguments.effect if body["model"] == arguments.adapter else 0.0,
                     "usage": {"completion_tokens": body["max_tokens"]},
                 },
             )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+import httpx
+import numpy as np
+import openai
 import psutil
 import pytest
+from safetensors.numpy import load, save
 
 from backend.domain.configuration import Hardware
 from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
-from tests.builders.models import tiny_llama
+from tests.builders.models import HIDDEN, tiny_embedder, tiny_llama, tiny_reranker
 from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
 from workers.serving.engines.vllm import Vllm
@@ -24,6 +28,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 # The first run on a machine installs the engine; later ones start it within half a minute.
 START_SECONDS = 240
+# Written by peft for the tiny Llama.
+ADAPTERS = Path(__file__).parents[1] / "importing" / "adapters"
 
 
 @pytest.fixture
@@ -124,3 +130,94 @@ def test_a_configuration_that_vllm_refuses_fails_with_its_words(
     assert "max_model_len" in failure["reason"]
     assert failure["log_tail"]
     assert real_gallery.engines() == []
+
+
+def client(gallery: Gallery, worker: Worker, *models: UUID) -> Callable[[UUID], openai.OpenAI]:
+    """An official client for each model, with a key of it, at the real gateway."""
+    keys = {model_id: gallery.key(model_id) for model_id in models}
+    url = worker.start_gateway()
+    ready = url.removesuffix("/v1") + "/readyz"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(ready, trust_env=False).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    eventually(answers, "the gateway is ready")
+    return lambda model_id: openai.OpenAI(base_url=url, api_key=keys[model_id])
+
+
+def test_an_adapter_is_callable_by_its_name_and_answers_otherwise_than_its_base(
+    real_gallery: Gallery, real_worker: Worker, llama: UUID
+) -> None:
+    gallery = real_gallery
+    files = {path.name: path.read_bytes() for path in (ADAPTERS / "lora").iterdir()}
+    card = {"format": "peft", "adapter": {"method": "LORA", "rank": 8, "max_rank": 8}}
+    adapter = gallery.import_model(files, "fine-tuned", card=card, base=llama)
+    for model_id in (llama, adapter):
+        gallery.deploy(model_id, {"max_model_len": "128"}, hardware={"memory_gib": 2.5})
+    for model_id in (llama, adapter):
+        gallery.await_state(model_id, "deployed", seconds=2 * START_SECONDS)
+    assert gallery.recorded(adapter, "ReplicaReady")[0]["warnings"] == []
+
+    of = client(gallery, real_worker, llama, adapter)
+    texts = {}
+    for name, model_id in {"tiny": llama, "fine-tuned": adapter}.items():
+        with of(model_id) as consumer:
+            assert [model.id for model in consumer.models.list()] == [name]
+            answer = consumer.completions.create(
+                model=name, prompt="The fox", max_tokens=8, temperature=0
+            )
+            texts[name] = answer.choices[0].text
+    assert texts["tiny"] != texts["fine-tuned"]
+    with of(adapter) as consumer, pytest.raises(openai.NotFoundError):
+        consumer.completions.create(model="tiny", prompt="The fox")
+
+
+def test_an_adapter_that_changes_nothing_is_found_out(
+    real_gallery: Gallery, real_worker: Worker, llama: UUID
+) -> None:
+    files = {path.name: path.read_bytes() for path in (ADAPTERS / "lora").iterdir()}
+    idle = {
+        name: np.zeros_like(array) if "lora_B" in name else array
+        for name, array in load(files["adapter_model.safetensors"]).items()
+    }
+    card = {"format": "peft", "adapter": {"method": "LORA", "rank": 8, "max_rank": 8}}
+    adapter = real_gallery.import_model(
+        {**files, "adapter_model.safetensors": save(idle)}, "idle", card=card, base=llama
+    )
+    real_gallery.deploy(adapter, {"max_model_len": "128"}, hardware={"memory_gib": 2.5})
+    real_gallery.await_state(adapter, "deployed", seconds=START_SECONDS)
+    (warning,) = real_gallery.recorded(adapter, "ReplicaReady")[0]["warnings"]
+    assert "no effect" in warning
+
+
+def test_models_for_embeddings_and_for_ranking_serve_what_they_are_for(
+    real_gallery: Gallery, real_worker: Worker
+) -> None:
+    gallery = real_gallery
+    embedder = gallery.import_model(
+        tiny_embedder(), "embedder", card={"format": "sentence-transformers"}
+    )
+    architecture = "LlamaForSequenceClassification"
+    reranker = gallery.import_model(
+        tiny_reranker(), "reranker", card={"format": "transformers", "architecture": architecture}
+    )
+    for model_id in (embedder, reranker):
+        gallery.deploy(model_id, {"max_model_len": "128"}, hardware={"memory_gib": 2.5})
+    for model_id in (embedder, reranker):
+        gallery.await_state(model_id, "deployed", seconds=2 * START_SECONDS)
+
+    of = client(gallery, real_worker, embedder, reranker)
+    with of(embedder) as consumer:
+        vectors = consumer.embeddings.create(model="embedder", input=["a fox", "a boat"]).data
+        assert [len(vector.embedding) for vector in vectors] == [HIDDEN, HIDDEN]
+        assert sum(x * x for x in vectors[0].embedding) == pytest.approx(1, abs=1e-3)
+        with pytest.raises(openai.NotFoundError, match="does not answer"):
+            consumer.completions.create(model="embedder", prompt="a fox")
+    with of(reranker) as consumer:
+        body = {"model": "reranker", "query": "a fox", "documents": ["a dog", "a boat"]}
+        ranked = consumer.post("/rerank", cast_to=httpx.Response, body=body).json()
+        assert sorted(result["index"] for result in ranked["results"]) == [0, 1]
+        assert ranked["usage"]["total_tokens"] > 0

@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.errors import Invalid
+from backend.domain.errors import DomainError, Invalid
+from backend.domain.servable import Use
 from tests.builders.models import config
-from workers.serving.engine import Environment, Launch, Option
+from workers.serving.engine import AdapterFiles, Environment, Launch, Option
 from workers.serving.engines.vllm import Vllm
 
 OPTIONS = {
@@ -27,12 +28,25 @@ OPTIONS = {
     "trust_remote_code": Option("--trust-remote-code", kind="switch"),
     "port": Option("--port", kind="int"),
     "generation_config": Option("--generation-config"),
+    "enable_lora": Option("--enable-lora", kind="switch"),
+    "max_lora_rank": Option("--max-lora-rank", kind="int", choices=("1", "8", "16", "32", "64")),
+    "lora_modules": Option("--lora-modules", many=True),
+    "runner": Option("--runner", choices=("auto", "draft", "generate", "pooling")),
 }
 ENVIRONMENT = Environment(Path("/engine/bin/python"), "1", OPTIONS)
 
 
-def command(tmp_path: Path, arguments: dict[str, str] | None = None, **parts: Any) -> list[str]:
-    (tmp_path / "config.json").write_text(json.dumps(config()))
+def command(
+    tmp_path: Path,
+    arguments: dict[str, str] | None = None,
+    *,
+    model: dict[str, Any] | None = None,
+    use: Use = Use.GENERATE,
+    runs_own_code: bool = False,
+    adapter: AdapterFiles | None = None,
+    **parts: Any,
+) -> list[str]:
+    (tmp_path / "config.json").write_text(json.dumps(model or config()))
     configuration = DeployConfiguration.from_dict({"engine_arguments": arguments or {}, **parts})
     launch = Launch(
         replica_id=uuid4(),
@@ -41,6 +55,9 @@ def command(tmp_path: Path, arguments: dict[str, str] | None = None, **parts: An
         total_bytes=1_000_000,
         port=20_123,
         configuration=configuration,
+        use=use,
+        runs_own_code=runs_own_code,
+        adapter=adapter,
     )
     return list(Vllm().command(ENVIRONMENT, launch).arguments)
 
@@ -84,6 +101,9 @@ def test_the_cache_is_no_larger_than_full_batches_need(tmp_path: Path) -> None:
         ("worker_cls", "os.system", "cannot be set"),
         ("trust_remote_code", "true", "cannot be set"),
         ("generation_config", "auto", "set by Loggia"),
+        ("runner", "pooling", "set by Loggia"),
+        ("max_lora_rank", "8", "set by Loggia"),
+        ("lora_modules", "other=/etc", "cannot be set"),
     ],
 )
 def test_an_argument_that_does_not_fit_is_named(
@@ -93,6 +113,62 @@ def test_an_argument_that_does_not_fit_is_named(
         command(tmp_path, {name: value})
     assert refused.value.field == f"engine_arguments.{name}"
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize(("rank", "started_with"), [(1, 1), (4, 8), (8, 8), (9, 16), (64, 64)])
+def test_an_adapter_is_loaded_under_its_name_with_a_rank_that_the_engine_knows(
+    tmp_path: Path, rank: int, started_with: int
+) -> None:
+    adapter = AdapterFiles("fine-tuned", tmp_path / "a,b", rank)
+    arguments = command(tmp_path, adapter=adapter)
+    assert "--enable-lora" in arguments
+    assert f"--max-lora-rank={started_with}" in arguments
+    assert "--served-model-name=tiny" in arguments
+    module = json.loads(arguments[arguments.index("--lora-modules") + 1])
+    assert module == {
+        "name": "fine-tuned",
+        "path": str(tmp_path / "a,b"),
+        "base_model_name": "tiny",
+    }
+
+
+def test_a_rank_above_every_one_that_the_engine_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="ranks up to 64") as refused:
+        command(tmp_path, adapter=AdapterFiles("fine-tuned", tmp_path, 65))
+    assert refused.value.remedy
+
+
+def test_a_base_model_is_started_without_anything_of_adapters(tmp_path: Path) -> None:
+    assert not any("lora" in argument for argument in command(tmp_path))
+
+
+def test_code_of_the_models_own_runs_only_with_consent(tmp_path: Path) -> None:
+    assert "--trust-remote-code" in command(tmp_path, runs_own_code=True)
+    assert "--trust-remote-code" not in command(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("use", "runner"),
+    [(Use.GENERATE, "generate"), (Use.EMBED, "pooling"), (Use.RERANK, "pooling")],
+)
+def test_each_use_has_its_runner(tmp_path: Path, use: Use, runner: str) -> None:
+    assert f"--runner={runner}" in command(tmp_path, use=use)
+
+
+@pytest.mark.parametrize(
+    ("labels", "ranks"),
+    [({"num_labels": 1}, True), ({"id2label": {"0": "LABEL_0"}}, True), ({}, False),
+     ({"id2label": {"0": "bad", "1": "good"}}, False)],
+)  # fmt: skip
+def test_only_a_classifier_with_one_label_ranks(
+    tmp_path: Path, labels: dict[str, Any], ranks: bool
+) -> None:
+    model = {**config(), "architectures": ["BertForSequenceClassification"], **labels}
+    if ranks:
+        assert command(tmp_path, model=model, use=Use.RERANK)
+    else:
+        with pytest.raises(DomainError, match="2 classes"):
+            command(tmp_path, model=model, use=Use.RERANK)
 
 
 def test_a_value_cannot_smuggle_another_option(tmp_path: Path) -> None:

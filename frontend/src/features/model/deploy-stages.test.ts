@@ -3,7 +3,7 @@ import type { Deployment, Replica } from '@/lib/api/types';
 import { deployStages } from './deploy-stages';
 
 function replica(revision: number, endpoint: string | null): Replica {
-  return { id: `${revision}${endpoint ?? ''}`, revision, state: endpoint === null ? 'starting' : 'ready', endpoint, startedAt: null };
+  return { id: `${revision}${endpoint ?? ''}`, revision, state: endpoint === null ? 'starting' : 'ready', endpoint, startedAt: null, warnings: [] };
 }
 
 function running(replicas: Replica[], step?: string, servingRevision: number | null = 1): string | undefined {

@@ -1,4 +1,4 @@
-import { Alert, Button, Group, Skeleton, Table } from '@mantine/core';
+import { Alert, Button, Group, Skeleton, Table, Text } from '@mantine/core';
 import { IconAlertTriangle } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
@@ -143,7 +143,14 @@ function Replicas({ deployment }: { deployment: Deployment }) {
                 <code title={replica.id}>{replica.id.slice(0, 8)}</code>
               </Table.Td>
               <Table.Td>{replica.revision}</Table.Td>
-              <Table.Td>{spellOut(replica.state)}</Table.Td>
+              <Table.Td>
+                {spellOut(replica.state)}
+                {replica.warnings.map((warning) => (
+                  <Text key={warning} size="sm" c="dimmed">
+                    {warning}
+                  </Text>
+                ))}
+              </Table.Td>
               <Table.Td>{replica.endpoint === null ? '—' : <code>{replica.endpoint}</code>}</Table.Td>
               <Table.Td>{replica.startedAt === null ? '—' : <RelativeTime time={replica.startedAt} />}</Table.Td>
             </Table.Tr>

@@ -982,6 +982,9 @@ export interface components {
         AdapterCard: {
             alpha?: number | null;
             baseArchitecture?: string | null;
+            features?: string[];
+            maxRank?: number | null;
+            method?: string | null;
             rank?: number | null;
             targetModules?: string[];
         };
@@ -1200,6 +1203,7 @@ export interface components {
         /** DeployOptions */
         DeployOptions: {
             defaults: components["schemas"]["ConfigurationView"];
+            engines: components["schemas"]["EngineOption"][];
             optimizations: components["schemas"]["OptimizationOption"][];
             servers: components["schemas"]["ServerView"][];
             terms: components["schemas"]["TermsView"];
@@ -1245,6 +1249,14 @@ export interface components {
         EndpointView: {
             baseUrl: string;
             model: string;
+        };
+        /** EngineOption */
+        EngineOption: {
+            available: boolean;
+            label: string;
+            name: string;
+            reason: string | null;
+            remedy: string | null;
         };
         /** EventItem */
         EventItem: {
@@ -1734,6 +1746,7 @@ export interface components {
             revision: number;
             startedAt: string | null;
             state: string;
+            warnings: string[];
         };
         /** Report */
         Report: {

@@ -1,0 +1,85 @@
+"""What can be served of what was imported, and as what."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.domain.servable import Imported, Use, obstacle, use_of
+
+LLAMA = Imported("base", "transformers", "text-generation", "LlamaForCausalLM")
+
+
+@pytest.mark.parametrize(
+    ("format", "task", "architecture", "use"),
+    [
+        (None, None, None, Use.GENERATE),
+        ("transformers", "text-generation", "LlamaForCausalLM", Use.GENERATE),
+        ("transformers", "text-generation", "GPT2LMHeadModel", Use.GENERATE),
+        ("transformers", "summarization", "BartForConditionalGeneration", Use.GENERATE),
+        ("transformers", "feature-extraction", "BertModel", Use.EMBED),
+        ("transformers", None, "BertModel", Use.EMBED),
+        ("sentence-transformers", "sentence-similarity", "BertModel", Use.EMBED),
+        ("sentence-transformers", "sentence-similarity", "Qwen3ForCausalLM", Use.EMBED),
+        ("transformers", "text-ranking", "BertForSequenceClassification", Use.RERANK),
+        ("transformers", "text-classification", "XLMRobertaForSequenceClassification", Use.RERANK),
+        ("transformers", "fill-mask", "BertForMaskedLM", None),
+        ("transformers", "automatic-speech-recognition", "WhisperForConditionalGeneration", None),
+    ],
+)
+def test_task_and_architecture_say_what_the_gateway_offers(
+    format: str | None, task: str | None, architecture: str | None, use: Use | None
+) -> None:
+    imported = Imported("base", format, task, architecture)
+    assert use_of(imported) is use
+    assert (obstacle(imported) is None) == (use is not None)
+
+
+@pytest.mark.parametrize(
+    "format",
+    ["gguf", "onnx", "ctranslate2", "diffusers", "triton", "ollama", "container_image", "external",
+     "of-tomorrow"],
+)  # fmt: skip
+def test_a_format_that_no_engine_loads_is_refused_with_a_remedy(format: str) -> None:
+    found = obstacle(Imported("base", format, "text-generation", "LlamaForCausalLM"))
+    assert found is not None
+    assert found.reason.endswith(".")
+    assert found.remedy
+
+
+def test_a_language_model_that_ranks_in_words_is_refused() -> None:
+    found = obstacle(Imported("base", "transformers", "text-ranking", "Qwen3ForCausalLM"))
+    assert found is not None
+    assert "classification head" in found.reason
+
+
+def test_an_adapter_is_as_servable_as_its_base() -> None:
+    adapter = Imported("adapter", "peft", adapter={"rank": 8})
+    assert obstacle(adapter, LLAMA) is None
+    assert "deleted" in _reason(adapter, None)
+    assert "GGUF" in _reason(adapter, Imported("base", "gguf"))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ({"rank": 512}, None),
+        ({"rank": 513}, "rank is 513"),
+        ({"rank": 8, "max_rank": 1024}, "rank is 1024"),
+        ({"rank": 8, "method": "IA3"}, "IA3"),
+        ({"rank": 8, "features": ["DoRA", "weights saved whole (norm)"]}, "DoRA, weights saved"),
+    ],
+)
+def test_the_limits_of_adapters_are_known_before(
+    adapter: dict[str, object], said: str | None
+) -> None:
+    imported = Imported("adapter", "peft", adapter=adapter)
+    if said is None:
+        assert obstacle(imported, LLAMA) is None
+    else:
+        assert said in _reason(imported, LLAMA)
+
+
+def _reason(imported: Imported, base: Imported | None) -> str:
+    found = obstacle(imported, base)
+    assert found is not None
+    return found.reason
