@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from typing import Any
 
 from backend.contracts.codec import PublicEvent, to_dict
 from projections.tables import Apply, Fold, Handlers, Row, Rows, Table
+
+
+def _facets(row: Row) -> str:
+    """A JSON list: state, kind, publication, deployment state or null, and the labels in order."""
+    filtered = (row["state"], row["kind"], row["publication"], row.get("deployment_state"))
+    return json.dumps([*filtered, sorted(row["labels"])], ensure_ascii=False, separators=(",", ":"))
+
 
 MODELS = Table(
     name="models",
@@ -25,6 +33,8 @@ MODELS = Table(
         "desired_revision": "int",
         "description": "text NOT NULL",
         "labels": "text[] NOT NULL",
+        # Everything that lists are filtered by, in one text: see `_facets`.
+        "facets": "text NOT NULL",
         "documentation_links": "text[] NOT NULL",
         "size_bytes": "bigint",
         "architecture": "text",
@@ -52,12 +62,12 @@ MODELS = Table(
     key=("model_id",),
     indexes=(
         "UNIQUE (created_position)",
-        "(name_key, created_position)",
+        # Narrow enough to be read from end to end: searches and filters count in it.
+        "(name_key, created_position) INCLUDE (facets, size_bytes)",
         "(size_bytes, created_position)",
-        "(state, created_position)",
-        "USING gin (labels)",
         "USING gin (name_key public.gin_trgm_ops)",
     ),
+    computed={"facets": _facets},
 )
 
 

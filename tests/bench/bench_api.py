@@ -233,7 +233,7 @@ def fill_gallery(settings: Settings, models: int) -> None:
             applier.create_indexes(cursor)  # type: ignore[arg-type]
         connection.execute(
             "INSERT INTO gallery.models (model_id, version, name, name_key, kind, source, "
-            "model_version, state, publication, deployment_state, description, labels, "
+            "model_version, state, publication, deployment_state, description, labels, facets, "
             "documentation_links, size_bytes, architecture, parameter_count, created_position, "
             "created_at, updated_at, position, archive_received_at, card, report) "
             "SELECT gen_random_uuid(), 3, name, name, (array['base','adapter'])[1 + i %% 2], "
@@ -241,16 +241,21 @@ def fill_gallery(settings: Settings, models: int) -> None:
             "(array['ready_to_deploy','import_failed','importing','validating'])[1 + i %% 4], "
             "(array['published','withdrawn','unpublished'])[1 + i %% 3], "
             "(array[NULL,'deployed','failed','stopped'])[1 + i %% 4], repeat('d', 100), "
-            "array['t' || i %% 50, 'l' || i %% 7], '{}', i * 1000, 'LlamaForCausalLM', i, i, "
+            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', i * 1000, 'LlamaForCausalLM', i, i, "
             "now(), now(), i, now(), jsonb_build_object('summary', repeat('x', 400)), "
             "'{\"checks\": []}' FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
             "'b' AS name FROM generate_series(1, %s) AS i) AS made",
             (models,),
         )
         connection.execute(
+            "UPDATE gallery.models SET facets = json_build_array("
+            "state, kind, publication, deployment_state, labels)::text"
+        )
+        connection.execute(
             "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
             "VALUES ('gallery', 1, '{}')"
         )
+        connection.execute("VACUUM FULL gallery.models")
         connection.execute("VACUUM ANALYZE gallery.models")
 
 
@@ -339,6 +344,8 @@ class Bench:
             ("facets", lambda: ""),
             ("two_letters", lambda: random.choice("abcdef") + random.choice("0123456789")),
             ("four_letters", lambda: f"{random.randrange(65536):04x}"),
+            ("every_name", lambda: "model"),
+            ("no_name", lambda: "zz"),
         ):
             figures[f"g16_{name}_ms"] = p99(self._search(text))
         return figures
@@ -347,7 +354,11 @@ class Bench:
         taken: list[float] = []
         with psycopg.connect(self.settings.dsn, autocommit=True) as connection:
             for _ in range(count):
-                # As if the gallery had changed: what was counted before must not be used.
+                # The gallery changes before each: what was counted before must not be used.
+                connection.execute(
+                    "UPDATE gallery.models SET updated_at = now() WHERE created_position = %s",
+                    (random.randrange(1, self.models),),
+                )
                 connection.execute("UPDATE loggia.consumer_watermark SET position = position + 1")
                 asked = request("GET", f"/api/models?limit={PAGE}&search={text()}", self.token)
                 one, _ = self._load(self.api.url, partial(bytes, asked), clients=1, count=1)
@@ -390,7 +401,9 @@ def ratios(figures: dict[str, float]) -> dict[str, float]:
         / figures["g15_sql_ms"],
         "G15 last page / first page, goal <= 1.2": figures["g15_last_ms"] / figures["g15_first_ms"],
         "G16 worst of search and facets p99 in ms, goal <= 50": max(
-            figures[f"g16_{name}_ms"] for name in ("facets", "two_letters", "four_letters")
+            value
+            for name, value in figures.items()
+            if name.startswith("g16_") and "sql" not in name
         ),
     }
 
