@@ -13,7 +13,7 @@ from backend.readmodels.gallery_filters import Counted, Filters
 Sort = Literal["newest", "oldest", "name", "size"]
 
 # Up to so many are collected first; where more fit, a walk in the wanted order meets enough soon.
-_FEW = 20_000
+_FEW = 10_000
 # Each order ends in the position of the import, which no two models share.
 _ORDERS: dict[Sort, tuple[tuple[LiteralString, ...], LiteralString, LiteralString]] = {
     "newest": (("created_position",), "<", "DESC"),
