@@ -58,6 +58,13 @@ app = Litestar([hello], openapi_config=None)
 """
 EDITED_MODELS = 400
 PAGE = 50
+SEARCHES: dict[str, Callable[[], str]] = {
+    "facets": lambda: "",
+    "two_letters": lambda: random.choice("abcdef") + random.choice("0123456789"),
+    "four_letters": lambda: f"{random.randrange(65536):04x}",
+    "every_name": lambda: "model",
+    "no_name": lambda: "zz",
+}
 
 
 def p99(samples: list[float]) -> float:
@@ -340,13 +347,7 @@ class Bench:
             taken, _ = self._load(self.api.url, make, clients=1, count=400)
             figures[f"g15_{name}_ms"] = p99(taken)
         figures["g16_sql_facet_ms"] = p99(sql_facets(self.settings))
-        for name, text in (
-            ("facets", lambda: ""),
-            ("two_letters", lambda: random.choice("abcdef") + random.choice("0123456789")),
-            ("four_letters", lambda: f"{random.randrange(65536):04x}"),
-            ("every_name", lambda: "model"),
-            ("no_name", lambda: "zz"),
-        ):
+        for name, text in SEARCHES.items():
             figures[f"g16_{name}_ms"] = p99(self._search(text))
         return figures
 
@@ -391,7 +392,8 @@ class Bench:
 
 
 def ratios(figures: dict[str, float]) -> dict[str, float]:
-    """The goals' ratios; G16 is a time in milliseconds."""
+    """The goals' ratios; G16 is a time in milliseconds, and beside it a ratio for busy machines."""
+    worst = max(figures[f"g16_{name}_ms"] for name in SEARCHES)
     return {
         "G1 command p99 / (save p99 + hello p99), goal <= 5": figures["g1_command_ms"]
         / figures["g1_yardstick_ms"],
@@ -400,11 +402,8 @@ def ratios(figures: dict[str, float]) -> dict[str, float]:
         "G15 page p99 at any depth / SQL p99, goal <= 8": figures["g15_any_ms"]
         / figures["g15_sql_ms"],
         "G15 last page / first page, goal <= 1.2": figures["g15_last_ms"] / figures["g15_first_ms"],
-        "G16 worst of search and facets p99 in ms, goal <= 50": max(
-            value
-            for name, value in figures.items()
-            if name.startswith("g16_") and "sql" not in name
-        ),
+        "G16 worst of search and facets p99 in ms, goal <= 50": worst,
+        "G16 the same / SQL facet p99, goal <= 3.5": worst / figures["g16_sql_facet_ms"],
     }
 
 
