@@ -1,5 +1,7 @@
 """Fixtures every area uses. All parts are real; each test has its own database and broker."""
 
+import os
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,20 @@ import pytest
 from backend.infra.settings import Settings
 from tests.rig.platform import RunningPlatform
 from tests.rig.servers import BrokerServer, PostgresServer
+
+SEED = int(os.environ.get("LOGGIA_TEST_SEED") or random.SystemRandom().randrange(1, 10**9))
+
+
+def pytest_report_header() -> str:
+    """With this seed every random choice of the run can be made again."""
+    return f"LOGGIA_TEST_SEED={SEED}"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Where all random choices of a test come from: LOGGIA_TEST_SEED, or a new one for each run."""
+    print(f"LOGGIA_TEST_SEED={SEED}")
+    return SEED
 
 
 def pytest_configure() -> None:

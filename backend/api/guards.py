@@ -18,6 +18,9 @@ _OPERATORS = frozenset({Role.ADMIN, Role.OPERATOR})
 _INSPECTORS = _OPERATORS | {Role.AUDITOR}
 _CALLERS = _OPERATORS | {Role.INTEGRATOR}
 
+# Consent comes with an import or a retry; it is not an operation of its own.
+_MAY_ACCEPT_RISKS = _ADMINISTRATORS
+
 # Where handlers of the framework itself carry their name.
 OPERATION = "operation"
 
@@ -113,6 +116,19 @@ def may(role: Role, operation: str) -> bool:
 def may_act(role: Role, action: str) -> bool:
     """Whether the role may take this action of a model's page."""
     return may(role, ACTIONS[action])
+
+
+def check_consent(role: Role, consent: object | None) -> None:
+    """Consent to what policy blocks is an administrator's alone. Raises `ApiError` 403."""
+    if consent is None or role in _MAY_ACCEPT_RISKS:
+        return
+    raise ApiError(
+        403,
+        "consent-forbidden",
+        f"Your role, {role.value}, may not accept the risks of pickles or custom code.",
+        remedy="Ask an administrator to import it, or to retry the failed import with consent.",
+        field="acceptedRisks",
+    )
 
 
 def operation_of(handler: BaseRouteHandler) -> str:

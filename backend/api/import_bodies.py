@@ -13,7 +13,8 @@ from backend.infra.uploads import Upload
 
 
 class Consent(Body):
-    """Consent to what policy blocks, for this version alone; the reason stands in the history."""
+    """An administrator's consent to what policy blocks, for this version alone; other roles are
+    refused. The reason stands in the history."""
 
     risks: list[Literal["pickle", "custom_code"]]
     reason: str

@@ -19,6 +19,7 @@ from backend.contracts.container_configuration import (
     check_configuration,
     check_parameter_schema,
 )
+from backend.domain.addresses import check_address
 from backend.sources.errors import FetchRefused
 
 _MOST_NAMED = 20
@@ -33,6 +34,7 @@ def check_at_once(looking: Looking, wanted: Described) -> None:
         case HuggingFaceImport():
             looking.named(wanted.connection, "huggingface")
         case UrlImport():
+            check_address(wanted.address, field="address")
             looking.named(wanted.connection, "http", "s3")
             _at("address", lambda: looking.address(wanted.address))
         case PathImport():
@@ -42,6 +44,7 @@ def check_at_once(looking: Looking, wanted: Described) -> None:
             _at("reference", lambda: looking.reference(wanted.reference))
             _check_documents(wanted)
         case ManualImport(weights=str(place)) if "://" in place:
+            check_address(place, field="weights")
             _at("weights", lambda: looking.address(place))
         case ManualImport(weights=str(place)) if place:
             _at("weights", lambda: _check_path(looking, place, "weights"))

@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 from backend.domain.errors import Invalid
 from backend.infra.connections import ConnectionStore, SecretUnreadable, StoredConnection
 from backend.infra.settings import Settings
+from backend.sources.errors import FetchRefused
 from backend.sources.guarded import GuardedClient
 from backend.sources.hub import Hub, HubRepository
 from backend.sources.image_reference import parse_reference
 from backend.sources.path import PathModel, inspect_path
-from backend.sources.preview import Preview, preview
+from backend.sources.preview import Preview, authorization, preview, s3_access
 from backend.sources.registry import Image, inspect_image
 from backend.sources.registry_client import Credentials
+from backend.sources.s3_prefix import S3Prefix
 from backend.sources.trying import pair
 
 _KEPT_PREVIEWS = 16
@@ -82,6 +84,23 @@ class Looking:
             account = Credentials(named.endpoint, user, password)
         with self._client() as client:
             return inspect_image(reference, account, client)
+
+    def text(self, address: str, connection: str | None, *, limit_bytes: int) -> str:
+        """A small text file at an address, of an object store or of the web. Raises `Invalid` for
+        a bad connection."""
+        address = address.strip()
+        named = self.named(connection, "http", "s3")
+        with self._client() as client:
+            opened, headers = address, authorization(named, address)
+            if urlsplit(address).scheme == "s3":
+                opened = S3Prefix(address, s3_access(named), client.rules).signed(address)
+            found = client.document(opened, limit_bytes=limit_bytes, headers=headers)
+        try:
+            return found.body.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise FetchRefused(
+                "not_text", f"{address[:200]} is not a text in UTF-8.", "Save the file as UTF-8."
+            ) from None
 
     def named(self, name: str | None, *kinds: str) -> StoredConnection | None:
         """The connection with its secret; None where none is named. Raises `Invalid`."""

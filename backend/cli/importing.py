@@ -251,8 +251,8 @@ def import_path(
 def import_image(
     reference: Annotated[str, typer.Argument(help="REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST.")],
     config: Annotated[
-        Path,
-        typer.Option(exists=True, dir_okay=False, help="The configuration file, see the docs."),
+        str,
+        typer.Option(help="The configuration file: a file here, or an address (https:, s3:)."),
     ],
     deployment_type: Annotated[
         str, typer.Option("--type", help="real_time, batch or edge.")
@@ -264,6 +264,9 @@ def import_image(
     gpu: Gpu = 0,
     gpu_memory_gib: GpuMemoryGib = 0,
     connection: Connection = None,
+    config_connection: Annotated[
+        str | None, typer.Option(help="The connection for --config, where it is an address.")
+    ] = None,
     name: Name = None,
     model: OfModel = None,
     version: Version = None,
@@ -279,7 +282,9 @@ def import_image(
     facts = {
         "reference": reference,
         "deploymentType": deployment_type,
-        "configuration": _text(config),
+        "configuration": _fetched(config, config_connection)
+        if "://" in config
+        else _text(Path(config)),
         "inputSchema": _text(input_schema),
         "outputSchema": _text(output_schema),
         "minimum": _resources(cpu, memory_gib, gpu, gpu_memory_gib),
@@ -384,6 +389,16 @@ def _rehearse(api: "Api", body: dict[str, Any], *, as_json: bool) -> None:
 
 def _resources(cpu: float, memory: float, gpu: int, gpu_memory: float) -> dict[str, Any]:
     return {"cpu": cpu, "memoryGib": memory, "gpu": gpu, "gpuMemoryGib": gpu_memory}
+
+
+def _fetched(address: str, connection: str | None) -> str:
+    """A configuration file that the platform reads for us."""
+    from backend.cli.client import Api
+
+    question = {"source": "configuration_file", "address": address, "connection": connection}
+    with Api.from_credentials() as api:
+        text: str = api.command("POST", "/api/imports/inspect", question)["facts"]["text"]
+    return text
 
 
 def _text(file: Path | None) -> str | None:

@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
+from backend.domain.addresses import check_address
 from backend.domain.errors import Invalid, NotFound
 from backend.domain.events import Aggregate, event_header
 from backend.domain.values import name_key
@@ -111,4 +112,5 @@ def _facts(name: str, kind: str, endpoint: str) -> dict[str, str]:
             "it; they belong into the secret.",
             field="endpoint",
         )
+    check_address(endpoint, field="endpoint")
     return {"name": name, "kind": kind, "endpoint": endpoint.rstrip("/")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from backend.domain.addresses import check_address
 from backend.domain.errors import Invalid
 from backend.domain.events import Aggregate, event_header
 
@@ -40,7 +41,9 @@ class ImportBatch(Aggregate):
         manifest_sha256: str,
         model_ids: Sequence[UUID],
     ) -> ImportBatch:
-        """A batch of the models with these ids. Raises `Invalid` for none or too many."""
+        """A batch of the models with these ids. Raises `Invalid` for none or too many, and for an
+        address with a secret."""
+        check_address(address, field="address")
         if not 1 <= len(model_ids) <= MAX_MODELS:
             raise Invalid(
                 f"{len(model_ids)} models were chosen; a batch has 1 to {MAX_MODELS}.",

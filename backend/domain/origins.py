@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.domain import values
+from backend.domain.addresses import check_address
 from backend.domain.errors import Invalid
 
 JSON = dict[str, Any]
@@ -44,6 +45,17 @@ def _text(most: int = MAX_TEXT) -> Callable[[str, Any], str]:
         if len(value) > most:
             raise _fail(path, f"{len(value)} characters; allowed are {most}.", "Shorten it.")
         return value if most > MAX_TEXT else value.strip()
+
+    return check
+
+
+def _place(most: int = MAX_TEXT) -> Callable[[str, Any], str]:
+    """An address, or what people mistake for the field of one."""
+
+    def check(path: str, value: Any) -> str:
+        text = _text(most)(path, value)
+        check_address(text, field=path)
+        return text
 
     return check
 
@@ -128,7 +140,7 @@ _RESOURCES = {
 }
 _URL_FILE = {
     "path": _Field(_text(1024), required=True),
-    "address": _Field(_text(), required=True),
+    "address": _Field(_place(), required=True),
     "size_bytes": _Field(_count),
     "sha256": _Field(_text(64)),
 }
@@ -141,23 +153,23 @@ def _no_resources() -> JSON:
 
 _ORIGINS: Mapping[str, Mapping[str, _Field]] = {
     "huggingface": {
-        "repository": _Field(_text(200), required=True),
+        "repository": _Field(_place(200), required=True),
         "revision": _Field(_text(200), default="main"),
         "connection": _CONNECTION,
         "files": _Field(_texts, default=list),
     },
     "url": {
-        "address": _Field(_text(), required=True),
+        "address": _Field(_place(), required=True),
         "connection": _CONNECTION,
         "files": _Field(_url_files, default=list),
     },
     "path": {
-        "path": _Field(_text(), required=True),
+        "path": _Field(_place(), required=True),
         "mode": _Field(_one_of(*PATH_MODES), required=True),
         "template": _Field(_template),
     },
     "container_image": {
-        "reference": _Field(_text(512), required=True),
+        "reference": _Field(_place(512), required=True),
         "connection": _CONNECTION,
         "deployment_type": _Field(_one_of(*DEPLOYMENT_TYPES), required=True),
         "configuration": _Field(_json_object, required=True),
@@ -169,7 +181,7 @@ _ORIGINS: Mapping[str, Mapping[str, _Field]] = {
         "type": _Field(_one_of(*MODEL_TYPES), required=True),
         "runtime": _Field(_text(200), required=True),
         "resources": _Field(_resources, default=_no_resources),
-        "weights": _Field(_text()),
+        "weights": _Field(_place()),
     },
 }
 

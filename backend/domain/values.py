@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from backend.domain.addresses import check_address
 from backend.domain.errors import Invalid
 from backend.domain.modelfile import parse_modelfile
 
@@ -138,6 +139,7 @@ def documentation_links(values: Sequence[str]) -> list[str]:
                 remedy="Give a complete address that begins with https:// or http://.",
                 field="documentationLinks",
             )
+        check_address(link, field="documentationLinks")
     return links
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backend.domain.addresses import bare
+
 
 class FetchRefused(Exception):
     """Loggia will not fetch this. `code` is stable; `remedy` says what to do."""
@@ -43,6 +45,6 @@ class ContentChanged(FetchFailed):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"{address} changed while it was being read.",
+            f"{bare(address)} changed while it was being read.",
             "Retry the import; give the file a digest in the manifest to pin its content.",
         )

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import httpx2
 
+from backend.domain.addresses import bare
 from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.transport import GuardedTransport, Patience, Resolver
@@ -83,7 +84,7 @@ class Exchange:
             url = self._next(url, location)
         raise FetchRefused(
             "too_many_redirects",
-            f"{address} leads from one address to the next more than {MOST_REDIRECTS} times.",
+            f"{bare(address)} leads from one address to the next more than {MOST_REDIRECTS} times.",
             "Give the address at which the file really lies.",
         )
 
@@ -93,7 +94,7 @@ class Exchange:
         except httpx2.InvalidURL:
             raise FetchRefused(
                 "address_malformed",
-                f"{url.host} leads on to '{location[:200]}', which is not an address.",
+                f"{url.host} leads on to '{bare(location)[:200]}', which is not an address.",
                 "Give the address at which the file really lies.",
             ) from None
         target = self.rules.parsed(str(target))

@@ -16,6 +16,7 @@ from typing import Self
 
 import httpx2
 
+from backend.domain.addresses import bare
 from backend.infra.settings import Settings
 from backend.sources.addresses import AddressRules, parse_networks
 from backend.sources.errors import ContentChanged, FetchFailed
@@ -241,7 +242,7 @@ class _Download:
         found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
         if found is None or int(found[1]) != self._position:
             raise FetchFailed(
-                f"{self._address} answered with another part of the file than was asked for.",
+                f"{bare(self._address)} answered with another part of the file than was asked for.",
                 "Retry later, or offer the file from a server that supports Range requests.",
             )
         return (int(found[3]) if found[3] != "*" else None), 0
@@ -249,7 +250,7 @@ class _Download:
 
 def _wrong_size(address: str, size: int) -> FetchFailed:
     return FetchFailed(
-        f"{address} did not send the {size} bytes that it announced.",
+        f"{bare(address)} did not send the {size} bytes that it announced.",
         "Retry later; if it stays so, the server that offers the file is broken.",
         retryable=True,
     )

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import httpx2
 from selectolax.lexbor import LexborHTMLParser
 
+from backend.domain.addresses import bare
 from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.guarded import Document, GuardedClient
@@ -101,7 +102,7 @@ def directory(
         if pages > _MOST_FOLDERS or prefix.count("/") > _MOST_DEPTH:
             raise FetchRefused(
                 "too_many_folders",
-                f"{address} holds more than {_MOST_FOLDERS} folders, or more than "
+                f"{bare(address)} holds more than {_MOST_FOLDERS} folders, or more than "
                 f"{_MOST_DEPTH} in each other.",
                 "Give the address of one model's directory.",
             )
@@ -115,11 +116,12 @@ def directory(
         if len(files) > MOST_FILES:
             raise FetchRefused(
                 "too_many_files",
-                f"{address} holds more than {MOST_FILES} files.",
+                f"{bare(address)} holds more than {MOST_FILES} files.",
                 "Give the address of one model's directory.",
             )
     if not files:
         raise FetchFailed(
-            f"{address} lists no files.", "Give the address of a directory that lists a model."
+            f"{bare(address)} lists no files.",
+            "Give the address of a directory that lists a model.",
         )
     return sorted(files, key=lambda file: file.path)

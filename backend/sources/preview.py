@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from backend.domain.addresses import check_address
 from backend.sources import html_index, manifests
 from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchRefused
@@ -67,9 +68,11 @@ def preview(
 ) -> Preview:
     """The models that an address offers; `public_hub` is the one that needs no connection.
 
-    Raises `FetchRefused` and `FetchFailed`.
+    The address enters the history with what is imported from it. Raises `Invalid` where it carries
+    a secret, `FetchRefused` and `FetchFailed`.
     """
     address = address.strip()
+    check_address(address, field="address")
     if urlsplit(address).scheme == "s3":
         return _listed("s3", address, S3Prefix(address, s3_access(connection), client.rules).rows())
     hub = connection.endpoint if connection and connection.kind == "huggingface" else public_hub

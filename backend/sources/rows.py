@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from backend.domain.addresses import bare, check_address
 from backend.domain.errors import Invalid
 from backend.domain.values import (
     FILE_SUFFIXES,
@@ -73,11 +74,15 @@ class PreviewRow:
 
 
 def checked(rows: Iterable[PreviewRow]) -> list[PreviewRow]:
-    """The rows with what is wrong with each: its name, or that the name stands there twice."""
+    """The rows with what is wrong with each: its name, a name that stands there twice, or an
+    address that carries a secret, of which the row keeps the harmless part."""
     found: list[PreviewRow] = []
     seen: set[str] = set()
     for row in rows:
-        problem = row.problem or name_problem(row.name)
+        secret = _secret_problem(row)
+        if secret is not None:
+            row = replace(row, address=bare(row.address), files=())
+        problem = row.problem or secret or name_problem(row.name)
         if problem is None and name_key(row.name) in seen:
             problem = f"The name '{row.name}' stands in the list more than once."
         if problem is None:
@@ -99,6 +104,15 @@ def name_problem(name: str) -> str | None:
         model_name(name, remedy="Give the row another name.")
     except Invalid as refusal:
         return str(refusal)
+    return None
+
+
+def _secret_problem(row: PreviewRow) -> str | None:
+    try:
+        for address in (row.address, *(file.address for file in row.files)):
+            check_address(address, field="address")
+    except Invalid as refusal:
+        return f"{refusal} {refusal.remedy}"
     return None
 
 

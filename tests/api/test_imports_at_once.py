@@ -16,6 +16,8 @@ from tests.api.sources import CONFIGURATION, connect_registry, image_body, reach
 from tests.builders.models import tiny_llama, write_folder
 from tests.rig.hub import Hub
 from tests.rig.registry import Registry
+from tests.rig.s3 import s3_store
+from tests.rig.web import Web
 
 
 @pytest.fixture
@@ -138,6 +140,34 @@ def test_a_configuration_is_checked_while_it_is_written(admin: ApiClient) -> Non
     assert fault["remedy"] == "Did you mean 'port'?"
 
 
+def test_a_configuration_can_lie_on_the_web_or_in_an_object_store(admin: ApiClient) -> None:
+    text = json.dumps(CONFIGURATION)
+
+    def look(address: str, connection: str | None = None) -> Any:
+        question = {"source": "configuration_file", "address": address, "connection": connection}
+        return admin.post("/api/imports/inspect", json=question)
+
+    with Web() as web, s3_store() as store:
+        found = look(web.add("/c.json", text.encode())).json()
+        assert (found["facts"], found["faults"]) == ({"ports": [8080], "text": text}, [])
+        assert look(web.add("/wrong.json", b"{}")).json()["problems"]
+        large = look(web.add("/large.json", b" " * (300 << 10)))
+        assert large.status_code == 422
+        assert look(web.add("/latin.json", b"\xff{}")).json()["remedy"] == "Save the file as UTF-8."
+        store.put("configurations/c.json", text.encode())
+        secret = f"{store.key}:{store.secret}"
+        saved = admin.command(
+            "POST", "/api/connections",
+            {"name": "s3", "kind": "s3", "endpoint": store.endpoint, "secret": secret},
+        )  # fmt: skip
+        assert saved.status_code == 201, saved.text
+        address = f"s3://{store.bucket}/configurations/c.json"
+        assert look(address, "s3").json()["facts"]["text"] == text
+    closed = look("http://169.254.169.254/c.json")
+    assert closed.status_code == 422
+    assert "do not open those" in closed.json()["detail"]
+
+
 def test_the_schema_of_the_configuration_is_served_to_everybody(anonymous: ApiClient) -> None:
     answer = anonymous.get("/schema/container-configuration.json")
     assert answer.status_code == 200
@@ -151,6 +181,8 @@ def test_the_schema_of_the_configuration_is_served_to_everybody(anonymous: ApiCl
     [
         ("ftp://example.org/m.zip", "Addresses that begin with 'ftp:' are not opened."),
         ("https://ana:secret@example.org/m.zip", "carries a user name or a password"),
+        ("https://example.org/m.zip?X-Amz-Signature=secret", "in 'X-Amz-Signature', which would"),
+        ("s3://key:secret@bucket/m.zip", "carries a user name or a password"),
         ("file:///etc/passwd", "Addresses that begin with 'file:' are not opened."),
     ],
 )
@@ -159,7 +191,8 @@ def test_an_address_that_is_never_opened_is_refused_at_once(
 ) -> None:
     problem = refusal(admin, {"source": "url", "address": address, "name": "m"})
     assert said in problem["detail"]
-    assert "secret" not in problem["detail"]
+    assert "secret@" not in problem["detail"]
+    assert "=secret" not in problem["detail"]
     assert problem["errors"][0]["field"] == "address"
     weights = {"source": "manual", "name": "m", "type": "llm", "runtime": "x", "weights": address}
     assert refusal(admin, weights)["errors"][0]["field"] == "weights"

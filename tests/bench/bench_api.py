@@ -1,11 +1,11 @@
 """Commands and listings over HTTP beside their yardsticks, all in one run (goals G1, G2, G15, G16).
 
-    python -m tests.bench.bench_api [--rounds 3] [--models 100000] [--json FILE]
+    python -m tests.bench.bench_api [--rounds 3] [--models 1000,10000,100000] [--json FILE]
 
 Real: the API as a process of its own, its database with every commit synced, authentication by
 access token, idempotency keys. The yardsticks are the event-sourcing library's own `save`, an
 empty Litestar handler, and the bare SQL. Everything shares this machine's cores, load generator
-included.
+included. Commands are measured with the largest gallery only.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -41,6 +43,7 @@ from backend.domain.model import ImportRequest
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
+from backend.readmodels.batches import existing
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.gallery_filters import Filters
 from projections.applying import Applier
@@ -48,6 +51,7 @@ from projections.gallery import GALLERY
 from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess
 from tests.rig.ports import free_port
 from tests.rig.servers import BrokerServer, PostgresServer
+from tests.rig.statements import statements
 from tests.rig.waiting import eventually
 
 HELLO = """
@@ -66,6 +70,7 @@ SEARCHES: dict[str, Callable[[], str]] = {
     "every_name": lambda: "model",
     "no_name": lambda: "zz",
 }
+MANIFEST_ROWS = 1000
 
 
 def p99(samples: list[float]) -> float:
@@ -262,7 +267,11 @@ def fill_gallery(settings: Settings, models: int) -> None:
             "VALUES ('gallery', 1, '{}')"
         )
         connection.execute("VACUUM FULL gallery.models")
-        connection.execute("VACUUM ANALYZE gallery.models")
+        connection.execute(
+            "INSERT INTO loggia.model_names (name_key, model_id) "
+            "SELECT name_key, model_id FROM gallery.models"
+        )
+        connection.execute("VACUUM ANALYZE gallery.models, loggia.model_names")
 
 
 def sql_page(settings: Settings, models: int, count: int = 400) -> list[float]:
@@ -295,6 +304,45 @@ def sql_facets(settings: Settings, count: int = 30) -> list[float]:
     return taken
 
 
+def sql_existing(settings: Settings, names: list[str], count: int = 30) -> list[float]:
+    """The bare look at which of these names are taken."""
+    taken = []
+    with psycopg.connect(settings.dsn, autocommit=True) as connection:
+        for _ in range(count):
+            started = time.perf_counter()
+            connection.execute(
+                "SELECT name_key, model_id FROM loggia.model_names WHERE name_key = ANY(%s)",
+                (names,),
+                prepare=True,
+            ).fetchall()
+            taken.append(time.perf_counter() - started)
+    return taken
+
+
+def existing_statements(settings: Settings, names: list[str]) -> int:
+    """How often greying out asks the database."""
+    with open_pool(settings) as pool, statements() as told:
+        found = existing(pool, names)
+    assert len(found) == len(names) // 2
+    return len(told)
+
+
+@contextmanager
+def manifest_server(folder: Path, names: list[str]) -> Iterator[str]:
+    """A manifest with these models, at an address."""
+    rows = [{"name": name, "address": f"http://127.0.0.1:9/{name}.zip"} for name in names]
+    (folder / "models.json").write_text(json.dumps({"models": rows}))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/models.json"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class Bench:
     """One API with its database, and the figures of every round."""
 
@@ -311,6 +359,7 @@ class Bench:
             data_dir=folder / "data",
             postgres_dsn=self.database.database(),  # type: ignore[arg-type]
             kafka_bootstrap_servers=broker.bootstrap_servers,
+            fetch_allowed_networks="127.0.0.0/8",
         )
         self.models = models
         fill_gallery(self.settings, models)
@@ -321,9 +370,12 @@ class Bench:
         self.token = self._sign_in()
         self.hello = stack.enter_context(hello_server())
         self.cursors = Cursors(self.settings.secret_key)
+        self.names = self._half_of_them_taken()
+        folder.joinpath("manifest").mkdir()
+        self.manifest = stack.enter_context(manifest_server(folder / "manifest", self.names))
 
-    def round(self) -> dict[str, float]:
-        """Every figure once, subjects and yardsticks in turn."""
+    def commands(self) -> dict[str, float]:
+        """Every figure about commands once, subjects and yardsticks in turn."""
         figures: dict[str, float] = {}
         plain = self.database.empty_database()
         save = save_latency(plain, 1000)
@@ -337,6 +389,11 @@ class Bench:
         _, figures["g2_commands_per_second"] = self._load(
             self.api.url, self._edit, clients=8, count=1600
         )
+        return figures
+
+    def listings(self) -> dict[str, float]:
+        """Every figure about listings once, subjects and yardsticks in turn."""
+        figures: dict[str, float] = {}
         figures["g15_sql_ms"] = p99(sql_page(self.settings, self.models))
         for name, make in (
             ("first", lambda: self._page(None)),
@@ -348,7 +405,19 @@ class Bench:
         figures["g16_sql_facet_ms"] = p99(sql_facets(self.settings))
         for name, text in SEARCHES.items():
             figures[f"g16_{name}_ms"] = p99(self._search(text))
+        figures["grey_sql_ms"] = p99(sql_existing(self.settings, self.names))
+        figures["grey_statements"] = existing_statements(self.settings, self.names)
+        asked = request("POST", "/api/imports/preview", self.token, {"address": self.manifest})
+        taken, _ = self._load(self.api.url, lambda: asked, clients=1, count=10)
+        figures["grey_preview_ms"] = p99(taken)
         return figures
+
+    def _half_of_them_taken(self) -> list[str]:
+        with psycopg.connect(self.settings.dsn) as connection:
+            rows = connection.execute(
+                "SELECT name FROM gallery.models ORDER BY model_id LIMIT %s", (MANIFEST_ROWS // 2,)
+            ).fetchall()
+        return [row[0] for row in rows] + [f"new-{n}" for n in range(MANIFEST_ROWS // 2)]
 
     def _search(self, text: Callable[[], str], count: int = 60) -> list[float]:
         taken: list[float] = []
@@ -390,39 +459,56 @@ class Bench:
             return token
 
 
-def ratios(figures: dict[str, float]) -> dict[str, float]:
-    """The goals' ratios; G16 is a time in milliseconds, and beside it a ratio for busy machines."""
-    worst = max(figures[f"g16_{name}_ms"] for name in SEARCHES)
+def command_ratios(figures: dict[str, float]) -> dict[str, float]:
+    """The goals' ratios about commands."""
     return {
         "G1 command p99 / (save p99 + hello p99), goal <= 5": figures["g1_command_ms"]
         / figures["g1_yardstick_ms"],
         "G2 commands/s at 8 clients / save ev/s, goal >= 0.35": figures["g2_commands_per_second"]
         / figures["g2_yardstick_per_second"],
+    }
+
+
+def listing_ratios(figures: dict[str, float]) -> dict[str, float]:
+    """The goals' ratios; G16 is a time in milliseconds, and beside it a ratio for busy machines."""
+    worst = max(figures[f"g16_{name}_ms"] for name in SEARCHES)
+    return {
         "G15 page p99 at any depth / SQL p99, goal <= 8": figures["g15_any_ms"]
         / figures["g15_sql_ms"],
         "G15 last page / first page, goal <= 1.2": figures["g15_last_ms"] / figures["g15_first_ms"],
         "G16 worst of search and facets p99 in ms, goal <= 50": worst,
         "G16 the same / SQL facet p99, goal <= 3.5": worst / figures["g16_sql_facet_ms"],
+        f"statements that grey out a manifest of {MANIFEST_ROWS} rows": figures["grey_statements"],
     }
 
 
+def measure(models: int, rounds: int, *, commands: bool) -> dict[str, Any]:
+    """The rounds of one size of the gallery: every figure's median, and the ratios."""
+    with ExitStack() as stack:
+        bench = Bench(stack, models)
+        taken = []
+        for number in range(rounds):
+            taken.append({**(bench.commands() if commands else {}), **bench.listings()})
+            print(f"round {number + 1} (load average {os.getloadavg()[0]:.1f}): {taken[-1]}")
+    median = {name: statistics.median(r[name] for r in taken) for name in taken[0]}
+    ratios = {**(command_ratios(median) if commands else {}), **listing_ratios(median)}
+    for name, value in {**median, **ratios}.items():
+        print(f"{models:>7} models  {name:<62} {value:10.2f}", flush=True)
+    return {"figures": median, "ratios": ratios, "rounds": taken}
+
+
 def main() -> None:
-    """Runs the rounds and prints the median of each figure."""
+    """Measures each size and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--models", type=int, default=100_000)
+    parser.add_argument("--models", default="1000,10000,100000")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        bench = Bench(stack, arguments.models)
-        rounds = []
-        for number in range(arguments.rounds):
-            rounds.append(bench.round())
-            print(f"round {number + 1} (load average {os.getloadavg()[0]:.1f}): {rounds[-1]}")
-    median = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-    result = {"figures": median, "ratios": ratios(median), "rounds": rounds}
-    for name, value in {**median, **result["ratios"]}.items():
-        print(f"{name:<62} {value:10.2f}")
+    sizes = sorted(map(int, arguments.models.split(",")))
+    result = {
+        str(models): measure(models, arguments.rounds, commands=models == sizes[-1])
+        for models in sizes
+    }
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2))
 

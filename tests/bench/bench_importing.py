@@ -1,10 +1,11 @@
-"""The import worker beside plain extraction and a bare header parse, all in one run.
+"""The import worker beside plain copying, extraction and a bare header parse, all in one run.
 
     python -m tests.bench.bench_importing [--rounds 3] [--mib 1024] [--json FILE]
 
 Real: the worker as a process of its own, its database, its object store with every file synced,
-validation and the commands at the end. The yardstick extracts the same zip archive and hashes it
-in one pass, without syncing and without a database. Not measured here: the upload.
+validation and the commands at the end. The yardstick of an archive extracts and hashes it in one
+pass, without syncing (G8); that of plain files hashes, writes and syncs each in one pass (G9).
+Beside both, `cp` and then `sha256sum` of the same bytes. Not measured here: the upload.
 """
 
 from __future__ import annotations
@@ -33,25 +34,13 @@ from backend.infra.settings import Settings
 from backend.infra.uploads import Part, part_path
 from tests.builders.models import tiny_llama
 from tests.importing.workplace import Site, open_site
+from tests.rig.large_import import MIB, safetensors_of
 from tests.rig.servers import PostgresServer
 from tests.rig.waiting import eventually
 from workers.importing.safetensors_header import read_header
 
-MIB = 1 << 20
-BLOCK = 16 * MIB
 HEADER_TENSORS = 10_000
 HEADER_FILES = 20
-
-
-def safetensors_of(size: int) -> Iterator[bytes]:
-    """A valid file with one tensor of random bytes, piece by piece."""
-    header = json.dumps({"x": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
-    yield struct.pack("<Q", len(header)) + header
-    block = os.urandom(min(BLOCK, size))
-    for at in range(0, size, len(block)):
-        # Turned by one byte each time, so that no two pieces are alike.
-        turn = (at // len(block)) % len(block)
-        yield (block[turn:] + block[:turn])[: size - at]
 
 
 def write_case(path: Path, *, files: int, size: int, compression: int) -> int:
@@ -85,6 +74,47 @@ def extract_and_hash(archive: Path, folder: Path) -> float:
     return seconds
 
 
+def write_plain_case(folder: Path, *, files: int, size: int) -> int:
+    """The same as plain files in a directory."""
+    folder.mkdir()
+    for name, data in tiny_llama().items():
+        (folder / name).write_bytes(data)
+    for number in range(files):
+        with (folder / f"spare-{number}.safetensors").open("wb") as file:
+            for piece in safetensors_of(size):
+                file.write(piece)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def hash_write_and_sync(source: Path, folder: Path) -> float:
+    """Seconds that the yardstick takes for every file of a directory."""
+    out = folder / "yardstick"
+    out.mkdir()
+    begin = time.perf_counter()
+    for path in source.iterdir():
+        digest = hashlib.sha256()
+        with path.open("rb") as file, (out / path.name).open("wb", buffering=0) as target:
+            while piece := file.read(4 * MIB):
+                target.write(piece)
+                digest.update(piece)
+            os.fsync(target.fileno())
+    seconds = time.perf_counter() - begin
+    shutil.rmtree(out)
+    return seconds
+
+
+def copy_then_hash(source: Path, folder: Path) -> float:
+    """Seconds of `cp` and then `sha256sum` over what lies at a path."""
+    out = folder / "copy"
+    begin = time.perf_counter()
+    subprocess.run(["cp", "-r", str(source), str(out)], check=True)
+    files = [str(p) for p in out.iterdir()] if out.is_dir() else [str(out)]
+    subprocess.run(["sha256sum", *files], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - begin
+    shutil.rmtree(out) if out.is_dir() else out.unlink()
+    return seconds
+
+
 @contextmanager
 def worker(site: Site) -> Iterator[int]:
     """The worker's process; gives its process id."""
@@ -95,6 +125,7 @@ def worker(site: Site) -> Iterator[int]:
             "LOGGIA_DATA_DIR": str(site.settings.data_dir),
             "LOGGIA_POSTGRES_DSN": site.settings.dsn,
             "LOGGIA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+            "LOGGIA_IMPORT_ROOTS": site.settings.import_roots,
         },
         stdout=subprocess.DEVNULL,
     )
@@ -123,11 +154,15 @@ def submit(site: Site, archive: Path) -> UUID:
     ).id
 
 
-def import_once(site: Site, archive: Path) -> float:
+def import_once(site: Site, source: Path) -> float:
     """Seconds from the job's appearance to the recorded result."""
-    model_id = submit(site, archive)
     begin = time.perf_counter()
-    site.enqueue(model_id)
+    if source.is_dir():
+        model_id = site.request_from_path(source)
+    else:
+        model_id = submit(site, source)
+        begin = time.perf_counter()
+        site.enqueue(model_id)
     eventually(lambda: site.job(model_id)["state"] == "done", "imported", seconds=600, every=0.005)
     seconds = time.perf_counter() - begin
     site.delete(model_id)
@@ -145,7 +180,9 @@ def peak_mib(process_id: int) -> float:
 
 def measure_imports(rounds: int, mib: int) -> dict[str, object]:
     """Each case in turn, yardstick and subject alternating."""
-    cases = {
+    cases: dict[str, dict[str, int]] = {
+        "one plain file": {"files": 1, "size": mib * MIB},
+        "2000 plain files": {"files": 2000, "size": mib * MIB // 8000},
         "one file, stored": {"files": 1, "size": mib * MIB, "compression": zipfile.ZIP_STORED},
         "8 shards, stored": {"files": 8, "size": mib * MIB // 8, "compression": zipfile.ZIP_STORED},
         "2000 files, stored": {
@@ -166,28 +203,42 @@ def measure_imports(rounds: int, mib: int) -> dict[str, object]:
             data_dir=folder / "data",
             postgres_dsn=server.database(),
             kafka_bootstrap_servers="127.0.0.1:1",
+            import_roots=str(folder),
         )
         site = stack.enter_context(open_site(settings))
         process_id = stack.enter_context(worker(site))
         for name, case in cases.items():
-            archive = folder / "case.zip"
-            total = write_case(archive, **case)
-            pairs = [
-                (extract_and_hash(archive, folder), import_once(site, archive))
+            plain = "compression" not in case
+            source = folder / ("case" if plain else "case.zip")
+            total = write_plain_case(source, **case) if plain else write_case(source, **case)
+            yardstick = hash_write_and_sync if plain else extract_and_hash
+            rows = [
+                (
+                    yardstick(source, folder),
+                    copy_then_hash(source, folder),
+                    import_once(site, source),
+                )
                 for _ in range(rounds)
             ]
             results[name] = {
                 "mib": round(total / MIB),
-                "yardstick_mib_s": round(total / MIB / statistics.median(y for y, _ in pairs)),
-                "import_mib_s": round(total / MIB / statistics.median(i for _, i in pairs)),
-                "ratio": round(statistics.median(y / i for y, i in pairs), 2),
-                "ratios": [round(y / i, 2) for y, i in pairs],
+                "yardstick_mib_s": speed(total, [row[0] for row in rows]),
+                "cp_sha256sum_mib_s": speed(total, [row[1] for row in rows]),
+                "import_mib_s": speed(total, [row[2] for row in rows]),
+                "ratio": round(statistics.median(row[0] / row[2] for row in rows), 2),
+                "ratio_to_cp_sha256sum": round(statistics.median(r[1] / r[2] for r in rows), 2),
+                "ratios": [round(row[0] / row[2], 2) for row in rows],
                 "worker_peak_mib": round(peak_mib(process_id)),
             }
             print(name, results[name], f"load {os.getloadavg()[0]:.1f}", flush=True)
-            archive.unlink()
+            shutil.rmtree(source) if plain else source.unlink()
         shutil.rmtree(folder / "data", ignore_errors=True)
     return results
+
+
+def speed(size: int, seconds: list[float]) -> int:
+    """MiB a second in the median round."""
+    return round(size / MIB / statistics.median(seconds))
 
 
 def milliseconds(work: Callable[[], object]) -> float:

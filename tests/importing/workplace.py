@@ -90,6 +90,16 @@ class Site:
         )
         return answer.id
 
+    def request_from_path(self, directory: Path, *, mode: str = "copy") -> UUID:
+        """An import of a directory that waits for a worker."""
+        origin = {"path": {"path": str(directory), "mode": mode, "template": None}}
+        model_id = self.models.request_import(
+            CommandContext("user:admin"),
+            ImportRequest(source="path", origin=origin, name=uuid4().hex),
+        ).id
+        self.enqueue(model_id)
+        return model_id
+
     def enqueue(self, model_id: UUID, *, kind: str = IMPORT) -> UUID:
         """Makes the job that the dispatcher makes of the model's last event."""
         job_id = uuid4()

@@ -334,7 +334,8 @@ def test_every_source_has_its_command(world: World, tmp_path: Path) -> None:
         "typed-url": ["url", url, "--description", "From an address."],
         "typed-path": ["path", "typed-path", "--copy", "--technical-name", "tp"],
         "typed-image": [
-            "image", reference, "--config", str(config), "--name", "typed-image",
+            "image", reference, "--config", web.add("/c.json", config.read_bytes()),
+            "--name", "typed-image",
             "--connection", "registry", "--cpu", "1",
         ],
         "typed-form": ["create", "typed-form", "--type", "llm", "--runtime", "vLLM"],

@@ -26,13 +26,10 @@ from tests.relay.topic import read_topic
 from tests.rig.roles import RoleProcess
 from tests.rig.waiting import eventually
 
-SEED = 2027
-
 
 @pytest.fixture
-def history() -> History:
-    print(f"seed {SEED}")
-    return History(SEED)
+def history(seed: int) -> History:
+    return History(seed)
 
 
 @pytest.fixture
@@ -80,7 +77,7 @@ def test_killed_between_apply_and_commit_or_after_nothing_is_applied_twice(
 
 
 def test_everything_delivered_again_changes_nothing(
-    line: Line, history: History, projecting: threading.Event
+    line: Line, history: History, projecting: threading.Event, seed: int
 ) -> None:
     last = write(line.store, history.domain(300))
     stop_relay = line.relay()
@@ -88,7 +85,7 @@ def test_everything_delivered_again_changes_nothing(
     stop_relay.set()
     before = all_contents(line.pool)
 
-    dice = random.Random(SEED)
+    dice = random.Random(seed)
     copies = [
         (partition, event)
         for partition, events in read_topic(line.settings).items()

@@ -10,11 +10,10 @@ from backend.readmodels.freshness import reached
 from projections import operations
 from projections.registry import PROJECTIONS
 from tests.builders.histories import History, write
+from tests.conftest import SEED
 from tests.projections.contents import all_contents
 from tests.relay.conftest import Line
 from tests.rig.waiting import eventually
-
-SEED = 4711
 
 
 def current(line: Line) -> bool:

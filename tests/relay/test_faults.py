@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,13 +24,10 @@ from tests.rig.roles import RoleProcess
 from tests.rig.servers import BrokerServer
 from tests.rig.waiting import eventually
 
-SEED = 1009
-
 
 @pytest.fixture
-def history() -> History:
-    print(f"seed {SEED}")
-    return History(SEED)
+def history(seed: int) -> History:
+    return History(seed)
 
 
 @pytest.fixture
@@ -55,12 +53,20 @@ def has_sent(line: Line, position: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "failpoints",
-    ["relay.before_send=40", "relay.sent=1", "relay.before_position=1", "relay.sent=2"],
+    ("failpoint", "most"),
+    [("relay.before_send", 2500), ("relay.sent", 2), ("relay.before_position", 2)],
 )
 def test_killed_at_any_step_the_relay_leaves_no_hole(
-    line: Line, ledger: Ledger, history: History, roles: ExitStack, failpoints: str
+    line: Line,
+    ledger: Ledger,
+    history: History,
+    roles: ExitStack,
+    seed: int,
+    failpoint: str,
+    most: int,
 ) -> None:
+    failpoints = f"{failpoint}={random.Random(seed).randint(1, most)}"
+    print(failpoints)
     line.consume("ledger", ledger.handle)
     write(line.store, history.domain(2500))
     assert relay(line, roles, failpoints).wait_until_dead() == -signal.SIGKILL

@@ -31,6 +31,11 @@ class AnswerSwallower:
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def cut(self, answers: int) -> None:
+        """So many more answers get lost."""
+        with self._guard:
+            self._cuts += answers
+
     def close(self) -> None:
         self._listener.close()
 
@@ -119,11 +124,15 @@ class _Advertised(EmbeddedBroker):
 class LossyBroker(BrokerServer):
     """A broker behind an `AnswerSwallower`."""
 
-    def __init__(self, log: Path, *, every: int, cuts: int) -> None:
+    def __init__(self, log: Path, *, every: int = 1, cuts: int = 0) -> None:
         super().__init__(log)
         port = free_port()
         self.proxy = AnswerSwallower(port, every=every, cuts=cuts)
         self.embedded = _Advertised(port, self.proxy.port)
+
+    def restart(self) -> None:
+        super().kill()
+        self.start()
 
     def kill(self) -> None:
         self.proxy.close()

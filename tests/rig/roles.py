@@ -58,6 +58,10 @@ class RoleProcess:
         assert self.process is not None
         return self.process.wait(timeout=60)
 
+    def is_dead(self) -> bool:
+        """Whether it has ended."""
+        return self.process is None or self.process.poll() is not None
+
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)

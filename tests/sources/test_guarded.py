@@ -392,3 +392,28 @@ def test_another_part_than_was_asked_for_is_refused() -> None:
         with guarded.stream(server.url) as body, pytest.raises(FetchFailed, match="another part"):
             b"".join(body.chunks)
         assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "speak",
+    [
+        says(answer("302 Found", location="/again?X-Amz-Signature=abc")),
+        says(answer("403 Forbidden")),
+        says(answer("200 OK", DATA, etag='"v1"')[:9000], answer("200 OK", DATA, etag='"v2"')),
+        says(
+            answer("200 OK", DATA, etag='"v1"')[:9000],
+            answer("206 Partial Content", b"x", content_range="bytes 0-0/1", etag='"v1"'),
+        ),
+        says(answer("200 OK", DATA, etag='"v1"')[:9000]),
+        says(b""),
+    ],
+    ids=["loop", "refused", "changed", "other-part", "torn", "silent"],
+)
+def test_what_is_said_of_a_signed_address_repeats_no_signature(speak: Answer) -> None:
+    with (
+        serving(speak, attempts=2) as (server, guarded),
+        pytest.raises((FetchRefused, FetchFailed)) as failed,
+        guarded.stream(f"{server.url}/m.zip?X-Amz-Signature=abc") as body,
+    ):
+        b"".join(body.chunks)
+    assert "abc" not in failed.value.reason + failed.value.remedy

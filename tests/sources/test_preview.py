@@ -11,6 +11,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from backend.domain.errors import Invalid
 from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.exchange import Persistence
@@ -289,6 +290,29 @@ def test_an_s3_endpoint_is_judged_like_any_address() -> None:
         connection = Connection("s3", "http://169.254.169.254", "a:b")
         with pytest.raises(FetchRefused, match="a link-local address"):
             preview("s3://bucket/models/", client, connection)
+
+
+def test_rows_with_secrets_in_their_addresses_say_so_and_keep_none_of_them() -> None:
+    listed = {
+        "models": [
+            {"name": "signed", "address": "/m.zip?X-Amz-Signature=abc"},
+            {"name": "named", "address": "https://ana:abc@example.org/m.zip"},
+            {"name": "store", "address": "s3://key:abc@bucket/m/"},
+            {"name": "parts", "files": [{"path": "a", "address": "/a?token=abc"}]},
+            {"name": "sound", "address": "/sound.zip?download=1"},
+        ]
+    }
+    found = shown(json.dumps(listed).encode())
+    problems = {row.name: row.problem for row in found.rows}
+    assert problems.pop("sound") is None
+    assert all(each and "for everybody to read" in each for each in problems.values())
+    assert all(each and "Save" in each for name, each in problems.items() if name != "named")
+    assert not any("abc" in repr(row) for row in found.rows)
+
+
+def test_the_address_of_a_list_carries_no_secret() -> None:
+    with a_client() as client, pytest.raises(Invalid, match="for everybody to read"):
+        preview("https://example.org/list?sig=abc", client)
 
 
 def test_a_connection_is_shown_only_to_its_own_host() -> None:

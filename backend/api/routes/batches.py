@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.freshness import fresh
+from backend.api.guards import check_consent
+from backend.api.identity import Identity
 from backend.api.import_bodies import Consent
 from backend.api.problems import ApiError
 from backend.api.services import Services
@@ -55,11 +58,13 @@ class BatchAnswer(msgspec.Struct, rename="camel", frozen=True):
 
 @post("/api/imports/batch", operation_id="importBatch", status_code=202)
 async def import_batch(
+    request: Request[Identity, Any, Any],
     data: JSONBody[NewBatch],
     services: NamedDependency[Services],
     context: NamedDependency[CommandContext],
 ) -> Response[BatchAnswer]:
     """Begins an import for each chosen row. All are asked for, or none."""
+    check_consent(request.user.role, data.accepted_risks)
     address = data.address.strip()
     seen = await services.fetches.run(
         lambda: services.looking.seen(address, data.connection, data.manifest_sha256)
@@ -75,7 +80,7 @@ async def import_batch(
     requests = await services.query(lambda: _requests(services, data, seen))
     path = f"batches/{seen.manifest_sha256}"
 
-    def request() -> Accepted:
+    def begin() -> Accepted:
         # Nothing refers to the list yet: nobody shall remove it before the batch does.
         with nothing_removed(services.pool):
             services.object_store.put(path, [seen.manifest])
@@ -88,7 +93,7 @@ async def import_batch(
                 requests=requests,
             )
 
-    return with_version(_answer(await services.command(request)), 202)
+    return with_version(_answer(await services.command(begin)), 202)
 
 
 @get(ONE, operation_id="readBatch")

@@ -14,6 +14,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from backend.api.commands import CommandAnswer, answer_of, with_version
+from backend.api.guards import check_consent
 from backend.api.identity import Identity
 from backend.api.import_bodies import AnyImport, UploadImport, request_of
 from backend.api.import_checks import check_at_once
@@ -82,6 +83,7 @@ async def import_model(
     dry_run: _DryRun = False,
 ) -> Response[CommandAnswer]:
     """Begins an import. The answer's id is the model's: a new one, or the one that was named."""
+    check_consent(request.user.role, data.accepted_risks)
     if not isinstance(data, UploadImport):
         await services.fetches.run(lambda: check_at_once(services.looking, data))
     if dry_run:

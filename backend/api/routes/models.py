@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.freshness import fresh
-from backend.api.guards import may_act
+from backend.api.guards import check_consent, may_act
 from backend.api.identity import Identity
 from backend.api.import_bodies import Consent
 from backend.api.services import Services
@@ -163,12 +163,14 @@ async def set_publication(
 
 @post(ONE + "/import/retry", operation_id="retryImport", status_code=202)
 async def retry_import(
+    request: Request[Identity, Any, Any],
     model_id: FromPath[UUID],
     services: NamedDependency[Services],
     context: NamedDependency[CommandContext],
     data: JSONBody[RetryOptions | None] = None,
 ) -> Response[CommandAnswer]:
     """Imports again, an upload from the archive that arrived. The body may be left out."""
+    check_consent(request.user.role, data.accepted_risks if data else None)
     risks = data.accepted_risks.accepted() if data and data.accepted_risks else None
     accepted = await services.command(
         lambda: services.models.retry_import(context, model_id, risks)

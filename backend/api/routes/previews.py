@@ -13,7 +13,11 @@ from litestar.params import JSONBody
 
 from backend.api.services import Services
 from backend.api.wire import Body
-from backend.contracts.container_configuration import check_configuration, schema_text
+from backend.contracts.container_configuration import (
+    MAX_BYTES,
+    check_configuration,
+    schema_text,
+)
 from backend.readmodels import batches
 from backend.readmodels.wire_names import camel_keys
 from backend.sources.preview import PreviewRow
@@ -77,7 +81,21 @@ class ConfigurationQuestion(Body, tag_field="source", tag="container_configurati
     text: str
 
 
-Question = PathQuestion | RepositoryQuestion | ImageQuestion | ConfigurationQuestion
+class ConfigurationFileQuestion(Body, tag_field="source", tag="configuration_file"):
+    """A container image's configuration at an address, such as s3://bucket/configuration.json.
+    The answer's facts have its `text`."""
+
+    address: str
+    connection: str | None = None
+
+
+Question = (
+    PathQuestion
+    | RepositoryQuestion
+    | ImageQuestion
+    | ConfigurationQuestion
+    | ConfigurationFileQuestion
+)
 
 
 class Fault(msgspec.Struct, rename="camel", frozen=True):
@@ -176,14 +194,22 @@ def _inspect(services: Services, question: Question) -> Inspection:
         }
         return Inspection(camel_keys(facts), [])
     if isinstance(question, ConfigurationQuestion):
-        checked = check_configuration(question.text)
-        faults = [
-            Fault(each.path, each.message, each.remedy, each.line, each.column)
-            for each in checked.problems
-        ]
-        return Inspection({"ports": checked.ports}, [fault.message for fault in faults], faults)
+        return _of_configuration(question.text)
+    if isinstance(question, ConfigurationFileQuestion):
+        text = services.looking.text(question.address, question.connection, limit_bytes=MAX_BYTES)
+        return _of_configuration(text, text=text)
     image = services.looking.image(question.reference, question.connection)
     return Inspection(camel_keys(asdict(image)), [])
+
+
+def _of_configuration(document: str, **facts: Any) -> Inspection:
+    checked = check_configuration(document)
+    faults = [
+        Fault(each.path, each.message, each.remedy, each.line, each.column)
+        for each in checked.problems
+    ]
+    problems = [fault.message for fault in faults]
+    return Inspection({"ports": checked.ports, **facts}, problems, faults)
 
 
 @get(

@@ -51,6 +51,8 @@ export function Shell() {
   const showImport = (place: ImportPlace | undefined) =>
     void navigate({
       to: '.',
+      // The page that is open, whichever it is.
+      unsafeRelative: 'path',
       search: (current) => ({
         ...current,
         import: place,

@@ -1,5 +1,6 @@
 import { Textarea } from '@mantine/core';
 import type { Risk } from '@/lib/api/types';
+import { useConsentRefusal } from '@/lib/consent';
 import { MAX_REASON_LENGTH, RISKS } from '@/lib/risks';
 import classes from './consent-fields.module.css';
 
@@ -11,6 +12,7 @@ interface ConsentFieldsProps {
 
 /** What policy blocks, and why it is allowed this once. */
 export function ConsentFields({ risks, reason, onChange }: ConsentFieldsProps) {
+  const refusal = useConsentRefusal();
   return (
     <div className={classes.root}>
       <ul className={classes.risks}>
@@ -20,7 +22,8 @@ export function ConsentFields({ risks, reason, onChange }: ConsentFieldsProps) {
       </ul>
       <Textarea
         label="Why is it allowed for this import?"
-        description="It stands in the history with your name, and counts for this version only."
+        description={refusal ?? 'It stands in the history with your name, and counts for this version only.'}
+        disabled={refusal !== null}
         autosize
         minRows={2}
         maxLength={MAX_REASON_LENGTH}

@@ -21,7 +21,6 @@ export function AddressForm(props: SourceFormProps) {
         label="Address"
         description="Of a .zip, .tar, .tar.gz or .tar.zst archive, or of one .safetensors, .gguf or .onnx file."
         placeholder="https://"
-        data-autofocus
         value={address}
         onChange={(event) => setAddress(event.currentTarget.value)}
       />

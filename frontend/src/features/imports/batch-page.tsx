@@ -110,7 +110,7 @@ function LoadedBatch({ batch }: { batch: Batch }) {
             size="xs"
             data={[
               { value: 'all', label: `All ${formatNumber(total)}` },
-              ...GROUPS.map(({ id, title }) => ({ value: id, label: `${title} ${formatNumber(counts[id])}` })),
+              ...GROUPS.filter(({ id }) => id !== 'deleted' || counts.deleted > 0).map(({ id, title }) => ({ value: id, label: `${title} ${formatNumber(counts[id])}` })),
             ]}
             value={group}
             onChange={(value) => setGroup(value as Group | 'all')}

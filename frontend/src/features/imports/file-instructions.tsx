@@ -49,7 +49,7 @@ export function FileInstructions({ kind }: { kind: 'base' | 'adapter' }) {
           <li>Archives may also hold Diffusers, Sentence Transformers, CTranslate2, Triton and Ollama layouts.</li>
         )}
         {kind === 'adapter' && <li>Its modules and shapes must fit the base model; an adapter that would change nothing is refused.</li>}
-        <li>Pickled weights (.bin, .pt) can run code when opened and are refused unless you allow it with a reason.</li>
+        <li>Pickled weights (.bin, .pt) can run code when opened and are refused unless an administrator allows it with a reason.</li>
         <li>The model takes its name from the file: at most 64 letters, Chinese characters, digits, - and _; a dot becomes _.</li>
       </ul>
     </div>

@@ -70,7 +70,6 @@ export default function HubForm(props: SourceFormProps) {
         <TextInput
           label="Repository"
           placeholder="organisation/model"
-          data-autofocus
           value={asked.repository}
           onChange={(event) => change({ repository: event.currentTarget.value })}
         />

@@ -100,7 +100,6 @@ export default function ImageForm(props: SourceFormProps) {
           <TextInput
             label="Image reference"
             placeholder="registry.example.org/team/model:1.0"
-            data-autofocus
             classNames={{ input: classes.mono }}
             value={reference}
             onChange={(event) => setReference(event.currentTarget.value)}

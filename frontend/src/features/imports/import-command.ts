@@ -18,7 +18,6 @@ export function useImport(onAccepted: (modelId: string) => void) {
   return useCommand<ImportBody>({
     request: (body) => ({ method: 'POST', path: '/api/imports', body }),
     modelId: (answer) => answer.id,
-    accepted: 'The import has begun',
     problems: 'inline',
     onAccepted: (answer) => onAccepted(answer.id),
   });

@@ -118,6 +118,7 @@ function Sources({ place, narrow, onPlace, onUpload, ...form }: SourcesProps) {
                 <UnstyledButton
                   className={classes.source}
                   aria-current={choice.id === source || undefined}
+                  data-autofocus={choice.id === source || undefined}
                   onClick={() => onPlace(placeOf(choice.id))}
                 >
                   <choice.icon size={20} stroke={1.7} aria-hidden />

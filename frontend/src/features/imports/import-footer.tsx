@@ -5,6 +5,7 @@ import { ActionButton } from '@/components/action-button';
 import { ConsentFields } from '@/components/consent-fields';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ImportBody, ModelDetail, Risk } from '@/lib/api/types';
+import { useConsentRefusal } from '@/lib/consent';
 import { risksToAccept } from '@/lib/risks';
 import { CheckResult } from './check-result';
 import classes from './import-footer.module.css';
@@ -31,6 +32,7 @@ interface ImportFooterProps extends SourceFormProps {
 /** What ends every source: check it only, or import it; with consent where policy would block it. */
 export function ImportFooter({ body, disabledReason, target, onCancel, onAccepted, risks = NO_RISKS, label = 'Import' }: ImportFooterProps) {
   const [reason, setReason] = useState('');
+  const consentRefusal = useConsentRefusal();
   const send = useImport(onAccepted);
   const check = useImportCheck();
   const wanted: ImportBody = target === null ? body : { ...body, modelId: target.id };
@@ -53,7 +55,7 @@ export function ImportFooter({ body, disabledReason, target, onCancel, onAccepte
       )}
       {found !== undefined && <CheckResult check={found} />}
       {risky.length > 0 && (
-        <Alert color="ochre" mt="md" icon={<IconShieldExclamation size={20} aria-hidden />} title="Policy blocks this import unless you allow it">
+        <Alert color="ochre" mt="md" icon={<IconShieldExclamation size={20} aria-hidden />} title="Policy blocks this import unless an administrator allows it">
           <ConsentFields risks={risky} reason={reason} onChange={setReason} />
         </Alert>
       )}
@@ -75,7 +77,7 @@ export function ImportFooter({ body, disabledReason, target, onCancel, onAccepte
           Check only
         </ActionButton>
         <ActionButton
-          disabledReason={disabledReason ?? (risks.length > 0 && reason.trim() === '' ? 'Say why the risk is accepted.' : null)}
+          disabledReason={disabledReason ?? (risks.length > 0 && reason.trim() === '' ? (consentRefusal ?? 'Say why the risk is accepted.') : null)}
           loading={send.isPending}
           onClick={() => send.mutate(consented)}
         >

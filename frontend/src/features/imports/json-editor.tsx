@@ -51,7 +51,7 @@ export default function JsonEditor({ label, value, onChange, schema, check }: Js
         extensions: [
           ...STEADY,
           linter(diagnose(check), { delay: LINT_DELAY_MS }),
-          autocompletion({ override: [complete(schema)] }),
+          autocompletion({ override: [complete(schema)], icons: false }),
           EditorView.contentAttributes.of({ 'aria-label': label }),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) changed(update.state.doc.toString());
@@ -115,12 +115,13 @@ function complete(root: JsonSchema | null) {
         options: Object.entries(schema?.properties ?? {})
           .filter(([name]) => !place.present.includes(name))
           .map(([name, property]) => ({
-            label: name,
-            apply: `"${name}": `,
+            // With its quotes, since what was typed has them too.
+            label: `"${name}"`,
+            displayLabel: name,
+            apply: place.named ? `"${name}"` : `"${name}": `,
             type: 'property',
             ...(property.description !== undefined && { info: property.description }),
           })),
-        filter: true,
       };
     }
     const schema = schemaAt(root, place.path);

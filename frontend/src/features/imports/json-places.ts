@@ -4,9 +4,12 @@ import type { SyntaxNode } from '@lezer/common';
 
 type Path = (string | number)[];
 
-/** What is being typed: the name of a property of the object at `path`, or the value at `path`. */
+/**
+ * What is being typed: the name of a property of the object at `path` (`named` where its colon stands already),
+ * or the value at `path`.
+ */
 export type Place =
-  | { kind: 'name'; path: Path; from: number; to: number; present: string[] }
+  | { kind: 'name'; path: Path; from: number; to: number; present: string[]; named: boolean }
   | { kind: 'value'; path: Path; from: number; to: number };
 
 const PARSE_MS = 100;
@@ -18,7 +21,8 @@ export function placeAt(state: EditorState, pos: number): Place | null {
   const wordStart = pos - (/["\w$]*$/.exec(state.sliceDoc(Math.max(0, pos - 100), pos))?.[0].length ?? 0);
   if (node.name === 'PropertyName') {
     const owner = node.parent?.parent ?? null;
-    return owner && { kind: 'name', path: pathOf(state, owner), from: node.from, to: node.to, present: names(state, owner, node) };
+    const named = /^\s*:/.test(state.sliceDoc(node.to, node.to + 20));
+    return owner && { kind: 'name', path: pathOf(state, owner), from: node.from, to: node.to, present: names(state, owner, node.parent), named };
   }
   while (node !== null && node.name !== 'Property' && node.name !== 'Object' && node.name !== 'Array') node = node.parent;
   if (node === null) return null;
@@ -28,7 +32,7 @@ export function placeAt(state: EditorState, pos: number): Place | null {
     return { kind: 'value', path: pathOf(state, node), from, to: value?.to ?? pos };
   }
   if (node.name === 'Array') return null;
-  return { kind: 'name', path: pathOf(state, node), from: wordStart, to: pos, present: names(state, node, null) };
+  return { kind: 'name', path: pathOf(state, node), from: wordStart, to: pos, present: names(state, node, null), named: false };
 }
 
 /** The part of the document that a path leads to, or the nearest one above it that exists. */

@@ -67,9 +67,8 @@ function ModelsForm({ onCancel }: Pick<SourceFormProps, 'onCancel'>) {
       >
         <TextInput
           label="Address"
-          description="Of a JSON, YAML or CSV manifest, a list of addresses, a directory, an S3 prefix, or a Hugging Face organisation or collection."
+          description="A manifest (JSON, YAML, CSV), list, directory, S3 prefix, or hub organisation or collection."
           placeholder="https://, s3://bucket/prefix or organisation"
-          data-autofocus
           value={place.address}
           onChange={(event) => change({ address: event.currentTarget.value })}
         />

@@ -1,8 +1,8 @@
 import { nameFault } from '@/lib/names';
 
-/** Endings of the files that Loggia imports; longer ones first. */
+/** Endings of the files that Loggia imports. */
 export const ACCEPTED_SUFFIXES = [
-  '.tar.gz', '.tar.zst', '.tgz', '.tar', '.zip', '.safetensors', '.gguf', '.onnx',
+  '.zip', '.tar', '.tar.gz', '.tgz', '.tar.zst', '.safetensors', '.gguf', '.onnx',
 ] as const;
 const OTHER_ARCHIVES = /\.(tar\.xz|tar\.bz2|7z|rar|gz|zst|xz|bz2)$/i;
 const PICKLED_WEIGHTS = /\.(bin|pt|pth|ckpt)$/i;

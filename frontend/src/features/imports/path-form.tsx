@@ -68,7 +68,6 @@ export default function PathForm(props: SourceFormProps) {
           label="Path on the server"
           description="Below one of the folders that the server’s administrator allows."
           placeholder="/models/my-model"
-          data-autofocus
           classNames={{ input: classes.mono }}
           value={path}
           onChange={(event) => setPath(event.currentTarget.value)}
@@ -145,9 +144,9 @@ function PathFacts({ found }: { found: Inspection }) {
             { label: 'Real path', value: word(facts['path']), mono: true },
             { label: 'Files', value: typeof facts['fileCount'] === 'number' ? formatNumber(facts['fileCount']) : '—' },
             { label: 'Size', value: <Bytes value={typeof facts['totalBytes'] === 'number' ? facts['totalBytes'] : null} /> },
-            { label: 'Architecture', value: word(card['architecture']) },
-            { label: 'Data type', value: word(card['dtype']) },
-            { label: 'Context length', value: word(card['contextLength']) },
+            { label: 'Architecture', value: word([card['architectures']].flat()[0] ?? card['modelType']) },
+            { label: 'Data type', value: word(card['torchDtype'] ?? card['dtype']) },
+            { label: 'Context length', value: word(card['maxPositionEmbeddings']) },
           ]}
         />
       </div>

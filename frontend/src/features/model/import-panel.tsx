@@ -137,7 +137,7 @@ export function FailedImport({ model, version }: ImportProps) {
         <p className={classes.remedy}>{failure?.remedy ?? 'Look at the validation report, then retry the import.'}</p>
         {risks.length > 0 && (
           <div className={classes.consent}>
-            <p className={classes.remedy}>Policy blocks this version. You can allow it:</p>
+            <p className={classes.remedy}>Policy blocks this version unless an administrator allows it:</p>
             <ConsentFields risks={risks} reason={reason} onChange={setReason} />
           </div>
         )}

@@ -11,8 +11,12 @@ import classes from './model-card-panel.module.css';
 /** What the files say about the model. */
 export function ModelCardPanel({ model }: { model: ModelDetail }) {
   const { card } = model;
+  const hasFiles = card === null || !FORMATS_WITHOUT_FILES.has(card.format ?? '');
   return (
-    <Panel title="Model card" description="Read from the files of this version.">
+    <Panel
+      title="Model card"
+      description={hasFiles ? 'Read from the files of this version.' : 'There are no files to read: this is what was told of it.'}
+    >
       {model.description !== '' && <p className={classes.description}>{model.description}</p>}
       {model.labels.length > 0 && (
         <div className={classes.labels}>
@@ -22,7 +26,7 @@ export function ModelCardPanel({ model }: { model: ModelDetail }) {
         </div>
       )}
       {card ? (
-        <Facts columns={3} facts={cardFacts(card)} />
+        <Facts columns={3} facts={hasFiles ? cardFacts(card) : toldFacts(card)} />
       ) : (
         <p className={classes.missing}>
           {model.state === 'import_failed'
@@ -69,6 +73,18 @@ const FORMATS: Record<string, string> = {
   container_image: 'Container image',
   external: 'Described',
 };
+
+const FORMATS_WITHOUT_FILES = new Set(['external', 'container_image']);
+
+/** Of a model without files, only what is known. */
+function toldFacts(card: ModelCard): Fact[] {
+  return [
+    { label: 'Format', value: FORMATS[card.format ?? ''] ?? '—' },
+    ...(card.task === null ? [] : [{ label: 'Task', value: card.task }]),
+    ...(card.license === null ? [] : [{ label: 'Licence', value: card.license }]),
+    ...(card.totalBytes ? [{ label: 'Size', value: <Bytes value={card.totalBytes} /> }] : []),
+  ];
+}
 
 function cardFacts(card: ModelCard): Fact[] {
   return [

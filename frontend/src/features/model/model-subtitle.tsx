@@ -12,7 +12,7 @@ export function ModelSubtitle({ model }: { model: ModelDetail }) {
       <span>{model.kind === 'base' ? 'Base model' : 'Adapter'}</span>
       {model.architecture !== null && <span>{model.architecture}</span>}
       {model.parameterCount !== null && <span>{formatCount(model.parameterCount)} parameters</span>}
-      {model.sizeBytes !== null && (
+      {model.sizeBytes !== null && model.sizeBytes > 0 && (
         <span>
           <Bytes value={model.sizeBytes} />
         </span>

@@ -59,8 +59,11 @@ export function useOutcomeNotifications(): void {
   useLiveEvents(
     useCallback(
       (event: LiveEvent) => {
-        void tell(queryClient, event).then((notice) => {
+        const imported = remember(event);
+        void tell(queryClient, event, imported?.name).then((notice) => {
           if (notice === null || !notificationStore.add(notice)) return;
+          // Hundreds of toasts help nobody: a batch has its own page.
+          if (imported?.inBatch) return;
           notifications.show({
             color: notice.tone === 'bad' ? 'red' : notice.tone === 'good' ? 'verdigris' : 'gray',
             title: notice.title,
@@ -83,6 +86,22 @@ export function useOutcomeNotifications(): void {
       void tell(queryClient, event, event.modelName).then((notice) => notice && notificationStore.add(notice));
     }
   }, [missed.data, queryClient]);
+}
+
+interface Imported {
+  name: string;
+  inBatch: boolean;
+}
+
+/** Models whose import began while this page was open. */
+const begun = new Map<string, Imported>();
+
+function remember({ type, modelId, data }: LiveEvent): Imported | undefined {
+  if (modelId === null) return undefined;
+  if (type === 'ModelImportRequested' && typeof data['name'] === 'string') {
+    begun.set(modelId, { name: data['name'], inBatch: typeof data['batchId'] === 'string' && data['batchId'] !== '' });
+  }
+  return begun.get(modelId);
 }
 
 /** The notice of an event, or null where it is no outcome. `knownName` is null where the model is gone. */

@@ -1098,6 +1098,13 @@ export interface components {
             card: components["schemas"]["FieldDifference"][];
             files: components["schemas"]["FileDifference"][];
         };
+        /** ConfigurationFileQuestion */
+        ConfigurationFileQuestion: {
+            address: string;
+            connection?: string | null;
+            /** @constant */
+            source: "configuration_file";
+        };
         /** ConfigurationQuestion */
         ConfigurationQuestion: {
             /** @constant */
@@ -2361,7 +2368,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PathQuestion"] | components["schemas"]["RepositoryQuestion"] | components["schemas"]["ImageQuestion"] | components["schemas"]["ConfigurationQuestion"];
+                "application/json": components["schemas"]["PathQuestion"] | components["schemas"]["RepositoryQuestion"] | components["schemas"]["ImageQuestion"] | components["schemas"]["ConfigurationQuestion"] | components["schemas"]["ConfigurationFileQuestion"];
             };
         };
         responses: {
