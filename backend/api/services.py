@@ -91,9 +91,7 @@ class Services:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Connects to PostgreSQL and to the object store. Kafka is not waited for."""
-        pool = open_pool(
-            settings, size=_QUERY_THREADS + _FILE_THREADS // 2, time_outs=TIME_OUTS
-        )
+        pool = open_pool(settings, size=_QUERY_THREADS + _FILE_THREADS // 2, time_outs=TIME_OUTS)
         store = EventStore(settings)
         runner = CommandRunner(store, settings.secret_key)
         models = Models(runner)
