@@ -26,7 +26,7 @@ from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.dry_runs import DryRuns
 from backend.infra.object_store import ObjectStore
 from backend.infra.playground_tokens import PlaygroundTokens
-from backend.infra.postgres import Pool, open_pool
+from backend.infra.postgres import TIME_OUTS, Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
@@ -36,7 +36,7 @@ from backend.readmodels.gallery import Gallery
 
 T = TypeVar("T")
 
-# The event store writes one command after the other; more threads only get in each other's way.
+# As many commands are written together.
 _COMMAND_THREADS = 16
 _QUERY_THREADS = 8
 _FILE_THREADS = 16
@@ -44,8 +44,8 @@ _FETCH_THREADS = 8
 _FETCH_SECONDS = 60.0
 _PASSWORD_THREADS = 2  # each verification takes 64 MiB
 _WAITING = 200
-# Longer than the event store tries by itself to get at a locked table.
-_ANSWER_SECONDS = 15.0
+# PostgreSQL's own time-outs are shorter; this one is for when it is frozen.
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Services:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Connects to PostgreSQL and to the object store. Kafka is not waited for."""
-        pool = open_pool(settings, size=_QUERY_THREADS + _FILE_THREADS // 2)
+        pool = open_pool(settings, size=_QUERY_THREADS + _FILE_THREADS // 2, time_outs=TIME_OUTS)
         store = EventStore(settings)
         runner = CommandRunner(store, settings.secret_key)
         models = Models(runner)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ class MalformedEvent(Exception):
     """The record is not an event of this contract; the text says why."""
 
 
-class PublicEvent(msgspec.Struct, frozen=True, dict=True):
+class PublicEvent(msgspec.Struct, frozen=True, gc=False):
     """One event as the world outside sees it.
 
     `type` is the short name, such as `ModelPublished`; `position` is its number in the event
@@ -60,7 +60,7 @@ class PublicEvent(msgspec.Struct, frozen=True, dict=True):
         """The model that the event is about; None for events about people."""
         return getattr(self.message, "model_id", None)
 
-    @cached_property
+    @property
     def data(self) -> dict[str, Any]:
         """The facts, as a JSON object with the field names of `proto/`; absent fields are None."""
         return to_dict(self.message)
@@ -102,7 +102,7 @@ def encode(event: PublicEvent, previous_position: int | None = None) -> tuple[by
     return event.message.SerializeToString(deterministic=True), headers
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What a record's headers say, before its facts are decoded."""
 
     type: str

@@ -264,3 +264,70 @@ def test_f5_a_locked_event_store_is_answered_with_503_and_queries_go_on(
         assert admin.command("PATCH", path, {"description": "after"}).status_code == 200
     positions = [e.position for e in _events(settings)]
     assert positions == list(range(1, len(positions) + 1))
+
+
+def _locked(dsn: str, tables: str) -> psycopg.Connection[tuple[object, ...]]:
+    blocker = psycopg.connect(dsn)
+    blocker.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE".encode())
+    return blocker
+
+
+def _assert_come_back_later(answers: list[httpx.Response]) -> None:
+    assert [a.status_code for a in answers] == [503] * len(answers), [a.text for a in answers]
+    assert all(int(a.headers["Retry-After"]) >= 1 for a in answers)
+
+
+@pytest.mark.usefixtures("views")
+def test_f5_queries_of_locked_tables_are_answered_with_503(
+    server: ApiServer, admin: ApiClient
+) -> None:
+    model_id = admin.import_model("tiny")
+    position = server.services.store.recorder.max_notification_id()
+    assert admin.get("/api/models", params={"atLeast": position}).status_code == 200
+    for tables, path in (
+        ("gallery.models", "/api/models?search=t"),
+        ("gallery.models", f"/api/models/{model_id}"),
+        ("loggia.sessions", "/api/session"),
+        ("audit.events", "/api/events"),
+    ):
+        with _locked(server.settings.dsn, tables) as blocker:
+            _assert_come_back_later([admin.get(path)])
+            blocker.rollback()
+        assert admin.get(path).status_code == 200, path
+
+
+def test_f5_a_frozen_database_is_answered_with_503_and_no_position_is_lost(
+    tmp_path: Path, broker: BrokerServer
+) -> None:
+    database = PostgresServer()
+    database.start()
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path / "data",
+        postgres_dsn=database.database(),
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+    )
+    try:
+        with ApiServer(settings) as server, ApiClient(server.url) as admin:
+            admin.timeout = 60
+            admin.sign_in("admin", ADMIN_PASSWORD)
+            path = f"/api/models/{admin.import_model('tiny')}"
+            database.freeze()
+            edit = admin.command("PATCH", path, {"description": "frozen"}, key="k")
+            _assert_come_back_later([admin.get("/api/session"), edit])
+            assert admin.get("/healthz").status_code == 200
+            database.thaw()
+            again = eventually(
+                lambda: (
+                    answer
+                    if (answer := admin.command("PATCH", path, {"description": "frozen"}, key="k"))
+                    and answer.status_code == 200
+                    else None
+                ),
+                "the repeated command is accepted",
+            )
+            assert again.json()["version"] == 3
+        positions = [e.position for e in _events(settings)]
+        assert positions == list(range(1, len(positions) + 1))
+    finally:
+        database.remove()
