@@ -17,10 +17,10 @@ from backend.contracts.codec import TYPE_PREFIX, encode
 from backend.infra import kafka
 from backend.readmodels.freshness import position_of, reached
 from projections import operations
-from projections.applying import Applier
 from projections.registry import PROJECTIONS
 from tests.builders.histories import History, write
 from tests.projections.contents import Contents, all_contents, contents
+from tests.projections.contents import replayed as contents_of_replay
 from tests.relay.conftest import Line
 from tests.relay.topic import read_topic
 from tests.rig.roles import RoleProcess
@@ -46,15 +46,12 @@ def has_everything(line: Line) -> bool:
 
 def replayed(line: Line) -> dict[str, Contents]:
     """What a fresh replay of the store gives."""
-    found = {}
-    for name, projection in PROJECTIONS.items():
-        applier = Applier(projection, "replayed")
-        with line.pool.connection() as connection, connection.cursor() as cursor:
-            cursor.execute("DROP SCHEMA IF EXISTS replayed CASCADE")
-            applier.create_tables(cursor)
-            applier.handle(cursor, line.feed.read(0, 100_000))
-        found[name] = contents(line.pool, projection, "replayed")
-    return found
+    events = line.feed.read(0, 100_000)
+    with line.pool.connection() as connection, connection.transaction(force_rollback=True):
+        return {
+            name: contents_of_replay(connection, projection, events)
+            for name, projection in PROJECTIONS.items()
+        }
 
 
 @pytest.mark.parametrize("failpoints", ["consumer.applied=2", "consumer.committed=2"])
