@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from backend.api.accounts import Accounts
+from backend.api.backlog_metrics import BacklogMetrics
 from backend.api.callers import Callers
 from backend.api.lanes import Gathered, Lane
 from backend.api.live import LiveHub
@@ -30,6 +31,7 @@ from backend.infra.postgres import TIME_OUTS, Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
+from backend.readmodels import backlog
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.freshness import Freshness
 from backend.readmodels.gallery import Gallery
@@ -85,6 +87,8 @@ class Services:
     passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
 
     def __post_init__(self) -> None:
+        self.backlog = BacklogMetrics(lambda: self.query(lambda: backlog.read(self.pool)))
+        self.metrics.registry.register(self.backlog)
         self.people_by_token = Gathered(self.queries, self.callers.by_tokens)
         self.people_by_session = Gathered(self.queries, self.callers.by_sessions)
 

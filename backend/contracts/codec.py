@@ -20,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from backend.contracts.generated.loggia.events.v1 import access_pb2, deployment_pb2, model_pb2
 
 TYPE_PREFIX = "loggia.events.v1."
+_CONTRACTS = "loggia.events.v"
 SOURCE = "/loggia"
 CONTENT_TYPE = b"application/protobuf"
 
@@ -131,6 +132,8 @@ def open_envelope(headers: Iterable[Header]) -> Envelope:
 def _unknown(name: str) -> str:
     if name.startswith(TYPE_PREFIX):
         return f"the type '{name}' is unknown to this version"
+    if name.startswith(_CONTRACTS):
+        return f"the type '{name}' is of a version of the contract that is unknown here"
     return f"the type '{name}' is not of this contract"
 
 

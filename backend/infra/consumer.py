@@ -164,7 +164,7 @@ class Consumer:
     def _commit(self, batch: Batch) -> None:
         # Each partition is in order; by position, the whole batch is.
         batch.events.sort(key=attrgetter("position"))
-        if self._parked_keys:
+        if self._parked_keys or batch.letters:
             self._park_followers(batch)
         try:
             self._apply(batch, one_by_one=False)
@@ -178,12 +178,17 @@ class Consumer:
 
     def _park_followers(self, batch: Batch) -> None:
         """What follows a parked event of its key waits with it."""
-        waiting = [event for event in batch.events if event.partition_key in self._parked_keys]
-        for event in waiting:
-            batch.letters.append(self._letter(event, batch, dead_letters.FOLLOWS))
-        if waiting:
-            parked = self._parked_keys
-            batch.events = [event for event in batch.events if event.partition_key not in parked]
+        since = dict.fromkeys(self._parked_keys, 0)
+        for letter in batch.letters:
+            if letter.position is not None:
+                since.setdefault(letter.partition_key, letter.position)
+        going_on = []
+        for event in batch.events:
+            if event.position > since.get(event.partition_key, event.position):
+                batch.letters.append(self._letter(event, batch, dead_letters.FOLLOWS))
+            else:
+                going_on.append(event)
+        batch.events = going_on
 
     def _apply(self, batch: Batch, *, one_by_one: bool) -> None:
         letters = list(batch.letters)

@@ -129,8 +129,12 @@ def parked_keys(connection: psycopg.Connection[DictRow], consumer: str) -> set[s
 
 
 def still_parked(cursor: Cursor[DictRow], consumer: str, letters: Sequence[DeadLetter]) -> bool:
-    """Whether the events that these letters follow still wait; holds them until the commit."""
-    keys = {letter.partition_key for letter in letters if letter.error == FOLLOWS}
+    """Whether the events that these letters follow still wait; holds them until the commit.
+
+    What follows another one of these letters waits with it in any case.
+    """
+    causes = {letter.partition_key for letter in letters if letter.error != FOLLOWS}
+    keys = {letter.partition_key for letter in letters if letter.error == FOLLOWS} - causes
     if not keys:
         return True
     rows = cursor.execute(
