@@ -1,7 +1,7 @@
 """Applies batches of events to a projection's tables.
 
-Whatever the number of events, a batch costs one SELECT and one INSERT for each table: the rows of
-the models that it touches are loaded, folded in memory and written back.
+The rows of the models that a batch touches are loaded with one SELECT for each table, folded in
+memory, and written back with one INSERT for some hundreds of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from backend.contracts.codec import PublicEvent
 from projections.tables import Projection, Rows, Table, apply_all
+
+# More in one statement, and PostgreSQL has them on disk before they are in the table.
+_AT_ONCE = 400
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -85,8 +88,10 @@ class Applier:
             if deleted := rows.deleted(table):
                 keys = [dict(zip(table.key, key, strict=True)) for key in deleted]
                 cursor.execute(statements.delete, (_encode(keys).decode(),))
-            if written := rows.written(table):
-                cursor.execute(statements.upsert, (_encode(written).decode(),))
+            written = rows.written(table)
+            for first in range(0, len(written), _AT_ONCE):
+                chunk = _encode(written[first : first + _AT_ONCE])
+                cursor.execute(statements.upsert, (chunk.decode(),))
 
     def _touched(self, events: Sequence[PublicEvent]) -> dict[Table, dict[str, None]]:
         touched: dict[Table, dict[str, None]] = {}

@@ -5,12 +5,20 @@ A model's row shows its current version; before there is one, the version that w
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from typing import Any
 
 from backend.contracts.codec import PublicEvent
 from projections.gallery_versions import CHANGES, VERSIONS, is_retriable, new_version
 from projections.tables import Apply, Fold, Handlers, Row, Rows, Table
+
+
+def _facets(row: Row) -> str:
+    """A JSON list: state, kind, publication, deployment state or null, and the labels in order."""
+    filtered = (row["state"], row["kind"], row["publication"], row.get("deployment_state"))
+    return json.dumps([*filtered, sorted(row["labels"])], ensure_ascii=False, separators=(",", ":"))
+
 
 MODELS = Table(
     name="models",
@@ -34,6 +42,8 @@ MODELS = Table(
         "desired_revision": "int",
         "description": "text NOT NULL",
         "labels": "text[] NOT NULL",
+        # Everything that lists are filtered by, in one text: see `_facets`.
+        "facets": "text NOT NULL",
         "documentation_links": "text[] NOT NULL",
         "template": "text NOT NULL",
         "format": "text",
@@ -58,12 +68,12 @@ MODELS = Table(
     key=("model_id",),
     indexes=(
         "UNIQUE (created_position)",
-        "(name_key, created_position)",
+        # Narrow enough to be read from end to end: searches and filters count in it.
+        "(name_key, created_position) INCLUDE (facets, size_bytes)",
         "(size_bytes, created_position)",
-        "(state, created_position)",
-        "USING gin (labels)",
         "USING gin (name_key public.gin_trgm_ops)",
     ),
+    computed={"facets": _facets},
 )
 BATCHES = Table(
     name="batches",

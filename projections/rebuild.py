@@ -8,10 +8,11 @@ the live consumer then finds that its progress has been moved, loads it and goes
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Self
 
 import psycopg
 from psycopg import Cursor
@@ -30,8 +31,8 @@ Source = Callable[[int, int, Sequence[str]], list[PublicEvent]]
 # Is told how far the rebuild has come: position, last position.
 Tell = Callable[[int, int], None]
 
-_BATCH = 4000
-_LOOK_SECONDS = 0.05
+_BATCH = 20_000
+_LOOK_SECONDS = 0.02
 _LOCK_SECONDS = 1.0
 
 
@@ -61,7 +62,10 @@ def rebuild(
             tell(min(done, target), target)
             return done >= position
 
-        with _growing(settings, pool, fresh, source) as growing:
+        growing = (
+            _FromTopic(settings, pool, fresh) if source is None else _FromStore(pool, fresh, source)
+        )
+        with growing:
             growing.until(lambda: reached(target))
             with connection.cursor() as cursor:
                 fresh.create_indexes(cursor)
@@ -104,98 +108,97 @@ def forget(cursor: Cursor[DictRow], schema: str, consumer: str) -> None:
     cursor.execute("DELETE FROM loggia.dead_letters WHERE consumer = %s", (consumer,))
 
 
-class _Growing(Protocol):
-    """The new tables, on their way to where the live ones are."""
+class _Growing(ABC):
+    """The new tables, on their way to where the live ones are, in a thread of their own."""
 
-    def until(self, met: Callable[[], bool]) -> None:
-        """Grows until the condition is met."""
-
-    def stop(self) -> None:
-        """Nothing is written after this returns."""
-
-
-class _FromStore:
-    """Grows from the event store; the next page is read while this one is written."""
-
-    def __init__(self, pool: Pool, fresh: Applier, source: Source) -> None:
-        self._pool = pool
-        self._fresh = fresh
-        self._source = source
-        self._types = fresh.projection.event_types
-        self._after = 0
-
-    def until(self, met: Callable[[], bool]) -> None:
-        with (
-            self._pool.connection() as connection,
-            connection.cursor() as cursor,
-            ThreadPoolExecutor(1) as reader,
-        ):
-            while not met():
-                # Whatever is in the store by now will have been read when a page is not full.
-                end = _last_position(connection)
-                page = reader.submit(self._source, self._after, _BATCH, self._types)
-                while events := page.result():
-                    self._after = events[-1].position
-                    page = reader.submit(self._source, self._after, _BATCH, self._types)
-                    with connection.transaction():
-                        self._fresh.handle(cursor, events)
-                        self._store(cursor)
-                self._after = max(self._after, end)
-                self._store(cursor)
-
-    def _store(self, cursor: psycopg.Cursor[DictRow]) -> None:
-        cursor.execute(
-            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
-            "VALUES (%s, %s, '{}') "
-            "ON CONFLICT (consumer) DO UPDATE SET position = excluded.position",
-            (_consumer(self._fresh), self._after),
-        )
-
-    def stop(self) -> None:
-        """Nothing runs between the calls."""
-
-
-class _FromTopic:
-    """Grows from the topic, by a consumer in a thread."""
-
-    def __init__(self, settings: Settings, pool: Pool, fresh: Applier) -> None:
+    def __init__(self, name: str) -> None:
         self._stop = threading.Event()
-        types = frozenset(fresh.projection.event_types)
-        self._consumer = Consumer(settings, pool, _consumer(fresh), fresh.handle, types=types)
         self._fault: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"rebuild {name}", daemon=True)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def until(self, met: Callable[[], bool]) -> None:
+        """Returns when the condition is met. Raises what has gone wrong."""
         while not met():
             if self._fault is not None:
                 raise self._fault
             self._stop.wait(_LOOK_SECONDS)
 
     def stop(self) -> None:
+        """Nothing is written after this returns."""
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._consumer.run(self._stop)
+            self._grow(self._stop)
         except Exception as error:
             self._fault = error
 
+    @abstractmethod
+    def _grow(self, stop: threading.Event) -> None:
+        """Applies what there is and what comes, until `stop` is set."""
 
-@contextmanager
-def _growing(
-    settings: Settings, pool: Pool, fresh: Applier, source: Source | None
-) -> Iterator[_Growing]:
-    growing: _Growing
-    if source is None:
-        growing = _FromTopic(settings, pool, fresh)
-    else:
-        growing = _FromStore(pool, fresh, source)
-    try:
-        yield growing
-    finally:
-        growing.stop()
+
+class _FromStore(_Growing):
+    """Grows from the event store; the next page is read while this one is written."""
+
+    def __init__(self, pool: Pool, fresh: Applier, source: Source) -> None:
+        super().__init__(_consumer(fresh))
+        self._pool = pool
+        self._fresh = fresh
+        self._source = source
+        self._types = fresh.projection.event_types
+
+    def _grow(self, stop: threading.Event) -> None:
+        after = 0
+        with (
+            self._pool.connection() as connection,
+            connection.cursor() as cursor,
+            ThreadPoolExecutor(1) as reader,
+        ):
+            while not stop.is_set():
+                # Whatever is in the store by now will have been read when a page is empty.
+                end = _last_position(connection)
+                page = reader.submit(self._source, after, _BATCH, self._types)
+                while (events := page.result()) and not stop.is_set():
+                    after = events[-1].position
+                    page = reader.submit(self._source, after, _BATCH, self._types)
+                    with connection.transaction():
+                        self._fresh.handle(cursor, events)
+                        self._store(cursor, after)
+                if end > after and not events:
+                    after = end
+                    self._store(cursor, after)
+                stop.wait(_LOOK_SECONDS)
+
+    def _store(self, cursor: psycopg.Cursor[DictRow], position: int) -> None:
+        cursor.execute(
+            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+            "VALUES (%s, %s, '{}') "
+            "ON CONFLICT (consumer) DO UPDATE SET position = excluded.position",
+            (_consumer(self._fresh), position),
+        )
+
+
+class _FromTopic(_Growing):
+    """Grows from the topic, by a consumer."""
+
+    def __init__(self, settings: Settings, pool: Pool, fresh: Applier) -> None:
+        super().__init__(_consumer(fresh))
+        types = frozenset(fresh.projection.event_types)
+        self._consumer = Consumer(
+            settings, pool, _consumer(fresh), fresh.handle, types=types, bulk=True
+        )
+
+    def _grow(self, stop: threading.Event) -> None:
+        self._consumer.run(stop)
 
 
 def _is_level(connection: psycopg.Connection[DictRow], fresh: Applier) -> bool:

@@ -28,7 +28,8 @@ class Table:
     """A table: columns with their SQL types, the primary key, and indexes by their definitions.
 
     `group` is the column by which rows are loaded: all rows of the models that a batch touches.
-    It is None for tables that only grow, whose rows are never loaded.
+    It is None for tables that only grow, whose rows are never loaded. `computed` are columns that
+    follow from the others of their row; they are filled in when the row is written.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Table:
     key: tuple[str, ...]
     group: str | None = "model_id"
     indexes: tuple[str, ...] = ()
+    computed: Mapping[str, Callable[[Row], Any]] = field(default_factory=dict)
 
     def key_of(self, row: Row) -> Key:
         """The row's primary key."""
@@ -72,9 +74,12 @@ class Rows:
 
     def find(self, table: Table, group: str, *rest: Any) -> Row | None:
         """The row with this key, whose first column is the group, to be changed; or None."""
-        key = (group, *rest)
         rows = self._of(table)
-        row = rows.groups.get(group, {}).get(key)
+        found = rows.groups.get(group)
+        if found is None:
+            return None
+        key = (group, *rest)
+        row = found.get(key)
         if row is not None:
             rows.changed[key] = row
         return row
@@ -99,7 +104,11 @@ class Rows:
 
     def written(self, table: Table) -> list[Row]:
         """Rows to insert or to update."""
-        return [row for row in self._of(table).changed.values() if row is not None]
+        written = [row for row in self._of(table).changed.values() if row is not None]
+        for column, compute in table.computed.items():
+            for row in written:
+                row[column] = compute(row)
+        return written
 
     def deleted(self, table: Table) -> list[Key]:
         """Keys of rows to delete."""

@@ -65,7 +65,9 @@ def complete(api: Litestar) -> None:
     document.components.schemas["Problem"] = _PROBLEM
     commands = _commands(api)
     for path in (document.paths or {}).values():
-        for operation in (path.get, path.put, path.post, path.patch, path.delete, path.head):
+        for operation in (
+            path.get, path.put, path.post, path.patch, path.delete, path.head, path.options
+        ):  # fmt: skip
             if operation is not None:
                 _complete(operation, is_command=operation.operation_id in commands)
 
@@ -87,6 +89,8 @@ def _complete(operation: Operation, *, is_command: bool) -> None:
         description="A refusal or a failure.",
         content={MEDIA_TYPE: OpenAPIMediaType(Reference(ref="#/components/schemas/Problem"))},
     )
+    if isinstance(nothing := responses.get("204"), OpenAPIResponse):
+        nothing.content = None
     if "text/event-stream" in str(responses):
         responses["200"] = OpenAPIResponse(
             description="Server-sent events.",

@@ -91,6 +91,8 @@ RULES: dict[str, frozenset[Role]] = {
     "listEvents": _EVERYBODY,
     "streamEvents": _EVERYBODY,
     "listNotifications": _EVERYBODY,
+    # How the platform is
+    "listParked": _INSPECTORS,
     "readMetrics": _OPERATORS | {Role.AUDITOR, Role.INTEGRATOR},
 }
 

@@ -93,7 +93,7 @@ class Looking:
         with self._client() as client:
             opened, headers = address, authorization(named, address)
             if urlsplit(address).scheme == "s3":
-                opened = S3Prefix(address, s3_access(named), client.rules).signed(address)
+                opened = S3Prefix(address, s3_access(named), client).signed(address)
             found = client.document(opened, limit_bytes=limit_bytes, headers=headers)
         try:
             return found.body.decode("utf-8-sig")

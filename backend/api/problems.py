@@ -193,6 +193,18 @@ def _of_unavailable(error: Exception) -> tuple[Problem, dict[str, str]]:
     return problem, {"Retry-After": str(RETRY_SECONDS)}
 
 
+def _of_data(error: psycopg.DataError) -> tuple[Problem, dict[str, str]]:
+    return (
+        _problem(
+            422,
+            "invalid",
+            f"The request has a value that cannot be looked up: {str(error).splitlines()[0]}.",
+            "Remove control characters from texts, and use numbers and times of an ordinary size.",
+        ),
+        {},
+    )
+
+
 def _of_validation(error: ValidationException) -> tuple[Problem, dict[str, str]]:
     errors = [_field_error(each) for each in error.extra or [] if isinstance(each, dict)]
     said = "; ".join(f"{each.field}: {each.message}" for each in errors)
@@ -256,4 +268,5 @@ _DESCRIPTIONS: tuple[
     (FetchRefused, _of_refused_fetch),
     (FetchFailed, _of_failed_fetch),
     (_UNAVAILABLE, _of_unavailable),
+    (psycopg.DataError, _of_data),
 )

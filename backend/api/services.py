@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from backend.api.accounts import Accounts
+from backend.api.backlog_metrics import BacklogMetrics
 from backend.api.callers import Callers
 from backend.api.lanes import Gathered, Lane
 from backend.api.live import LiveHub
@@ -26,17 +27,18 @@ from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.dry_runs import DryRuns
 from backend.infra.object_store import ObjectStore
 from backend.infra.playground_tokens import PlaygroundTokens
-from backend.infra.postgres import Pool, open_pool
+from backend.infra.postgres import TIME_OUTS, Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
+from backend.readmodels import backlog
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.freshness import Freshness
 from backend.readmodels.gallery import Gallery
 
 T = TypeVar("T")
 
-# The event store writes one command after the other; more threads only get in each other's way.
+# As many commands are written together.
 _COMMAND_THREADS = 16
 _QUERY_THREADS = 8
 _FILE_THREADS = 16
@@ -44,8 +46,8 @@ _FETCH_THREADS = 8
 _FETCH_SECONDS = 60.0
 _PASSWORD_THREADS = 2  # each verification takes 64 MiB
 _WAITING = 200
-# Longer than the event store tries by itself to get at a locked table.
-_ANSWER_SECONDS = 15.0
+# PostgreSQL's own time-outs are shorter; this one is for when it is frozen.
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass
@@ -85,13 +87,15 @@ class Services:
     passwords: Lane = field(default_factory=lambda: _lane("password", _PASSWORD_THREADS))
 
     def __post_init__(self) -> None:
+        self.backlog = BacklogMetrics(lambda: self.query(lambda: backlog.read(self.pool)))
+        self.metrics.registry.register(self.backlog)
         self.people_by_token = Gathered(self.queries, self.callers.by_tokens)
         self.people_by_session = Gathered(self.queries, self.callers.by_sessions)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Connects to PostgreSQL and to the object store. Kafka is not waited for."""
-        pool = open_pool(settings, size=_QUERY_THREADS + _FILE_THREADS // 2)
+        pool = open_pool(settings, size=_QUERY_THREADS + _FILE_THREADS // 2, time_outs=TIME_OUTS)
         store = EventStore(settings)
         runner = CommandRunner(store, settings.secret_key)
         models = Models(runner)

@@ -6,6 +6,7 @@ Commands that arrive together are decided one after the other and written in one
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +28,13 @@ from backend.application.group_commit import (
 from backend.application.loaded import DecideAgain, Loaded
 from backend.application.store import EventStore, InTransaction, StoreUnavailable, loading_from
 from backend.application.together import Together
-from backend.domain.errors import Conflict, DomainError, IdempotencyKeyReused
+from backend.domain.errors import Conflict, DomainError, IdempotencyKeyReused, Invalid
 from backend.domain.events import Aggregate, Cause, caused_by
 
 _ATTEMPTS = 50
 _MOST_TOGETHER = 64
+# JSON's way to write a character that PostgreSQL's texts, and so the projections', cannot have.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MOST_LOADED = 1000
 
 
@@ -194,14 +197,20 @@ class CommandRunner:
                 return None
             changed = [each for each in decision.aggregates if each.pending_events]
             relied_on = self._loaded.versions(decision.aggregates)
-        self._loaded.reserve(changed)
         to_stored = self.store.mapper.to_stored_event
+        events = [to_stored(e) for each in changed for e in each.collect_events()]
+        if any(_NUL.search(event.state) for event in events):
+            command.error = Invalid(
+                "A text has the character NUL in it.", remedy="Remove the character U+0000."
+            )
+            return None
+        self._loaded.reserve(changed)
         return _Decided(
             command,
             Change(
                 relied_on=relied_on,
                 key=context.key,
-                events=[to_stored(e) for each in changed for e in each.collect_events()],
+                events=events,
                 within=decision.within,
                 carried_out=self._carried_out(context, decision),
             ),

@@ -25,7 +25,7 @@ _PAGE = 500
 _log = get_logger(__name__)
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with its private facts, such as the digest of an API key."""
 
     public: PublicEvent

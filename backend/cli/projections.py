@@ -4,7 +4,9 @@ The bodies live in the projections package, which the backend must not import: t
 the entry point `operations` of the group `loggia.projections`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Annotated, Any, NoReturn, Protocol
 
@@ -20,20 +22,35 @@ _NAME = "operations"
 projections = typer.Typer(no_args_is_help=True, help="Look after the read models.")
 
 
+# The next public events of these types behind a position, at most so many.
+Source = Callable[[int, int, Sequence[str]], list[Any]]
+
+
+class From(StrEnum):
+    """Where a rebuild reads the events."""
+
+    TOPIC = "topic"
+    STORE = "store"
+
+
 class Operations(Protocol):
     """What the projections package offers (a module with these functions).
 
     `status` has a row for each projection: `name`, `description`, `position` (the last event in
     it), `lag` (events it is behind), `parked` (events that could not be applied) and `state`.
     `rebuild` builds a projection anew beside the live one and swaps it in; it tells `progress`
-    (position, last position). `redrive` applies parked events again and returns how many are left.
-    Both raise KeyError for an unknown name.
+    (position, last position), and reads the topic unless it gets a source. `redrive` applies parked
+    events again and returns how many are left. Both raise KeyError for an unknown name.
     """
 
     def status(self, settings: Settings) -> list[dict[str, Any]]: ...
 
     def rebuild(
-        self, settings: Settings, name: str, progress: Callable[[int, int], None]
+        self,
+        settings: Settings,
+        name: str,
+        progress: Callable[[int, int], None],
+        source: Source | None = None,
     ) -> dict[str, Any]: ...
 
     def redrive(self, settings: Settings, name: str) -> int: ...
@@ -77,7 +94,11 @@ def status(as_json: AsJson = False) -> None:
 
 @projections.command()
 def rebuild(
-    name: Annotated[str, typer.Argument(help="The projection's name.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="The projection's name.")],
+    source: Annotated[
+        From, typer.Option(help="Where the events are read: on Kafka, or in the event store.")
+    ] = From.TOPIC,
+    as_json: AsJson = False,
 ) -> None:
     """Build a read model anew beside the live one, and swap it in."""
     from rich.console import Console
@@ -92,15 +113,29 @@ def rebuild(
         disable=as_json,
         transient=True,
     )
-    with bar:
+    with bar, _reading(settings, source) as read:
         task = bar.add_task(name, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
         try:
-            result = operations.rebuild(
-                settings, name, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            result = operations.rebuild(settings, name, show, read)
         except KeyError:
             _unknown(operations, settings, name)
     print_json(result) if as_json else print(f"{name} was rebuilt")
+
+
+@contextmanager
+def _reading(settings: Settings, source: From) -> Iterator[Source | None]:
+    if source is From.TOPIC:
+        yield None
+        return
+    from backend.application.feed import EventFeed
+    from backend.application.store import EventStore
+
+    with closing(EventStore(settings)) as store:
+        yield EventFeed(store, settings.dsn).read
 
 
 @projections.command()

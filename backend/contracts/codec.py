@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from backend.contracts.generated.loggia.events.v1 import access_pb2, deployment_pb2, model_pb2
 
 TYPE_PREFIX = "loggia.events.v1."
+_CONTRACTS = "loggia.events.v"
 SOURCE = "/loggia"
 CONTENT_TYPE = b"application/protobuf"
 
@@ -34,7 +35,7 @@ class MalformedEvent(Exception):
     """The record is not an event of this contract; the text says why."""
 
 
-class PublicEvent(msgspec.Struct, frozen=True, dict=True):
+class PublicEvent(msgspec.Struct, frozen=True, gc=False):
     """One event as the world outside sees it.
 
     `type` is the short name, such as `ModelPublished`; `position` is its number in the event
@@ -60,7 +61,7 @@ class PublicEvent(msgspec.Struct, frozen=True, dict=True):
         """The model that the event is about; None for events about people."""
         return getattr(self.message, "model_id", None)
 
-    @cached_property
+    @property
     def data(self) -> dict[str, Any]:
         """The facts, as a JSON object with the field names of `proto/`; absent fields are None."""
         return to_dict(self.message)
@@ -102,7 +103,7 @@ def encode(event: PublicEvent, previous_position: int | None = None) -> tuple[by
     return event.message.SerializeToString(deterministic=True), headers
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What a record's headers say, before its facts are decoded."""
 
     type: str
@@ -131,6 +132,8 @@ def open_envelope(headers: Iterable[Header]) -> Envelope:
 def _unknown(name: str) -> str:
     if name.startswith(TYPE_PREFIX):
         return f"the type '{name}' is unknown to this version"
+    if name.startswith(_CONTRACTS):
+        return f"the type '{name}' is of a version of the contract that is unknown here"
     return f"the type '{name}' is not of this contract"
 
 

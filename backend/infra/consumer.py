@@ -41,6 +41,7 @@ STORE_CHANNEL = "loggia_events"
 Handler = Callable[[Cursor[DictRow], Sequence[PublicEvent]], None]
 
 _TAKE_SECONDS = 0.1
+_BULK_TAKE_SECONDS = 0.02
 # Polling a broker costs it and us; when nothing has come for a while, the event store's own
 # notification wakes us, and the topic is looked at now and then in any case.
 _AWAKE_SECONDS = 1.0
@@ -73,7 +74,11 @@ class Watermark:
 
 
 class Consumer:
-    """One named reader of the topic. Where `types` is given, `handle` gets events of these only."""
+    """One named reader of the topic.
+
+    Where `types` is given, `handle` gets events of these only. With `bulk`, it gets as many at a
+    time as it may, for whoever begins at the beginning.
+    """
 
     def __init__(
         self,
@@ -83,6 +88,7 @@ class Consumer:
         handle: Handler,
         *,
         types: Collection[str] | None = None,
+        bulk: bool = False,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -90,6 +96,7 @@ class Consumer:
         self._name = name
         self._handle = handle
         self._types = types
+        self._bulk = bulk
         self._on_ready = on_ready
         self._progress: dict[int, Progress] = {}
         self._watermark = Watermark()
@@ -113,7 +120,9 @@ class Consumer:
             reader = RecordReader(self._settings, EVENTS, client_id=f"loggia-{self._name}")
             with (
                 contextlib.closing(reader),
-                Follower(reader, self._progress, self._name, self._types) as follower,
+                Follower(
+                    reader, self._progress, self._name, self._types, bulk=self._bulk
+                ) as follower,
             ):
                 self._on_ready()
                 self._follow(follower, lock, stop)
@@ -121,7 +130,7 @@ class Consumer:
     def _follow(self, follower: Follower, lock: Exclusive, stop: threading.Event) -> None:
         last_sign = time.monotonic()
         while not stop.is_set():
-            batch = follower.take(_TAKE_SECONDS)
+            batch = follower.take(_BULK_TAKE_SECONDS if self._bulk else _TAKE_SECONDS)
             lock.confirm()
             if batch is not None:
                 self._commit(batch)
@@ -155,7 +164,7 @@ class Consumer:
     def _commit(self, batch: Batch) -> None:
         # Each partition is in order; by position, the whole batch is.
         batch.events.sort(key=attrgetter("position"))
-        if self._parked_keys:
+        if self._parked_keys or batch.letters:
             self._park_followers(batch)
         try:
             self._apply(batch, one_by_one=False)
@@ -169,13 +178,17 @@ class Consumer:
 
     def _park_followers(self, batch: Batch) -> None:
         """What follows a parked event of its key waits with it."""
-        waiting = [event for event in batch.events if event.partition_key in self._parked_keys]
-        for event in waiting:
-            record = batch.records[event.position]
-            batch.letters.append(DeadLetter.of(record, self._name, dead_letters.FOLLOWS))
-        if waiting:
-            parked = self._parked_keys
-            batch.events = [event for event in batch.events if event.partition_key not in parked]
+        since = dict.fromkeys(self._parked_keys, 0)
+        for letter in batch.letters:
+            if letter.position is not None:
+                since.setdefault(letter.partition_key, letter.position)
+        going_on = []
+        for event in batch.events:
+            if event.position > since.get(event.partition_key, event.position):
+                batch.letters.append(self._letter(event, batch, dead_letters.FOLLOWS))
+            else:
+                going_on.append(event)
+        batch.events = going_on
 
     def _apply(self, batch: Batch, *, one_by_one: bool) -> None:
         letters = list(batch.letters)
@@ -215,9 +228,8 @@ class Consumer:
         letters: list[DeadLetter] = []
         bad_keys: set[str] = set()
         for event in batch.events:
-            record = batch.records[event.position]
             if event.partition_key in bad_keys:
-                letters.append(DeadLetter.of(record, self._name, dead_letters.FOLLOWS))
+                letters.append(self._letter(event, batch, dead_letters.FOLLOWS))
                 continue
             try:
                 with connection.transaction():
@@ -226,8 +238,11 @@ class Consumer:
                 raise
             except Exception as error:
                 bad_keys.add(event.partition_key)
-                letters.append(DeadLetter.of(record, self._name, repr(error)))
+                letters.append(self._letter(event, batch, repr(error)))
         return letters
+
+    def _letter(self, event: PublicEvent, batch: Batch, error: str) -> DeadLetter:
+        return DeadLetter.of_event(event, batch.places[event.position], self._name, error)
 
     def _save(
         self, cursor: Cursor[DictRow], progress: dict[int, Progress], mark: Watermark

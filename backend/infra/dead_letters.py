@@ -13,7 +13,15 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from backend.contracts.codec import Headers, MalformedEvent, PublicEvent, decode, position_of
+from backend.contracts.codec import (
+    TYPE_PREFIX,
+    Headers,
+    MalformedEvent,
+    PublicEvent,
+    decode,
+    encode,
+    position_of,
+)
 from backend.infra.kafka import DEAD_LETTERS, producer
 from backend.infra.logging import get_logger
 from backend.infra.postgres import Pool
@@ -42,7 +50,7 @@ class DeadLetter:
 
     @classmethod
     def of(cls, record: Record, consumer: str, error: str) -> Self:
-        """The letter of a Kafka record."""
+        """The letter of a record that is no event."""
         # A header without a value is none of ours.
         headers = [(name, value or b"") for name, value in record.headers() or []]
         key = record.key()
@@ -61,6 +69,25 @@ class DeadLetter:
             error=error[:4000],
             key=key,
             value=record.value(),
+            headers=headers,
+        )
+
+    @classmethod
+    def of_event(
+        cls, event: PublicEvent, place: tuple[int, int], consumer: str, error: str
+    ) -> Self:
+        """The letter of an event that was read from this partition and offset."""
+        value, headers = encode(event)
+        return cls(
+            consumer=consumer,
+            position=event.position,
+            partition=place[0],
+            offset=place[1],
+            partition_key=event.partition_key,
+            event_type=f"{TYPE_PREFIX}{event.type}",
+            error=error[:4000],
+            key=event.partition_key.encode(),
+            value=value,
             headers=headers,
         )
 
@@ -102,8 +129,12 @@ def parked_keys(connection: psycopg.Connection[DictRow], consumer: str) -> set[s
 
 
 def still_parked(cursor: Cursor[DictRow], consumer: str, letters: Sequence[DeadLetter]) -> bool:
-    """Whether the events that these letters follow still wait; holds them until the commit."""
-    keys = {letter.partition_key for letter in letters if letter.error == FOLLOWS}
+    """Whether the events that these letters follow still wait; holds them until the commit.
+
+    What follows another one of these letters waits with it in any case.
+    """
+    causes = {letter.partition_key for letter in letters if letter.error != FOLLOWS}
+    keys = {letter.partition_key for letter in letters if letter.error == FOLLOWS} - causes
     if not keys:
         return True
     rows = cursor.execute(

@@ -24,10 +24,11 @@ from backend.infra.logging import get_logger
 from backend.infra.records import Record, RecordReader
 
 _READ_SECONDS = 0.1
+_BULK_READ_SECONDS = 0.02
 _JOIN_SECONDS = 10.0
-# What may lie ready before reading waits.
-_MOST_RECORDS = 20_000
-_MOST_BYTES = 16_000_000
+# What may lie ready before reading waits: events, and bytes that were read for them.
+_LIVE = (10_000, 16_000_000)
+_BULK = (50_000, 64_000_000)
 _log = get_logger(__name__)
 
 
@@ -44,8 +45,8 @@ class Batch:
     """What is to be applied in one transaction; in order within each partition."""
 
     events: list[PublicEvent] = field(default_factory=list)
-    # By position: where the events come from.
-    records: dict[int, Record] = field(default_factory=dict)
+    # By position: partition and offset that the events come from.
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
     letters: list[DeadLetter] = field(default_factory=list)
     # Positions of events of other types than are wanted.
     passed: list[int] = field(default_factory=list)
@@ -55,16 +56,11 @@ class Batch:
     def add(self, later: Batch) -> None:
         """Takes in what comes behind."""
         self.events += later.events
-        self.records |= later.records
+        self.places |= later.places
         self.letters += later.letters
         self.passed += later.passed
         self.progress |= later.progress
         self.size += later.size
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time that somebody takes it."""
-        return len(self.events) >= _MOST_RECORDS or self.size >= _MOST_BYTES
 
 
 @dataclass
@@ -78,7 +74,8 @@ class _Place:
 class Follower:
     """Reads from where a consumer stands. Use as a context manager.
 
-    `types` are the events that are wanted; of others, nothing but the position is looked at.
+    `types` are the events that are wanted; of others, nothing but the position is looked at. With
+    `bulk`, batches are as large as they may be: better for many events, and worse for few.
     """
 
     def __init__(
@@ -87,13 +84,19 @@ class Follower:
         progress: Mapping[int, Progress],
         consumer: str,
         types: Collection[str] | None,
+        *,
+        bulk: bool = False,
     ) -> None:
         self._reader = reader
+        self._bulk = bulk
+        # Who waits for the end of a bulk reading waits for this.
+        self._read_seconds = _BULK_READ_SECONDS if bulk else _READ_SECONDS
         self._consumer = consumer
         self._types = types
         self._told = {number: progress.get(number, Progress()) for number in reader.partitions()}
         self._places = {n: _Place(at.next_offset, at.position) for n, at in self._told.items()}
         self._pending = Batch()
+        self._at_the_end = False
         self._changed = threading.Condition()
         self._resting = False
         self._ended = False
@@ -118,14 +121,24 @@ class Follower:
         Raises `kafka.errors.KafkaError`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._pending.progress or self._fault, seconds)
+            self._changed.wait_for(lambda: self._is_ready or self._fault, seconds)
             if self._fault is not None:
                 raise self._fault
-            if not self._pending.progress:
+            if not self._is_ready:
                 return None
             taken, self._pending = self._pending, Batch()
             self._changed.notify_all()
             return taken
+
+    @property
+    def _is_ready(self) -> bool:
+        due = not self._bulk or self._at_the_end or self._is_full
+        return due and bool(self._pending.progress)
+
+    @property
+    def _is_full(self) -> bool:
+        events, size = _BULK if self._bulk else _LIVE
+        return len(self._pending.events) >= events or self._pending.size >= size
 
     def rest(self) -> None:
         """Asks the broker for nothing until `wake`."""
@@ -146,12 +159,11 @@ class Follower:
                 if self._resting:
                     self._rest()
                 batch = Batch()
-                if records := self._reader.read(_READ_SECONDS):
+                if records := self._reader.read(self._read_seconds):
                     self._collect(records, batch)
                 else:
                     self._look_for_loss()
-                if batch.progress:
-                    self._hand_over(batch)
+                self._hand_over(batch)
         except Exception as error:
             with self._changed:
                 self._fault = error
@@ -164,9 +176,14 @@ class Follower:
         self._start()
 
     def _hand_over(self, batch: Batch) -> None:
+        ends = {number: self._reader.end_of(number) for number in self._places}
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or not self._pending.is_full)
+            self._changed.wait_for(lambda: self._ended or not self._is_full)
             self._pending.add(batch)
+            self._at_the_end = all(
+                end is not None and self._places[number].next_offset >= end
+                for number, end in ends.items()
+            )
             self._changed.notify_all()
 
     def _start(self) -> None:
@@ -229,7 +246,7 @@ class Follower:
             batch.passed.append(envelope.position)
             return
         batch.events.append(decode_envelope(envelope, record.key(), record.value()))
-        batch.records[envelope.position] = record
+        batch.places[envelope.position] = (record.partition(), record.offset())
 
     def _park(self, record: Record, place: _Place, error: str, batch: Batch) -> None:
         letter = DeadLetter.of(record, self._consumer, error)

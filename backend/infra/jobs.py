@@ -5,7 +5,7 @@ Leases are decided by the database's clock alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -117,14 +117,6 @@ class Jobs:
         self._update(claim, "state = 'queued', lease_until = NULL")
         with self._pool.connection() as connection:
             connection.execute(f"NOTIFY {CHANNEL}")
-
-    def parked(self) -> Sequence[dict[str, Any]]:
-        """Jobs that failed in a way nobody foresaw, for the administrator."""
-        with self._pool.connection() as connection:
-            return connection.execute(
-                "SELECT id, kind, model_id, error, updated_at FROM loggia.jobs "
-                "WHERE state = 'parked' ORDER BY updated_at DESC LIMIT 100"
-            ).fetchall()
 
     def _update(self, claim: Claim, assignments: str, **values: Any) -> DictRow:
         with self._pool.connection() as connection:

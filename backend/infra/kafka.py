@@ -90,8 +90,12 @@ def producer(
     )
 
 
-def consumer(settings: Settings, *, client_id: str) -> KafkaConsumer:
-    """A consumer without a group: its user keeps the progress and assigns the partitions."""
+def consumer(settings: Settings, *, client_id: str, fetch_max_wait_ms: int = 10) -> KafkaConsumer:
+    """A consumer without a group: its user keeps the progress and assigns the partitions.
+
+    The embedded broker answers only at the end of the fetch's wait, also when something comes
+    meanwhile: a short one costs it and us more, a long one is how late records may be.
+    """
     return KafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id=client_id,
@@ -99,8 +103,7 @@ def consumer(settings: Settings, *, client_id: str) -> KafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         allow_auto_create_topics=False,
-        # The embedded broker answers only at the end of this wait.
-        fetch_max_wait_ms=10,
+        fetch_max_wait_ms=fetch_max_wait_ms,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         max_poll_records=2000,
         metadata_max_age_ms=3_000,

@@ -20,12 +20,12 @@ from backend.infra.settings import Settings
 
 Pool = ConnectionPool[psycopg.Connection[DictRow]]
 
-# A statement that runs longer than this is a fault, not patience.
-STATEMENT_TIMEOUT_MS = 30_000
 _MIGRATION_LOCK = "migrations"
 
-# Connection options where somebody waits for the answer: for a lock that others hold, for one
-# statement, and for a client that was frozen in a transaction.
+# Connection options. A statement that runs longer than this is a fault, not patience.
+_PATIENCE = "-c statement_timeout=30s"
+# Where somebody waits for the answer: for a lock that others hold, for one statement, and for a
+# client that was frozen in a transaction.
 TIME_OUTS = "-c lock_timeout=2s -c statement_timeout=5s -c idle_in_transaction_session_timeout=15s"
 
 SILENCE_SECONDS = 5
@@ -69,7 +69,7 @@ def _has_ended(connection: psycopg.Connection[DictRow]) -> bool:
     return bool(poll.poll(0))
 
 
-def open_pool(settings: Settings, *, size: int = 8) -> Pool:
+def open_pool(settings: Settings, *, size: int = 8, time_outs: str = _PATIENCE) -> Pool:
     """A pool of autocommit connections; `with connection.transaction():` begins a transaction."""
     return ConnectionPool(
         settings.dsn,
@@ -80,7 +80,7 @@ def open_pool(settings: Settings, *, size: int = 8) -> Pool:
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": 10,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+            "options": time_outs,
         },
         check=ConnectionPool.check_connection,
         open=True,

@@ -18,8 +18,8 @@ from backend.contracts.codec import Headers
 from backend.infra.settings import Settings
 
 _REQUEST_SECONDS = 10.0
-# Records that one call hands over, and what is read ahead of them.
-_AT_ONCE = 2000
+# Few enough that their many headers are gone again before anybody looks for garbage.
+_AT_ONCE = 100
 _READ_AHEAD_KIB = 16 * 1024
 # Above what a round takes to be put together: only `confirm` sends.
 _LINGER_MS = 3_000

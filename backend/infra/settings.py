@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     secure_cookies: bool = Field(
         False, description="Set where the API is reached through https: cookies get `Secure`."
     )
+    trusted_proxies: str | None = Field(
+        None,
+        description="Addresses or networks of reverse proxies, separated by commas: what they say "
+        "in `X-Forwarded-For` counts as the client's address.",
+    )
 
     postgres_dsn: SecretStr | None = Field(
         None, description="PostgreSQL connection string; unset: an embedded server."

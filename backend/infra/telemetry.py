@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
+from functools import partial
 from uuid import UUID
 
 import msgspec
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from backend.infra.kafka import TELEMETRY, producer
@@ -77,24 +80,34 @@ class TelemetryPublisher:
         self._thread.join(timeout=2)
 
     def _send(self) -> None:
-        sender = None
-        while True:
-            reading = self._queue.get()
-            if reading is None:
-                break
+        sender: KafkaProducer | None = None
+        lost = threading.Event()
+        while (reading := self._queue.get()) is not None:
             try:
-                if sender is None:
+                if sender is None or lost.is_set():
+                    # A producer whose broker was started again, empty, sends nothing more.
+                    _end(sender)
+                    sender, lost = None, threading.Event()
                     sender = producer(self._settings, client_id=self._client_id, linger_ms=5)
                 sender.send(
                     TELEMETRY,
                     key=str(reading.model_id).encode(),
                     value=msgspec.json.encode(reading),
-                )
+                ).add_errback(partial(_note, lost))
             except KafkaError as error:
                 _log.warning("telemetry dropped", error=str(error))
-                if sender is not None:
-                    sender.close(timeout=0)
-                sender = None
+                lost.set()
                 time.sleep(_RECONNECT_SECONDS)
         if sender is not None:
             sender.close(timeout=1)
+
+
+def _note(lost: threading.Event, error: Exception) -> None:
+    _log.warning("telemetry lost", error=str(error))
+    lost.set()
+
+
+def _end(sender: KafkaProducer | None) -> None:
+    if sender is not None:
+        with contextlib.suppress(KafkaError):
+            sender.close(timeout=0)

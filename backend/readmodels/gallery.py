@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -13,9 +13,11 @@ from psycopg.sql import SQL
 from backend.domain.errors import NotFound
 from backend.domain.servable import Obstacle
 from backend.infra.postgres import Pool
+from backend.readmodels import gallery_rows
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.cursors import Cursors
-from backend.readmodels.gallery_filters import Counts, Facets, Filters
+from backend.readmodels.gallery_filters import Counted, Counts, Facets, Filters
+from backend.readmodels.gallery_rows import Sort
 from backend.readmodels.servable import obstacles
 from backend.readmodels.version_facts import (
     AcceptedRisk,
@@ -31,21 +33,6 @@ from backend.readmodels.version_facts import (
 from backend.readmodels.wire_names import camel_keys
 
 CONSUMER = "gallery"
-Sort = Literal["newest", "oldest", "name", "size"]
-
-# Each order ends in the position of the import, which no two models share.
-_ORDERS: dict[str, tuple[tuple[LiteralString, ...], LiteralString, LiteralString]] = {
-    "newest": (("created_position",), "<", "DESC"),
-    "oldest": (("created_position",), ">", "ASC"),
-    "name": (("name_key", "created_position"), ">", "ASC"),
-    "size": (("size_bytes", "created_position"), "<", "DESC"),
-}
-_SUMMARY: LiteralString = (
-    "model_id, version, name, kind, source, model_version, state, publication, deployment_state, "
-    "description, labels, size_bytes, architecture, parameter_count, created_at, updated_at, "
-    "position, failure, created_position, name_key, technical_name, format, current_version, "
-    "latest_version, latest_state, retriable, batch_id, base_model_id, task, adapter"
-)
 
 
 # Of the version that the model's row shows.
@@ -135,40 +122,32 @@ class Gallery:
         may: MayAct,
     ) -> ModelPage:
         """A page of the models that fit. Raises `Invalid` for a cursor of another list."""
-        columns, comparison, direction = _ORDERS[sort]
         scope = f"models {sort} {filters}"
-        total, facets = None, None
-        condition, values = filters.condition()
+        total: int | None = None
+        after: list[Any] = []
         if cursor is not None:
             total, *after = cursors.read(scope, cursor)
-            row = SQL(", ").join([SQL("%s")] * len(columns))
-            condition += SQL(" AND ({}) {} ({})").format(
-                SQL(", ").join([SQL(column) for column in columns]), SQL(comparison), row
-            )
-            values = [*values, *after]
-        query = SQL("SELECT {} FROM gallery.models WHERE {} ORDER BY {} LIMIT %s").format(
-            SQL(_SUMMARY),
-            condition,
-            SQL(", ").join([SQL(column + " " + direction) for column in columns]),
-        )
+        counted: Counted | None = None
         with self._pool.connection() as connection:
-            # A plan made once for all texts would be wrong for rare ones.
-            prepare = False if filters.search else None
-            rows = connection.execute(query, [*values, limit + 1], prepare=prepare).fetchall()
-            if total is None:
-                total, facets = self._counts.of(connection, filters)
+            if cursor is None or filters.narrow:
+                counted = self._counts.of(connection, filters)
+                total = counted.total if total is None else total
+            rows = gallery_rows.page(
+                connection, filters, counted, sort=sort, after=after, limit=limit + 1
+            )
             more = len(rows) > limit
             rows = rows[:limit]
             hindered = obstacles(connection, rows)
+        kept = gallery_rows.sorted_by(sort)
         return ModelPage(
             items=[
                 ModelSummary(**_summary(row, hindered.get(row["model_id"]), may)) for row in rows
             ],
-            next_cursor=cursors.write(scope, [total, *(rows[-1][c] for c in columns)])
+            next_cursor=cursors.write(scope, [total, *(rows[-1][c] for c in kept)])
             if more
             else None,
-            total=total,
-            facets=facets,
+            total=total or 0,
+            facets=counted.facets if cursor is None and counted is not None else None,
         )
 
     def detail(self, model_id: UUID, may: MayAct) -> ModelDetail:

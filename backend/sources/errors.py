@@ -20,7 +20,7 @@ class FetchRefused(Exception):
 class FetchFailed(Exception):
     """The other side did not deliver. `retryable`: another attempt may succeed.
 
-    `status` and `headers` are the answer's, where one came.
+    `status`, `headers` and `body` are the answer's, where one came; of the body the beginning.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class FetchFailed(Exception):
         retryable: bool = False,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -38,6 +39,7 @@ class FetchFailed(Exception):
         self.retryable = retryable
         self.status = status
         self.headers: Mapping[str, str] = headers or {}
+        self.body = body
 
 
 class ContentChanged(FetchFailed):

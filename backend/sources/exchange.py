@@ -25,6 +25,7 @@ MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WORTH_ANOTHER = {408, 425, 429, 500, 502, 503, 504}
 _SLICE_SECONDS = 0.25
+_SAID_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,16 @@ class Exchange:
                 count += len(chunk)
                 self._pause(began + count / self._bytes_per_second - time.monotonic())
 
+    def beginning(self, answer: httpx2.Response) -> bytes:
+        """The first kilobytes of an answer that is an error, as far as they come."""
+        said = bytearray()
+        with suppress(FetchFailed):
+            for chunk in self.body(answer):
+                said += chunk
+                if len(said) >= _SAID_BYTES:
+                    break
+        return bytes(said[:_SAID_BYTES])
+
     def persistently(self, attempt: Callable[[], Value]) -> Value:
         """The result of the first attempt that succeeds."""
         for number in range(1, self.persistence.attempts + 1):
@@ -165,8 +176,8 @@ def _retry_after(text: str | None) -> float | None:
     return None
 
 
-def expect_success(answer: httpx2.Response) -> None:
-    """Raises `FetchFailed` for any status but 2xx."""
+def expect_success(answer: httpx2.Response, said: bytes = b"") -> None:
+    """Raises `FetchFailed` for any status but 2xx; `said` is what the body begins with."""
     status = answer.status_code
     if 200 <= status < 300:
         return
@@ -185,6 +196,7 @@ def expect_success(answer: httpx2.Response) -> None:
         retryable=status in _WORTH_ANOTHER,
         status=status,
         headers=answer.headers,
+        body=said,
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,6 +50,20 @@ class Body:
     chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
 
+class _Deadline(threading.local):
+    """Until when what the thread asks for may take."""
+
+    until: float = float("inf")
+
+    def check(self) -> None:
+        if time.monotonic() > self.until:
+            raise FetchFailed(
+                "What was asked for takes longer than it may.",
+                "Ask for less at once, or retry later.",
+                retryable=True,
+            )
+
+
 class GuardedClient:
     """Fetches, or says why not. Its calls block; one object may serve several threads.
 
@@ -67,12 +83,14 @@ class GuardedClient:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.rules = rules
+        self._wanted = check
+        self._deadline = _Deadline()
         self._exchange = Exchange(
             rules,
             patience=patience,
             persistence=persistence,
             bytes_per_second=bytes_per_second,
-            check=check,
+            check=self._check,
             resolver=resolver,
             tls=tls,
         )
@@ -96,6 +114,21 @@ class GuardedClient:
         """Ends every connection."""
         self._exchange.close()
 
+    def _check(self) -> None:
+        self._wanted()
+        self._deadline.check()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """What this thread asks for in the block may take so long in all, attempts and pauses
+        included. Raises `FetchFailed`."""
+        before = self._deadline.until
+        self._deadline.until = min(before, time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._deadline.until = before
+
     def get(
         self, address: str, *, limit_bytes: int, headers: Mapping[str, str] | None = None
     ) -> bytes:
@@ -109,7 +142,8 @@ class GuardedClient:
 
         def attempt() -> Document:
             with closing(self._exchange.request("GET", address, headers or {})) as answer:
-                expect_success(answer)
+                if not answer.is_success:
+                    expect_success(answer, self._exchange.beginning(answer))
                 body = bytearray()
                 for chunk in self._exchange.body(answer):
                     body += chunk

@@ -20,7 +20,8 @@ from backend.sources.guarded import Document, GuardedClient
 from backend.sources.hub import PUBLIC_HUB, Hub, ListedModel
 from backend.sources.plain import plain
 from backend.sources.rows import PreviewRow, checked, usable_name
-from backend.sources.s3_prefix import S3Access, S3Prefix
+from backend.sources.s3_api import S3Access
+from backend.sources.s3_prefix import S3Prefix
 
 MANIFEST_BYTES = 16 << 20
 
@@ -74,7 +75,7 @@ def preview(
     address = address.strip()
     check_address(address, field="address")
     if urlsplit(address).scheme == "s3":
-        return _listed("s3", address, S3Prefix(address, s3_access(connection), client.rules).rows())
+        return _listed("s3", address, S3Prefix(address, s3_access(connection), client).rows())
     hub = connection.endpoint if connection and connection.kind == "huggingface" else public_hub
     inside = _inside(address, hub)
     if inside is not None:

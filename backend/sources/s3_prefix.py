@@ -1,21 +1,12 @@
-"""Models below a prefix of an S3 bucket: listed by the S3 client, fetched by signed addresses.
-
-The bytes come through the guarded client like all others, with its limits and continuations.
-"""
+"""Models below a prefix of an S3 bucket: listed page by page, fetched by signed addresses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
 
-import botocore.exceptions  # type: ignore[import-untyped]
-import fsspec
-
-from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
+from backend.sources.guarded import GuardedClient
 from backend.sources.rows import (
     MOST_FILES,
     MOST_ROWS,
@@ -25,119 +16,119 @@ from backend.sources.rows import (
     is_model_folder,
     usable_name,
 )
-from backend.sources.transport import resolve
+from backend.sources.s3_api import Entry, S3Access, S3Api, S3Refused
 
-_SIGNED_SECONDS = 7 * 24 * 3600
-# No proxies: an empty mapping keeps those of the environment out.
-_CONFIG: dict[str, Any] = {
-    "connect_timeout": 10,
-    "read_timeout": 30,
-    "retries": {"max_attempts": 4},
-    "proxies": {},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class S3Access:
-    """How to speak to a store. Without keys, what is public can be read."""
-
-    endpoint: str | None = None
-    access_key: str | None = None
-    secret_key: str | None = None
+_SCHEME = "s3://"
+_WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
 class S3Prefix:
     """Everything below `s3://bucket/prefix`. Its calls block."""
 
-    def __init__(self, address: str, access: S3Access, rules: AddressRules) -> None:
-        """Raises `FetchRefused` where the address or the endpoint is none to be opened."""
-        parts = urlsplit(address)
-        if parts.scheme != "s3" or not parts.netloc or parts.username or parts.query:
+    def __init__(self, address: str, access: S3Access, client: GuardedClient) -> None:
+        """Raises `FetchRefused` where the address is none of a prefix."""
+        bucket, _, key = address.removeprefix(_SCHEME).partition("/")
+        if not address.startswith(_SCHEME) or not bucket or "@" in bucket or "?" in address:
             raise FetchRefused(
                 "address_malformed",
                 f"'{address[:200]}' is not the address of an S3 prefix.",
                 "Write s3://bucket/prefix/.",
             )
-        if access.endpoint is not None:
-            url = rules.parsed(access.endpoint)
-            port = url.port or (443 if url.scheme == "https" else 80)
-            rules.check_resolved(url.host, resolve(url.host, port))
         self.address = address
-        self._root = f"{parts.netloc}{parts.path}".rstrip("/")
-        self._fs = fsspec.filesystem(
-            "s3",
-            anon=access.access_key is None,
-            key=access.access_key,
-            secret=access.secret_key,
-            endpoint_url=access.endpoint,
-            config_kwargs=_CONFIG,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-        )
+        self._bucket = bucket
+        self._key = key.rstrip("/")
+        self._api = S3Api(access, client)
 
     def rows(self) -> list[PreviewRow]:
         """The models: prefixes, archives and single files of weights. Raises `FetchFailed`."""
         with self._speaking():
-            entries = self._fs.ls(self._root, detail=True)
-        if len(entries) > MOST_ROWS:
-            raise FetchRefused(
+            refusal = FetchRefused(
                 "too_many_rows",
                 f"{self.address} holds more than {MOST_ROWS} entries.",
                 "Give a longer prefix.",
             )
-        names = {entry["name"]: entry for entry in entries if entry["name"] != self._root}
-        if is_model_folder(list(names)):
-            return [PreviewRow(usable_name(self._root), f"s3://{self._root}/")]
+            entries = self._below(MOST_ROWS, refusal, delimiter="/") or self._itself()
+        if not entries:
+            raise self._missing()
+        if is_model_folder([entry.key for entry in entries]):
+            return [PreviewRow(usable_name(self._key or self._bucket), self._uri(self._folder))]
         return [
-            PreviewRow(usable_name(name), f"s3://{name}/")
-            if entry["type"] == "directory"
-            else PreviewRow(usable_name(name), f"s3://{name}", size_bytes=int(entry["size"]))
-            for name, entry in sorted(names.items())
-            if entry["type"] == "directory" or is_model_file(name)
+            PreviewRow(usable_name(entry.key), self._uri(entry.key), size_bytes=entry.size)
+            for entry in entries
+            if entry.size is None or is_model_file(entry.key)
         ]
 
     def files(self) -> list[OfferedFile]:
         """Every file below the prefix, or the object itself. Raises `FetchFailed`."""
         with self._speaking():
-            if not self.address.endswith("/") and self._fs.isfile(self._root):
-                found = {self._root: self._fs.info(self._root)}
-            else:
-                found = self._fs.find(self._root, detail=True)
-        if len(found) > MOST_FILES:
-            raise FetchRefused(
+            refusal = FetchRefused(
                 "too_many_files",
                 f"{self.address} holds more than {MOST_FILES} files.",
                 "Give a longer prefix.",
             )
+            found = self._itself() or self._below(MOST_FILES, refusal)
         if not found:
             raise FetchFailed(f"{self.address} holds no files.", "Check the bucket and the prefix.")
-        base = len(self._root) + 1
+        above = self._key.rpartition("/")[0] + "/" if found[0].key == self._key else self._folder
         return [
-            OfferedFile(name[base:] or name.rsplit("/", 1)[-1], f"s3://{name}", int(entry["size"]))
-            for name, entry in sorted(found.items())
-            if not name.endswith("/")
+            OfferedFile(entry.key.removeprefix(above), self._uri(entry.key), entry.size)
+            for entry in found
+            if not entry.key.endswith("/")
         ]
 
     def signed(self, address: str) -> str:
         """An address at which the guarded client can read the object for a while."""
-        return str(self._fs.sign(address.removeprefix("s3://"), expiration=_SIGNED_SECONDS))
+        bucket, _, key = address.removeprefix(_SCHEME).partition("/")
+        return self._api.signed(bucket, key)
+
+    @property
+    def _folder(self) -> str:
+        return f"{self._key}/" if self._key else ""
+
+    def _uri(self, key: str) -> str:
+        return f"{_SCHEME}{self._bucket}/{key}"
+
+    def _itself(self) -> list[Entry]:
+        """The object that the address names, unless it names a prefix."""
+        if not self._key or self.address.endswith("/"):
+            return []
+        size = self._api.size(self._bucket, self._key)
+        return [] if size is None else [Entry(self._key, size)]
+
+    def _below(self, most: int, refusal: FetchRefused, *, delimiter: str = "") -> list[Entry]:
+        """The entries in the order of their names; no more are read than may come."""
+        found: list[Entry] = []
+        for entry in self._api.listing(self._bucket, self._folder, delimiter=delimiter):
+            if entry.key != self._folder:
+                found.append(entry)
+            if len(found) > most:
+                raise refusal
+        return sorted(found, key=lambda entry: entry.key)
+
+    def _missing(self) -> FetchFailed:
+        return FetchFailed(f"{self.address} does not exist.", "Check the bucket and the prefix.")
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except S3Refused as refused:
+            if refused.code in _WRONG_KEYS:
+                raise FetchRefused(
+                    "keys_refused",
+                    f"The store of {self.address} does not accept the connection's keys.",
+                    "Save the connection again with the right access key and secret key.",
+                ) from None
+            if refused.status == 404:
+                raise self._missing() from None
+            if refused.status == 403:
+                raise FetchFailed(
+                    f"The store does not let us read {self.address}.",
+                    "Save a connection with keys that may list and read this prefix, and choose "
+                    "it.",
+                ) from None
             raise FetchFailed(
-                f"{self.address} does not exist.", "Check the bucket and the prefix."
-            ) from None
-        except PermissionError:
-            raise FetchFailed(
-                f"The store does not let us read {self.address}.",
-                "Save a connection with keys that may list and read this prefix, and choose it.",
-            ) from None
-        except (OSError, botocore.exceptions.BotoCoreError) as error:
-            raise FetchFailed(
-                f"The store of {self.address} does not answer: {error}",
+                f"The store of {self.address} refuses: {refused.code}.",
                 "Check the connection's endpoint; else retry later.",
-                retryable=True,
+                retryable=refused.retryable,
             ) from None

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import botocore.config  # type: ignore[import-untyped]
-import botocore.exceptions  # type: ignore[import-untyped]
-import botocore.session  # type: ignore[import-untyped]
-
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.guarded import GuardedClient
 from backend.sources.hub import Hub
 from backend.sources.registry_client import Credentials, check_credentials
+from backend.sources.s3_api import S3Access, S3Api, S3Refused
 from backend.sources.transport import resolve
 
 
@@ -77,47 +74,26 @@ def _http(endpoint: str, secret: str | None, client: GuardedClient, _name: str) 
 
 
 def _s3(endpoint: str, secret: str | None, client: GuardedClient, _name: str) -> str:
-    url = client.rules.parsed(endpoint)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    client.rules.check_resolved(url.host, resolve(url.host, port))
     if secret is None:
+        url = client.rules.parsed(endpoint)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        client.rules.check_resolved(url.host, resolve(url.host, port))
         return "The address may be opened; without keys only what is public can be imported."
     key, value = pair(secret, "access key and secret key")
-    store = botocore.session.get_session().create_client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=value,
-        config=botocore.config.Config(
-            connect_timeout=10, read_timeout=20, retries={"max_attempts": 2}, proxies={}
-        ),
-    )
     try:
-        buckets = store.list_buckets()["Buckets"]
-    except botocore.exceptions.ClientError as error:
-        return _s3_answer(url.host, error)
-    except (botocore.exceptions.BotoCoreError, KeyError) as error:
-        raise FetchFailed(
-            f"{url.host} does not answer as an S3 store does: {error}",
-            "Check the endpoint; else retry later.",
-            retryable=True,
-        ) from error
-    finally:
-        store.close()
-    return f"The store accepts the keys; they see {len(buckets)} buckets."
-
-
-def _s3_answer(host: str, error: botocore.exceptions.ClientError) -> str:
-    code = str(error.response.get("Error", {}).get("Code", ""))[:60]
-    if code == "AccessDenied":
-        # Keys for a single bucket may not list all of them.
-        return "The store answers; the keys may not list its buckets, so they are untried."
-    raise FetchRefused(
-        "keys_refused",
-        f"{host} does not accept the keys ({code}).",
-        "Check access key and secret key; save the connection again with the right ones.",
-    ) from error
+        count = S3Api(S3Access(endpoint, key, value), client).buckets()
+    except S3Refused as refused:
+        if refused.code == "AccessDenied":
+            # Keys for a single bucket may not list all of them.
+            return "The store answers; the keys may not list its buckets, so they are untried."
+        if refused.status is not None and refused.status >= 500:
+            raise
+        raise FetchRefused(
+            "keys_refused",
+            f"{endpoint} does not accept the keys ({refused.code}).",
+            "Check access key and secret key; save the connection again with the right ones.",
+        ) from refused
+    return f"The store accepts the keys; they see {count} buckets."
 
 
 _TRIES: Mapping[str, Callable[[str, str | None, GuardedClient, str], str]] = {

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from backend.api.services import Services
-from backend.application.feed import EventFeed
 from backend.infra.settings import Settings
-from backend.relay.relay import Relay
-from projections.service import project
 from tests.api.client import ApiClient
 from tests.rig.api_server import ADMIN_PASSWORD, ApiServer, register
+from tests.rig.following import following
 
 
 @pytest.fixture
@@ -24,21 +21,8 @@ def server(settings: Settings) -> Iterator[ApiServer]:
 @pytest.fixture
 def views(server: ApiServer) -> Iterator[None]:
     """Relay and projections, so that what is written can be read."""
-    stop = threading.Event()
-    feed = EventFeed(server.services.store, server.settings.dsn)
-    threads = [
-        threading.Thread(target=target, daemon=True)
-        for target in (
-            lambda: Relay(server.settings, feed).run(stop),
-            lambda: project(server.settings, stop),
-        )
-    ]
-    for thread in threads:
-        thread.start()
-    yield
-    stop.set()
-    for thread in threads:
-        thread.join(timeout=20)
+    with following(server.settings):
+        yield
 
 
 @pytest.fixture

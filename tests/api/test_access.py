@@ -72,6 +72,7 @@ EXPECTED = {
     "GET /api/events": EVERYBODY,
     "GET /api/events/stream": EVERYBODY,
     "GET /api/notifications": EVERYBODY,
+    "GET /api/operations/parked": "admin operator auditor",
     "GET /metrics": "admin operator auditor integrator",
 }
 PUBLIC = {

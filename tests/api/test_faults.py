@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,26 +15,22 @@ import httpx
 import psycopg
 import pytest
 
-from backend.application.feed import EventFeed
-from backend.application.store import EventStore
 from backend.contracts.codec import PublicEvent
 from backend.infra.settings import Settings
+from tests.api import worker
 from tests.api.client import ApiClient
+from tests.api.sources import reaching
+from tests.rig.agreement import has_come_to_rest, stored, topic_faults, view_faults
 from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess, ApiServer
+from tests.rig.following import following
 from tests.rig.operation_log import OperationLog, assert_clean
 from tests.rig.servers import BrokerServer, PostgresServer
 from tests.rig.swallowing_proxy import SwallowingProxy
 from tests.rig.waiting import eventually
+from tests.rig.web import Web
 
-SEED = int(os.environ.get("LOGGIA_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
-
-
-def _events(settings: Settings) -> list[PublicEvent]:
-    store = EventStore(settings, pool_size=1)
-    try:
-        return EventFeed(store, settings.dsn).read(0, 100_000)
-    finally:
-        store.close()
+# Each with a seed of its own.
+SHORT_RUNS = 20
 
 
 def _marker(event: PublicEvent) -> str | None:
@@ -88,38 +85,69 @@ def _prepare(api: ApiProcess) -> tuple[str, list[str]]:
         return token, [admin.import_model(f"m{n}") for n in range(3)]
 
 
-def test_f1_a_killed_api_loses_repeats_and_invents_nothing(api: ApiProcess) -> None:
-    print(f"LOGGIA_TEST_SEED={SEED}")
-    schedule = random.Random(SEED)
-    token, models = _prepare(api)
-    log, stop = OperationLog(), threading.Event()
+def _accepted(log: OperationLog) -> int:
+    return sum(operation.outcome == "ok" for operation in log.operations)
+
+
+@contextmanager
+def _editors(
+    url: str, token: str, models: list[str], log: OperationLog, seed: int
+) -> Iterator[None]:
+    """Three clients at work, each until it knows what became of its last command."""
+    stop = threading.Event()
     clients = [
-        threading.Thread(target=_editor, args=(api.url, token, models, log, SEED + n, stop))
+        threading.Thread(target=_editor, args=(url, token, models, log, seed + n, stop))
         for n in range(3)
     ]
     for client in clients:
         client.start()
-    for _ in range(4):
-        time.sleep(schedule.uniform(0.05, 1.0))
-        api.kill()
-        api.start()
-    time.sleep(0.5)
-    stop.set()
-    for client in clients:
-        client.join(90)
-    assert_clean(log.check(_events(api.settings), _marker))
-    assert sum(o.outcome == "ok" for o in log.operations) > 10
+    try:
+        yield
+    finally:
+        stop.set()
+        for client in clients:
+            client.join(90)
 
 
-def test_f2_a_lost_answer_is_given_again(settings: Settings) -> None:
+@pytest.mark.timeout(600)
+def test_f1_a_killed_api_loses_repeats_and_invents_nothing(api: ApiProcess, seed: int) -> None:
+    with following(api.settings):
+        token, models = _prepare(api)
+        log = OperationLog()
+        for run in range(SHORT_RUNS):
+            schedule = random.Random(seed + run)
+            with _editors(api.url, token, models, log, seed + run):
+                time.sleep(schedule.uniform(0, 0.3))
+                api.kill()
+                api.start()
+                before = _accepted(log)
+                eventually(
+                    partial(lambda n: _accepted(log) > n, before), "commands are accepted again"
+                )
+            assert_clean(log.check(stored(api.settings), _marker))
+            assert_clean(view_faults(api.settings))
+        eventually(lambda: has_come_to_rest(api.settings), "everything has been applied")
+        assert_clean(topic_faults(api.settings))
+        assert_clean(view_faults(api.settings))
+
+
+def test_f2_a_lost_answer_is_given_again(settings: Settings, tmp_path: Path) -> None:
     with (
-        ApiServer(settings) as server,
+        Web() as web,
+        ApiServer(reaching(settings, tmp_path)) as server,
         SwallowingProxy(server.url) as proxy,
         ApiClient(server.url) as admin,
     ):
         admin.sign_in("admin", ADMIN_PASSWORD)
         model_id = admin.import_model("tiny")
         location = admin.upload(file_name="other.zip")
+        ready = admin.import_model("ready")
+        worker.make_ready(server.services, ready)
+        models = web.add("/models.json", b'[{"name": "a", "address": "/a.zip"}]')
+        listed = admin.post("/api/imports/preview", json={"address": models}).json()
+        batch = {"address": models, "manifestSha256": listed["manifestSha256"], "names": ["a"]}
+        connection = {"name": "ours", "kind": "http", "endpoint": web.url, "secret": "s"}
+        deployment = f"/api/models/{ready}/deployment"
         cookies = dict(admin.cookies)
         commands = [
             ("PATCH", f"/api/models/{model_id}", {"description": "once"}),
@@ -127,23 +155,34 @@ def test_f2_a_lost_answer_is_given_again(settings: Settings) -> None:
             ("POST", f"/api/models/{model_id}/api-keys", {"name": "key"}),
             ("POST", "/api/tokens", {"name": "token"}),
             ("POST", f"/api/models/{model_id}/import/cancel", None),
+            ("PUT", f"/api/models/{ready}/publication", {"state": "published"}),
+            ("PUT", f"/api/models/{ready}/publication", {"state": "withdrawn"}),
+            ("PUT", f"/api/models/{ready}/template", {"template": "TEMPLATE {{ .Prompt }}"}),
+            ("PUT", deployment, worker.deploy_body()),
+            ("PUT", deployment, worker.deploy_body(maxTokens=9)),
+            ("POST", f"{deployment}/rollback", {"revision": 1, "reason": "better"}),
+            ("DELETE", deployment, None),
+            ("POST", "/api/imports/batch", batch),
+            ("POST", "/api/connections", connection),
+            ("DELETE", "/api/connections/ours", None),
         ]
         for method, path, body in commands:
             key = str(uuid4())
-            before = len(_events(settings))
+            before = len(stored(settings))
             with ApiClient(proxy.url, cookies=cookies) as client:
                 proxy.swallow = True
                 with pytest.raises(httpx.TransportError):
                     client.command(method, path, body, key=key)
                 proxy.swallow = False
-            written = len(_events(settings)) - before
+            written = len(stored(settings)) - before
+            assert written >= 1, path
             with ApiClient(proxy.url, cookies=cookies) as client:
                 again = client.command(method, path, body, key=key)
                 third = client.command(method, path, body, key=key)
-            assert again.status_code in {200, 201, 202}, again.text
+            assert again.status_code in {200, 201, 202}, (path, again.text)
             assert (third.status_code, third.json()) == (again.status_code, again.json())
-            assert len(_events(settings)) - before == written
-            assert again.json()["position"] == len(_events(settings))
+            assert len(stored(settings)) - before == written
+            assert again.json()["position"] == len(stored(settings))
         assert proxy.swallowed == len(commands)
 
 
@@ -189,14 +228,13 @@ def test_f3_one_of_fifty_racing_edits_wins(settings: Settings) -> None:
         for thread in threads:
             thread.join(60)
     assert sorted(statuses) == [200] + [409] * (racers - 1)
-    last = [e for e in _events(settings) if e.model_id == model_id][-1]
+    last = [e for e in stored(settings) if e.model_id == model_id][-1]
     assert last.aggregate_version == version + 1
 
 
 def test_f4_every_accepted_command_survives_a_crash_of_the_database(
-    tmp_path: Path, broker: BrokerServer
+    tmp_path: Path, broker: BrokerServer, seed: int
 ) -> None:
-    print(f"LOGGIA_TEST_SEED={SEED}")
     database = PostgresServer()
     try:
         database.start()
@@ -210,26 +248,19 @@ def test_f4_every_accepted_command_survives_a_crash_of_the_database(
         try:
             api.start()
             token, models = _prepare(api)
-            log, stop = OperationLog(), threading.Event()
-            clients = [
-                threading.Thread(target=_editor, args=(api.url, token, models, log, SEED + n, stop))
-                for n in range(3)
-            ]
-            for client in clients:
-                client.start()
-            time.sleep(1)
-            database.kill()
-            time.sleep(0.5)
-            database.start()
-            before = sum(o.outcome == "ok" for o in log.operations)
-            eventually(
-                lambda: sum(o.outcome == "ok" for o in log.operations) > before + 5,
-                "commands are accepted again",
-            )
-            stop.set()
-            for client in clients:
-                client.join(90)
-            assert_clean(log.check(_events(settings), _marker))
+            log, schedule = OperationLog(), random.Random(seed)
+            with following(settings):
+                with _editors(api.url, token, models, log, seed):
+                    time.sleep(schedule.uniform(0.2, 1))
+                    database.kill()
+                    time.sleep(schedule.uniform(0, 1))
+                    database.start()
+                    before = _accepted(log)
+                    eventually(lambda: _accepted(log) > before + 5, "commands are accepted again")
+                assert_clean(log.check(stored(settings), _marker))
+                eventually(lambda: has_come_to_rest(settings), "everything has been applied")
+                assert_clean(topic_faults(settings))
+                assert_clean(view_faults(settings))
         finally:
             api.remove()
     finally:
@@ -262,5 +293,72 @@ def test_f5_a_locked_event_store_is_answered_with_503_and_queries_go_on(
         assert {a.status_code for a in answers} == {503}
         assert all(int(a.headers["Retry-After"]) >= 1 for a in answers)
         assert admin.command("PATCH", path, {"description": "after"}).status_code == 200
-    positions = [e.position for e in _events(settings)]
+    positions = [e.position for e in stored(settings)]
     assert positions == list(range(1, len(positions) + 1))
+
+
+def _locked(dsn: str, tables: str) -> psycopg.Connection[tuple[object, ...]]:
+    blocker = psycopg.connect(dsn)
+    blocker.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE".encode())
+    return blocker
+
+
+def _assert_come_back_later(answers: list[httpx.Response]) -> None:
+    assert [a.status_code for a in answers] == [503] * len(answers), [a.text for a in answers]
+    assert all(int(a.headers["Retry-After"]) >= 1 for a in answers)
+
+
+@pytest.mark.usefixtures("views")
+def test_f5_queries_of_locked_tables_are_answered_with_503(
+    server: ApiServer, admin: ApiClient
+) -> None:
+    model_id = admin.import_model("tiny")
+    position = server.services.store.recorder.max_notification_id()
+    assert admin.get("/api/models", params={"atLeast": position}).status_code == 200
+    for tables, path in (
+        ("gallery.models", "/api/models?search=t"),
+        ("gallery.models", f"/api/models/{model_id}"),
+        ("loggia.sessions", "/api/session"),
+        ("audit.events", "/api/events"),
+    ):
+        with _locked(server.settings.dsn, tables) as blocker:
+            _assert_come_back_later([admin.get(path)])
+            blocker.rollback()
+        assert admin.get(path).status_code == 200, path
+
+
+def test_f5_a_frozen_database_is_answered_with_503_and_no_position_is_lost(
+    tmp_path: Path, broker: BrokerServer
+) -> None:
+    database = PostgresServer()
+    database.start()
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path / "data",
+        postgres_dsn=database.database(),
+        kafka_bootstrap_servers=broker.bootstrap_servers,
+    )
+    try:
+        with ApiServer(settings) as server, ApiClient(server.url) as admin:
+            admin.timeout = 60
+            admin.sign_in("admin", ADMIN_PASSWORD)
+            path = f"/api/models/{admin.import_model('tiny')}"
+            database.freeze()
+            edit = admin.command("PATCH", path, {"description": "frozen"}, key="k")
+            _assert_come_back_later([admin.get("/api/session"), edit])
+            assert admin.get("/healthz").status_code == 200
+            database.thaw()
+            again = eventually(
+                lambda: (
+                    answer
+                    if (answer := admin.command("PATCH", path, {"description": "frozen"}, key="k"))
+                    and answer.status_code == 200
+                    else None
+                ),
+                "the repeated command is accepted",
+            )
+            assert again.json()["version"] == 3
+        positions = [e.position for e in stored(settings)]
+        assert positions == list(range(1, len(positions) + 1))
+    finally:
+        database.remove()

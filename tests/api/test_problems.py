@@ -171,3 +171,19 @@ def test_the_committed_description_is_fresh() -> None:
     assert openapi.FILE.read_text() == openapi.document(), (
         "run `python -m backend.api.openapi` and commit frontend/openapi.json"
     )
+
+
+def test_a_character_that_cannot_be_stored_is_refused_everywhere(admin: ApiClient) -> None:
+    path = f"/api/models/{admin.import_model('tiny')}"
+    answers = [
+        admin.get("/api/models?search=%00"),
+        admin.get("/api/marketplace?search=a%00b"),
+        admin.get("/api/events?actor=%00"),
+        admin.command("PATCH", path, {"description": "a\0b"}),
+        admin.command("POST", f"{path}/api-keys", {"name": "a\0b"}),
+        admin.post("/api/session", json={"username": "a\0b", "password": "wrong wrong"}),
+    ]
+    assert [answer.status_code for answer in answers] == [422] * len(answers)
+    assert all(answer.json()["remedy"] for answer in answers)
+    # What only looks like it is no such character.
+    assert admin.command("PATCH", path, {"description": "\\u0000"}).status_code == 200

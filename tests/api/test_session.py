@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backend.api import accounts
 from backend.api.services import Services
+from backend.infra.settings import Settings
 from tests.api.client import ApiClient
-from tests.rig.api_server import ADMIN_PASSWORD, ApiServer
+from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess, ApiServer
 
 
 def test_the_cookies_of_a_session_are_protected(anonymous: ApiClient) -> None:
@@ -64,6 +67,31 @@ def test_an_address_that_tries_many_names_is_slowed_down(anonymous: ApiClient) -
         for n in range(accounts.FAILURES_PER_ADDRESS + 1)
     ]
     assert statuses[-2:] == [401, 429]
+
+
+def test_behind_a_proxy_guesses_count_for_the_client_that_it_names(
+    settings: Settings, tmp_path: Path
+) -> None:
+    def attempts(process: ApiProcess, last: str) -> list[int]:
+        with ApiClient(process.url) as client:
+            return [
+                client.post(
+                    "/api/session",
+                    json={"username": f"{last}-{n}", "password": "wrong wrong"},
+                    # What stands left of the proxy's own entry may be made up.
+                    headers={"X-Forwarded-For": f"198.51.100.{n}, {last}"},
+                ).status_code
+                for n in range(accounts.FAILURES_PER_ADDRESS + 1)
+            ]
+
+    trusting = settings.model_copy(update={"trusted_proxies": "127.0.0.0/8"})
+    process = ApiProcess(trusting, tmp_path / "api.log")
+    try:
+        process.start()
+        assert attempts(process, "203.0.113.1")[-2:] == [401, 429]
+        assert attempts(process, "203.0.113.2")[:2] == [401, 401]
+    finally:
+        process.remove()
 
 
 def test_a_change_with_the_cookie_needs_the_csrf_token(admin: ApiClient) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 import psutil
 import pytest
+from psycopg.types.json import Jsonb
 
 from backend.api import receiving
 from backend.api.services import Services
@@ -217,6 +218,27 @@ def test_the_quota_counts_what_is_announced(settings: Settings) -> None:
         assert "LOGGIA_UPLOAD_QUOTA_BYTES" in refused.json()["remedy"]
         admin.tus("DELETE", location)
         assert admin.create_upload(41).status_code == 201
+
+
+def test_a_file_for_which_the_store_has_no_room_is_refused_before_it_is_sent(
+    settings: Settings,
+) -> None:
+    small = settings.model_copy(update={"object_store_quota_bytes": 1000})
+    with ApiServer(small) as server, ApiClient(server.url) as admin:
+        admin.sign_in("admin", ADMIN_PASSWORD)
+        with server.services.pool.connection() as connection:
+            # What an import has stored stands in its journal, here the same content twice.
+            journal = Jsonb({"files": {"a": ["0" * 64, 700], "b": ["0" * 64, 700]}})
+            connection.execute(
+                "INSERT INTO loggia.jobs (id, kind, model_id, payload, journal, state) "
+                "VALUES (gen_random_uuid(), 'import', gen_random_uuid(), '{}', %s, 'done')",
+                (journal,),
+            )
+        refused = admin.create_upload(301)
+        assert refused.status_code == 413
+        assert "only 300 of the 1000 bytes for the models' files" in refused.json()["detail"]
+        assert "LOGGIA_OBJECT_STORE_QUOTA_BYTES" in refused.json()["remedy"]
+        assert admin.create_upload(300).status_code == 201
 
 
 def test_a_file_beyond_the_limit_is_refused(settings: Settings) -> None:

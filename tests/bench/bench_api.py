@@ -63,6 +63,13 @@ app = Litestar([hello], openapi_config=None)
 """
 EDITED_MODELS = 400
 PAGE = 50
+SEARCHES: dict[str, Callable[[], str]] = {
+    "facets": lambda: "",
+    "two_letters": lambda: random.choice("abcdef") + random.choice("0123456789"),
+    "four_letters": lambda: f"{random.randrange(65536):04x}",
+    "every_name": lambda: "model",
+    "no_name": lambda: "zz",
+}
 MANIFEST_ROWS = 1000
 
 
@@ -238,7 +245,7 @@ def fill_gallery(settings: Settings, models: int) -> None:
         connection.execute(
             "INSERT INTO gallery.models (model_id, version, name, name_key, technical_name, kind, "
             "source, model_version, latest_version, latest_state, template, retriable, state, "
-            "publication, deployment_state, description, labels, "
+            "publication, deployment_state, description, labels, facets, "
             "documentation_links, size_bytes, architecture, parameter_count, created_position, "
             "created_at, updated_at, position) "
             "SELECT gen_random_uuid(), 3, name, name, name, (array['base','adapter'])[1 + i %% 2], "
@@ -246,15 +253,20 @@ def fill_gallery(settings: Settings, models: int) -> None:
             "(array['ready_to_deploy','import_failed','importing','validating'])[1 + i %% 4], "
             "(array['published','withdrawn','unpublished'])[1 + i %% 3], "
             "(array[NULL,'deployed','failed','stopped'])[1 + i %% 4], repeat('d', 100), "
-            "array['t' || i %% 50, 'l' || i %% 7], '{}', i * 1000, 'LlamaForCausalLM', i, i, "
+            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', i * 1000, 'LlamaForCausalLM', i, i, "
             "now(), now(), i FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
             "'b' AS name FROM generate_series(1, %s) AS i) AS made",
             (models,),
         )
         connection.execute(
+            "UPDATE gallery.models SET facets = json_build_array("
+            "state, kind, publication, deployment_state, labels)::text"
+        )
+        connection.execute(
             "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
             "VALUES ('gallery', 1, '{}')"
         )
+        connection.execute("VACUUM FULL gallery.models")
         connection.execute(
             "INSERT INTO loggia.model_names (name_key, model_id) "
             "SELECT name_key, model_id FROM gallery.models"
@@ -391,11 +403,7 @@ class Bench:
             taken, _ = self._load(self.api.url, make, clients=1, count=400)
             figures[f"g15_{name}_ms"] = p99(taken)
         figures["g16_sql_facet_ms"] = p99(sql_facets(self.settings))
-        for name, text in (
-            ("facets", lambda: ""),
-            ("two_letters", lambda: random.choice("abcdef") + random.choice("0123456789")),
-            ("four_letters", lambda: f"{random.randrange(65536):04x}"),
-        ):
+        for name, text in SEARCHES.items():
             figures[f"g16_{name}_ms"] = p99(self._search(text))
         figures["grey_sql_ms"] = p99(sql_existing(self.settings, self.names))
         figures["grey_statements"] = existing_statements(self.settings, self.names)
@@ -415,7 +423,11 @@ class Bench:
         taken: list[float] = []
         with psycopg.connect(self.settings.dsn, autocommit=True) as connection:
             for _ in range(count):
-                # As if the gallery had changed: what was counted before must not be used.
+                # The gallery changes before each: what was counted before must not be used.
+                connection.execute(
+                    "UPDATE gallery.models SET updated_at = now() WHERE created_position = %s",
+                    (random.randrange(1, self.models),),
+                )
                 connection.execute("UPDATE loggia.consumer_watermark SET position = position + 1")
                 asked = request("GET", f"/api/models?limit={PAGE}&search={text()}", self.token)
                 one, _ = self._load(self.api.url, partial(bytes, asked), clients=1, count=1)
@@ -458,14 +470,14 @@ def command_ratios(figures: dict[str, float]) -> dict[str, float]:
 
 
 def listing_ratios(figures: dict[str, float]) -> dict[str, float]:
-    """The goals' ratios about listings; G16 is a time in milliseconds."""
+    """The goals' ratios; G16 is a time in milliseconds, and beside it a ratio for busy machines."""
+    worst = max(figures[f"g16_{name}_ms"] for name in SEARCHES)
     return {
         "G15 page p99 at any depth / SQL p99, goal <= 8": figures["g15_any_ms"]
         / figures["g15_sql_ms"],
         "G15 last page / first page, goal <= 1.2": figures["g15_last_ms"] / figures["g15_first_ms"],
-        "G16 worst of search and facets p99 in ms, goal <= 50": max(
-            figures[f"g16_{name}_ms"] for name in ("facets", "two_letters", "four_letters")
-        ),
+        "G16 worst of search and facets p99 in ms, goal <= 50": worst,
+        "G16 the same / SQL facet p99, goal <= 3.5": worst / figures["g16_sql_facet_ms"],
         f"statements that grey out a manifest of {MANIFEST_ROWS} rows": figures["grey_statements"],
     }
 

@@ -18,6 +18,7 @@ import pytest
 from backend.application.commands import CommandContext
 from backend.domain.model import ImportRequest
 from backend.infra.settings import Settings
+from backend.infra.stored_bytes import stored_bytes
 from backend.sources.exchange import Persistence
 from backend.sources.guarded import GuardedClient
 from tests.builders.models import tiny_llama, write_archive
@@ -355,13 +356,13 @@ def test_an_import_above_the_quota_is_refused_and_leaves_nothing(
     first = site.submit(write_archive(tmp_path / "first.zip", files))
     site.run_one()
     assert site.model(first).state == "ready_to_deploy"
-    assert quota.used_bytes() == size
+    assert stored_bytes(site.pool) == size
     more = site.submit(write_archive(tmp_path / "more.zip", {**files, "x.txt": bytes(5000)}))
     site.run_one()
     failure = site.last_event(more)
     assert f"{size + 1000} are allowed" in failure.reason
     assert "LOGGIA_OBJECT_STORE_QUOTA_BYTES" in failure.remedy
-    assert quota.used_bytes() == size
+    assert stored_bytes(site.pool) == size
     assert len(site.objects("blobs")) == len(files)
     site.delete(first)
     site.run_all()

@@ -19,6 +19,7 @@ from backend.application.commands import CommandContext
 from backend.domain.model import ImportRequest
 from backend.infra.jobs import LeaseLost, fence
 from backend.infra.telemetry import Telemetry
+from backend.readmodels import parked
 from tests.builders.models import sharded, tiny_llama, write_archive
 from tests.importing.hostile import CASES
 from tests.importing.workplace import Site
@@ -310,7 +311,7 @@ def test_a_fault_that_stays_is_parked_for_the_administrator(
     monkeypatch.setattr(Executor, "_back_off", lambda self, claim: site.jobs.release(claim))
     site.run_all()
     assert site.job(model_id)["state"] == "parked"
-    assert "disk on fire" in str(site.jobs.parked()[0]["error"])
+    assert "disk on fire" in parked.read(site.pool).jobs[0].error
     assert "disk on fire" in site.last_event(model_id).reason
 
 

@@ -14,11 +14,12 @@ from backend.domain.model import ImportRequest, Model
 from backend.infra.jobs import enqueue, request_cancellation
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
+from backend.infra.stored_bytes import IMPORT
 from backend.infra.telemetry import Telemetry
 from backend.infra.uploads import Part, part_path
 from workers.importing.collector import Collector, Found
 from workers.importing.executor import Executor
-from workers.importing.residue import CLEANUP, IMPORT
+from workers.importing.residue import CLEANUP
 from workers.importing.service import workplace
 
 

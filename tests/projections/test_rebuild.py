@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from collections.abc import Sequence
 
 import pytest
 
+from backend.contracts.codec import PublicEvent
+from backend.infra.postgres import SILENCE_SECONDS
 from backend.readmodels.freshness import reached
 from projections import operations
 from projections.registry import PROJECTIONS
+from projections.service import prepare
 from tests.builders.histories import History, write
 from tests.conftest import SEED
 from tests.projections.contents import all_contents
 from tests.relay.conftest import Line
+from tests.rig.command_line import loggia
+from tests.rig.servers import BrokerServer
 from tests.rig.waiting import eventually
 
 
@@ -81,6 +89,48 @@ def test_rebuilding_while_events_arrive_loses_none(
     assert len(shown["gallery"]["models"]) * 2 == line.feed.last_position()
     operations.rebuild(line.settings, "gallery", ignore, line.feed.read)
     assert all_contents(line.pool) == shown
+
+
+def test_the_command_rebuilds_from_the_store_while_the_broker_is_down(
+    line: Line, projecting: threading.Event, broker: BrokerServer
+) -> None:
+    write(line.store, History(SEED).domain(300))
+    line.relay()
+    eventually(lambda: current(line), "the projections have everything")
+    live = all_contents(line.pool)
+    with line.pool.connection() as connection:
+        connection.execute("UPDATE gallery.models SET name = 'not what it was'")
+    broker.kill()
+    ended = loggia(
+        *("projections", "rebuild", "gallery", "--source", "store", "--json"),
+        environment={
+            "LOGGIA_DATA_DIR": str(line.settings.data),
+            "LOGGIA_POSTGRES_DSN": line.settings.dsn,
+            "LOGGIA_KAFKA_BOOTSTRAP_SERVERS": ",".join(line.settings.bootstrap_servers),
+        },
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {
+        "name": "gallery",
+        "position": line.feed.last_position(),
+        "source": "store",
+    }
+    assert all_contents(line.pool) == live
+
+
+def test_a_source_that_is_slow_to_answer_does_not_end_the_rebuild(line: Line) -> None:
+    write(line.store, History(SEED).domain(100))
+    prepare(line.settings, threading.Event())
+    asked: list[int] = []
+
+    def slow(after: int, limit: int, types: Sequence[str]) -> list[PublicEvent]:
+        if not asked:
+            time.sleep(SILENCE_SECONDS + 1)
+        asked.append(after)
+        return line.feed.read(after, limit, types)
+
+    result = operations.rebuild(line.settings, "gallery", ignore, slow)
+    assert result["position"] == line.feed.last_position()
 
 
 def test_an_unknown_projection_is_refused(line: Line) -> None:

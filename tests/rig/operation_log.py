@@ -1,4 +1,4 @@
-"""What clients did, and whether the event store agrees.
+"""What clients did, and whether the event store agrees; `agreement` compares what follows it.
 
 Each operation is noted before it is sent and after its outcome is known. An operation without an
 answer is unknown: it may have happened once, or not at all, and never twice.
@@ -18,7 +18,7 @@ from backend.contracts.codec import PublicEvent
 
 @dataclass
 class Operation:
-    """One command. `marker` is a text that its event carries and no other operation's does."""
+    """One command. `marker` is a text that its events carry and no other operation's do."""
 
     number: int
     key: str
@@ -59,16 +59,19 @@ class OperationLog:
         `marker_of` gives the marker in an event, or None for events that no operation made.
         """
         events = list(events)
-        seen = Counter(m for event in events if (m := marker_of(event)) is not None)
+        effects = Counter(
+            (m, event.type) for event in events if (m := marker_of(event)) is not None
+        )
+        seen = {marker for marker, _ in effects}
         by_marker = {operation.marker: operation for operation in self.operations}
         versions: dict[str, list[int]] = defaultdict(list)
         for event in events:
             versions[event.aggregate_id].append(event.aggregate_version)
         positions = [event.position for event in events]
         return {
-            "lost": [o for o in self.operations if o.outcome == "ok" and not seen[o.marker]],
+            "lost": [o for o in self.operations if o.outcome == "ok" and o.marker not in seen],
             "phantom": [m for m in seen if m not in by_marker or by_marker[m].outcome == "failed"],
-            "dup": [m for m, count in seen.items() if count > 1],
+            "dup": [effect for effect, count in effects.items() if count > 1],
             "answers": [
                 o
                 for o in self.operations

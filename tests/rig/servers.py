@@ -6,8 +6,10 @@ import signal
 import subprocess
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from backend.embedded.broker import EmbeddedBroker
@@ -68,6 +70,21 @@ class PostgresServer:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=20)
         self.process = None
+
+    def freeze(self) -> None:
+        """Every server process stands still, with its sockets open."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """They go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        postmaster = psutil.Process(self.process.pid)
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def remove(self) -> None:
         self.stop()

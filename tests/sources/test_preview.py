@@ -276,7 +276,7 @@ def test_an_s3_prefix_is_a_list_of_models() -> None:
         ]
         with pytest.raises(FetchFailed, match="does not exist"):
             preview("s3://nowhere/models/", client, connection)
-        prefix = S3Prefix(f"s3://{store.bucket}/models/tiny/", s3_access(connection), client.rules)
+        prefix = S3Prefix(f"s3://{store.bucket}/models/tiny/", s3_access(connection), client)
         files = prefix.files()
         assert [(file.path, file.size_bytes) for file in files] == [
             ("config.json", 2),

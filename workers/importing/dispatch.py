@@ -12,7 +12,8 @@ from psycopg.rows import DictRow
 from backend.contracts.codec import PublicEvent
 from backend.domain.origins import UPLOAD
 from backend.infra.jobs import enqueue, request_cancellation
-from workers.importing.residue import CLEANUP, IMPORT
+from backend.infra.stored_bytes import IMPORT
+from workers.importing.residue import CLEANUP
 
 CONSUMER = "import-dispatcher"
 

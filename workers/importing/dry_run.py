@@ -153,7 +153,7 @@ class DryRun:
     def _read(self, source: Readable) -> list[StoredFile]:
         """Reads and hashes every file once; those of a directory of the server stay there."""
         found: list[StoredFile] = []
-        spending = self._place.quota.begin()
+        spending = self._place.quota.begin(journaled=False)
         done = 0
         for entry in source.entries():
             location = source.location(entry.path)

@@ -14,10 +14,11 @@ from backend.infra import dry_runs
 from backend.infra.jobs import CHANNEL, Claim, LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.postgres import connect
+from backend.infra.stored_bytes import IMPORT
 from workers.importing.dry_run import DryRun
 from workers.importing.job import ImportJob, Workplace
 from workers.importing.lease import Interrupted, Lease
-from workers.importing.residue import CLEANUP, IMPORT
+from workers.importing.residue import CLEANUP
 
 _POLL_SECONDS = 1.0
 _MOST_BACKOFF_SECONDS = 30.0

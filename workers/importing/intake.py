@@ -50,7 +50,7 @@ class Intake:
         self._journal = journal
         self._context = context
         self._progress = progress
-        self._spending = place.quota.begin()
+        self._spending = place.quota.begin(journaled=True)
         self._unwritten = 0
 
     def discard_half_written(self) -> None:
@@ -148,12 +148,12 @@ class Intake:
 
         One that did not appear after all is missed when the manifest is to be published.
         """
-        self._spending.add(files)
         for file in files:
             self._journal["files"][file.path] = [file.sha256, file.size]
             if self._journal.get("partial", [None])[0] == file.path:
                 del self._journal["partial"]
         self._write_journal()
+        self._spending.add(files)
 
     def _write_journal(self) -> None:
         self._lease.check()

@@ -8,7 +8,8 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier
 
-from workers.importing.residue import DEAD_STATES, IMPORT
+from backend.infra.stored_bytes import IMPORT
+from workers.importing.residue import DEAD_STATES
 
 
 def _deleted(row: str) -> Composed:

@@ -6,34 +6,48 @@ from collections.abc import Callable, Iterable
 
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
+from backend.infra.stored_bytes import stored_bytes
 from workers.importing.refusals import ImportRefused
-from workers.importing.residue import IMPORT
 from workers.importing.storing import StoredFile, blob_path
 
-# So much may come between two looks at what all imports together have stored.
+# So much may come between two looks at what all imports together have stored; near the limit, less.
 _LOOK_BYTES = 1 << 30
+_LOOK_SHARE = 8
 
 
 class Spending:
     """What one import stores, counted against the limit as others leave it."""
 
     def __init__(
-        self, limit: int | None, used: Callable[[], int], stored: Callable[[StoredFile], bool]
+        self,
+        limit: int | None,
+        used: Callable[[], int],
+        stored: Callable[[StoredFile], bool],
+        *,
+        journaled: bool,
     ) -> None:
         self._limit = limit
         self._used = used
         self._stored = stored
+        self._journaled = journaled
         self._known: int | None = None
         self._spent = 0
 
     def add(self, files: Iterable[StoredFile]) -> None:
-        """Counts files that are about to be stored. Raises `ImportRefused`."""
+        """Counts files that are complete and do not appear yet. Raises `ImportRefused`.
+
+        Those of an import are in its journal by then: of two imports that come to the limit at
+        once, the later one sees both.
+        """
         if self._limit is None:
             return
-        more = sum({f.sha256: f.size for f in files if not self._stored(f)}.values())
-        if self._known is None or self._spent + more > _LOOK_BYTES:
+        self._spent += sum({f.sha256: f.size for f in files if not self._stored(f)}.values())
+        if self._known is None:
+            self._known = self._used()
+            self._spent = 0 if self._journaled else self._spent
+        most = min(_LOOK_BYTES, (self._limit - self._known) // _LOOK_SHARE)
+        if self._journaled and self._spent > most:
             self._known, self._spent = self._used(), 0
-        self._spent += more
         self._refuse_above(self._known + self._spent)
 
     def _refuse_above(self, total: int) -> None:
@@ -55,22 +69,11 @@ class Quota:
         self._store = store
         self._limit = limit_bytes
 
-    def begin(self) -> Spending:
-        """What one import may still store."""
+    def begin(self, *, journaled: bool) -> Spending:
+        """What one import may still store; `journaled` where a journal names its files."""
         return Spending(
             self._limit,
-            self.used_bytes,
+            lambda: stored_bytes(self._pool),
             lambda file: self._store.exists(blob_path(file.sha256)),
+            journaled=journaled,
         )
-
-    def used_bytes(self) -> int:
-        """The size of every stored content, each counted once."""
-        with self._pool.connection() as connection:
-            row = connection.execute(
-                "SELECT COALESCE(sum(size), 0)::bigint AS used FROM ("
-                "SELECT DISTINCT file.value ->> 0 AS digest, (file.value ->> 1)::bigint AS size "
-                "FROM loggia.jobs AS job, jsonb_each(job.journal -> 'files') AS file "
-                "WHERE job.kind = %s) AS stored",
-                (IMPORT,),
-            ).fetchone()
-        return int(row["used"]) if row else 0

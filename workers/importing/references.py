@@ -10,7 +10,8 @@ import psycopg
 from psycopg.rows import DictRow
 
 from backend.infra.object_store import ObjectStore
-from workers.importing.residue import DEAD_STATES, IMPORT, unreferenced
+from backend.infra.stored_bytes import IMPORT
+from workers.importing.residue import DEAD_STATES, unreferenced
 from workers.importing.storing import manifest_path
 
 BLOBS, MANIFESTS, BATCHES = "blobs", "manifests", "batches"

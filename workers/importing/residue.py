@@ -20,11 +20,11 @@ from backend.infra.jobs import Claim, Jobs, fence
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.removals import nothing_removed, removing
+from backend.infra.stored_bytes import IMPORT
 from backend.infra.uploads import Uploads, folder
 from workers.importing.storing import blob_path, manifest_path
 
-# Kinds of jobs: an import, and the removal of a deleted model's files.
-IMPORT = "import"
+# The kind of a job that removes a deleted model's files.
 CLEANUP = "import-cleanup"
 # What these have in their journals is not referred to: they came to nothing.
 DEAD_STATES = ["failed", "cancelled", "parked"]

@@ -9,9 +9,10 @@ from backend.domain.errors import NotAllowed
 from backend.domain.model import Model, ModelState
 from backend.infra.dry_runs import DryRuns
 from backend.infra.logging import get_logger
+from backend.infra.stored_bytes import IMPORT
 from backend.infra.uploads import Upload
 from workers.importing.job import ACTOR, Workplace
-from workers.importing.residue import CLEANUP, IMPORT
+from workers.importing.residue import CLEANUP
 
 _PAGE = 100
 _FORGET_JOBS = (

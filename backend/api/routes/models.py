@@ -18,8 +18,9 @@ from backend.api.services import Services
 from backend.api.wire import AtLeast, Body, Cursor, DeploymentStates, Limit, ModelStates, Search
 from backend.application.commands import CommandContext
 from backend.readmodels import gallery, manifests
-from backend.readmodels.gallery import ModelDetail, ModelPage, Sort
+from backend.readmodels.gallery import ModelDetail, ModelPage
 from backend.readmodels.gallery_filters import Filters
+from backend.readmodels.gallery_rows import Sort
 from backend.readmodels.manifests import ModelFile
 
 PATH = "/api/models"

@@ -1,4 +1,4 @@
-"""For those who run Loggia: health, readiness, metrics."""
+"""For those who run Loggia: health, readiness, metrics, and what is parked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from litestar.di import NamedDependency
 
 from backend.api.services import Services
 from backend.infra.postgres import pending_migrations
+from backend.readmodels import parked
+from backend.readmodels.parked import Parked
 
 
 class Health(msgspec.Struct, rename="camel", frozen=True):
@@ -38,7 +40,14 @@ async def read_readiness(services: NamedDependency[Services]) -> Response[Health
 @get("/metrics", operation_id="readMetrics", media_type=MediaType.TEXT, include_in_schema=False)
 async def read_metrics(services: NamedDependency[Services]) -> Response[bytes]:
     """Figures for Prometheus; it signs in with an access token."""
+    await services.backlog.refresh()
     return Response(services.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-HANDLERS = [read_health, read_readiness, read_metrics]
+@get("/api/operations/parked", operation_id="listParked")
+async def list_parked(services: NamedDependency[Services]) -> Parked:
+    """Events that consumers could not apply, and jobs that workers have given up."""
+    return await services.query(lambda: parked.read(services.pool))
+
+
+HANDLERS = [read_health, read_readiness, read_metrics, list_parked]

@@ -24,6 +24,7 @@ from backend.api.receiving import Checksum, ConnectionLost, Receiver, blocks, go
 from backend.api.services import Services
 from backend.domain.values import name_from_file
 from backend.infra.postgres import connect, lock_number, try_lock
+from backend.infra.stored_bytes import stored_bytes
 from backend.infra.uploads import Upload
 
 PATH = "/api/uploads"
@@ -179,7 +180,26 @@ async def _append(
     return current
 
 
+def _refuse_above_store(services: Services, size: int) -> None:
+    """An import hardly ever stores less than its archive has: better said before it is sent."""
+    limit = services.settings.object_store_quota_bytes
+    if limit is None:
+        return
+    free = max(0, limit - stored_bytes(services.pool))
+    if size > free:
+        raise ApiError(
+            413,
+            "store-quota",
+            f"The file has {size} bytes, and only {free} of the {limit} bytes for the models' "
+            "files are free.",
+            remedy="Delete models that nobody needs, or ask an administrator to raise "
+            "LOGGIA_OBJECT_STORE_QUOTA_BYTES.",
+            field="Upload-Length",
+        )
+
+
 def _create_within_quota(services: Services, owner: str, file_name: str, size: int) -> Upload:
+    _refuse_above_store(services, size)
     quota = services.settings.upload_quota_bytes
     with services.pool.connection() as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(_QUOTA_LOCK),))

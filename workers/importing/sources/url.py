@@ -95,4 +95,4 @@ class UrlSource:
         return UrlFile(offered, self._client, authorization(self._connection, offered.address))
 
     def _prefix(self, address: str) -> S3Prefix:
-        return S3Prefix(address, s3_access(self._connection), self._client.rules)
+        return S3Prefix(address, s3_access(self._connection), self._client)

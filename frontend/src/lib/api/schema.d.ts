@@ -716,6 +716,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/operations/parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListParked
+         * @description Events that consumers could not apply, and jobs that workers have given up.
+         */
+        get: operations["listParked"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/session": {
         parameters: {
             query?: never;
@@ -1649,6 +1669,35 @@ export interface components {
             temperature: number;
             topK: number;
             topP: number;
+        };
+        /** Parked */
+        Parked: {
+            eventCount: number;
+            events: components["schemas"]["ParkedEvent"][];
+            jobCount: number;
+            jobs: components["schemas"]["ParkedJob"][];
+        };
+        /** ParkedEvent */
+        ParkedEvent: {
+            consumer: string;
+            error: string;
+            modelId: string | null;
+            /** Format: date-time */
+            parkedAt: string;
+            position: number | null;
+            type: string | null;
+        };
+        /** ParkedJob */
+        ParkedJob: {
+            error: string;
+            /** Format: uuid */
+            id: string;
+            kind: string;
+            /** Format: uuid */
+            modelId: string;
+            /** Format: date-time */
+            parkedAt: string;
+            version: string | null;
         };
         /** PasswordChange */
         PasswordChange: {
@@ -3365,6 +3414,35 @@ export interface operations {
             };
         };
     };
+    listParked: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Parked"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readSession: {
         parameters: {
             query?: never;
@@ -3441,9 +3519,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": null;
-                };
+                content?: never;
             };
             /** @description A refusal or a failure. */
             default: {
@@ -3634,8 +3710,15 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
+                content?: never;
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
                 content: {
-                    "application/json": null;
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3656,9 +3739,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": null;
-                };
+                content?: never;
             };
             /** @description A refusal or a failure. */
             default: {
@@ -3718,9 +3799,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": null;
-                };
+                content?: never;
             };
             /** @description A refusal or a failure. */
             default: {
