@@ -67,6 +67,8 @@ class Trial:
         self.line.consume("ledger", self.ledger.handle)
         for step, number in schedule:
             self.step(step, number)
+            # Each fault meets work that is under way, or leaves some to the next one.
+            self.append(20)
         for process in self.relays:
             process.kill()
         self.append(1)
