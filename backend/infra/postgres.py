@@ -22,8 +22,9 @@ Pool = ConnectionPool[psycopg.Connection[DictRow]]
 
 _MIGRATION_LOCK = "migrations"
 
-# Connection options. A statement that runs longer than this is a fault, not patience.
-_PATIENCE = "-c statement_timeout=30s"
+# Connection options. A statement that runs longer than this is a fault, not patience, and who is
+# silent in a transaction for so long has been frozen: others wait for the rows that it holds.
+_PATIENCE = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
 # Where somebody waits for the answer: for a lock that others hold, for one statement, and for a
 # client that was frozen in a transaction.
 TIME_OUTS = "-c lock_timeout=2s -c statement_timeout=5s -c idle_in_transaction_session_timeout=15s"
@@ -196,6 +197,7 @@ class Exclusive:
     def __init__(self, dsn: str, name: str) -> None:
         self.connection = connect(dsn)
         self.connection.execute(f"SET idle_session_timeout = '{SILENCE_SECONDS}s'")
+        self.connection.execute(f"SET idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'")
         self._name = name
 
     def acquire(self, stop: threading.Event) -> bool:
