@@ -37,7 +37,7 @@ from backend.domain.events import Aggregate
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
 from backend.domain.user import User
-from backend.infra.postgres import TIME_OUTS
+from backend.infra.postgres import TIME_OUTS, UNREACHABLE
 from backend.infra.settings import Settings
 
 SCHEMA = "loggia"
@@ -163,8 +163,11 @@ class EventStore(Application[UUID]):
         """The library's factory, whose connections have time-outs."""
         factory = super().construct_factory(env)
         if isinstance(factory, PostgresFactory) and isinstance(factory.datastore.pool.kwargs, dict):
-            factory.datastore.pool.kwargs["options"] = TIME_OUTS
-            factory.datastore.pool.kwargs["connect_timeout"] = _CONNECT_SECONDS
+            factory.datastore.pool.kwargs |= {
+                "options": TIME_OUTS,
+                "connect_timeout": _CONNECT_SECONDS,
+                **UNREACHABLE,
+            }
         return factory
 
     def close(self) -> None:

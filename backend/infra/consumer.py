@@ -50,7 +50,12 @@ _PAUSE_SECONDS = 0.5
 _log = get_logger(__name__)
 
 # Faults that pass by themselves; everything else a handler raises is the event's fault.
-TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+TRANSIENT = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 
 
 class Fenced(Exception):
@@ -205,6 +210,9 @@ class Consumer:
             connection.transaction(),
             connection.cursor() as cursor,
         ):
+            # First, because a rebuilt projection is swapped in by who holds the progress: waiting
+            # for it, this transaction must hold nothing else.
+            self._save(cursor, batch.progress, mark)
             if one_by_one:
                 letters += self._isolate(connection, cursor, batch)
             elif batch.events:
@@ -213,7 +221,6 @@ class Consumer:
             if not dead_letters.still_parked(cursor, self._name, batch.letters):
                 raise Fenced("parked events have been applied again")
             dead_letters.park(cursor, letters)
-            self._save(cursor, batch.progress, mark)
         failpoint("consumer.committed")
         self._progress.update(batch.progress)
         self._watermark = mark

@@ -1,4 +1,4 @@
-"""Topics, producers and consumers, with the options that matter said aloud.
+"""Topics, and producers and consumers for what is not hot, with the options that matter said aloud.
 
 Everything here works on the Kafka protocol alone, so that the embedded broker and Apache Kafka
 are the same to Loggia.
@@ -73,9 +73,7 @@ def ensure_topics(settings: Settings) -> None:
         admin.close()
 
 
-def producer(
-    settings: Settings, *, client_id: str, linger_ms: int = 0, batch_size: int = 16_384
-) -> KafkaProducer:
+def producer(settings: Settings, *, client_id: str, linger_ms: int = 0) -> KafkaProducer:
     """A producer that neither loses, nor repeats, nor reorders within its own lifetime."""
     return KafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
@@ -83,7 +81,6 @@ def producer(
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
-        batch_size=batch_size,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         delivery_timeout_ms=20_000,
         max_block_ms=_REQUEST_TIMEOUT_MS,

@@ -22,11 +22,22 @@ Pool = ConnectionPool[psycopg.Connection[DictRow]]
 
 _MIGRATION_LOCK = "migrations"
 
-# Connection options. A statement that runs longer than this is a fault, not patience.
-_PATIENCE = "-c statement_timeout=30s"
+# Connection options. A statement that runs longer than this is a fault, not patience, and who is
+# silent in a transaction for so long has been frozen: others wait for the rows that it holds.
+_PATIENCE = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
 # Where somebody waits for the answer: for a lock that others hold, for one statement, and for a
 # client that was frozen in a transaction.
 TIME_OUTS = "-c lock_timeout=2s -c statement_timeout=5s -c idle_in_transaction_session_timeout=15s"
+
+# A server that cannot be reached any more is noticed within about ten seconds, by its silence to
+# what was sent or, while its answer is waited for, to probes.
+UNREACHABLE: dict[str, Any] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 SILENCE_SECONDS = 5
 LOCK_POLL_SECONDS = 0.2
@@ -35,7 +46,12 @@ LOCK_POLL_SECONDS = 0.2
 def connect(dsn: str, *, autocommit: bool = True, **options: Any) -> psycopg.Connection[DictRow]:
     """A connection of its own, for LISTEN and for advisory locks."""
     return psycopg.connect(
-        dsn, autocommit=autocommit, row_factory=dict_row, connect_timeout=10, **options
+        dsn,
+        autocommit=autocommit,
+        row_factory=dict_row,
+        connect_timeout=10,
+        **UNREACHABLE,
+        **options,
     )
 
 
@@ -80,6 +96,7 @@ def open_pool(settings: Settings, *, size: int = 8, time_outs: str = _PATIENCE) 
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": 10,
+            **UNREACHABLE,
             "options": time_outs,
         },
         check=ConnectionPool.check_connection,
@@ -180,6 +197,7 @@ class Exclusive:
     def __init__(self, dsn: str, name: str) -> None:
         self.connection = connect(dsn)
         self.connection.execute(f"SET idle_session_timeout = '{SILENCE_SECONDS}s'")
+        self.connection.execute(f"SET idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'")
         self._name = name
 
     def acquire(self, stop: threading.Event) -> bool:

@@ -56,7 +56,7 @@ GOALS = {
     "G6": ("consume", "rebuild from topic", 0.25, 0.4),
     "G7": ("produce", "relay", 0.5, 0.8),
 }
-# The same client and records of our size and headers: what is the relay's and the projection's own.
+# Records of our size and headers, by the same client as the yardstick's.
 LIKE_FOR_LIKE = {
     "G6": ("consume with our headers", "rebuild from topic"),
     "G7": ("produce with our headers", "relay"),

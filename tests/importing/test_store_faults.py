@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.importing.test_job import with_spares
 from tests.importing.workplace import Site, open_site
 from tests.rig.s3 import S3Store, s3_store
 from tests.rig.s3_faults import FaultyStore
+from tests.rig.small_disk import small_file_system
 from workers.importing.executor import Executor
 
 
@@ -168,17 +168,10 @@ def test_a_fault_of_the_store_that_stays_fails_the_import_in_bounds(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes; tests run as root in a container, or as a user."""
     folder = tmp_path / "small"
     folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_file_system(folder) as disk:
+        yield disk
 
 
 def test_a_disk_that_is_full_in_the_middle_fails_the_import_and_frees_its_room(

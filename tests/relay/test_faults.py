@@ -10,15 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from backend.contracts.codec import encode
 from backend.infra import kafka
 from backend.infra.settings import Settings
 from tests.builders.histories import History, write
 from tests.relay.conftest import Ledger, Line
 from tests.relay.test_line import caught_up
-from tests.relay.topic import assert_whole
+from tests.relay.topic import assert_whole, put
 from tests.rig.proxy import LossyBroker
 from tests.rig.roles import RoleProcess
 from tests.rig.servers import BrokerServer
@@ -156,18 +154,10 @@ def test_a_relay_that_is_started_again_repeats_nothing(line: Line, history: Hist
 def test_a_consumer_waits_at_a_hole_until_it_is_mended(
     line: Line, ledger: Ledger, history: History
 ) -> None:
-    """What a relay may leave that died between two batches: later records before earlier ones."""
     write(line.store, history.domain(6))
     events = line.feed.read(0, 6)
     kafka.ensure_topics(line.settings)
     line.consume("ledger", ledger.handle)
-    producer = kafka.producer(line.settings, client_id="test-hole")
-    for number in (1, 2, 4, 5, 3, 4, 5, 6):
-        event = replace(events[number - 1], previous_position=number - 1)
-        value, headers = encode(event)
-        producer.send(kafka.EVENTS, key=b"any", value=value, headers=headers, partition=0).get(
-            timeout=10
-        )
-    producer.close()
+    put(line.settings, [events[number - 1] for number in (1, 2, 4, 5, 3, 4, 5, 6)])
     eventually(lambda: line.watermark("ledger") == 6, "the hole is mended")
     assert [position for position, _ in ledger.rows()] == [1, 2, 3, 4, 5, 6]

@@ -33,7 +33,7 @@ DIE = st.tuples(
 )
 CUT = st.tuples(st.just("cut"), st.integers(1, 3))
 EMPTY = st.tuples(st.just("empty"), st.just(0))
-SECOND = st.tuples(st.just("second"), st.just(0))
+SECOND = st.tuples(st.sampled_from(["second", "settle"]), st.just(0))
 FREEZE = st.tuples(st.sampled_from(["freeze", "wake"]), st.integers(0, 1))
 SCHEDULES = st.lists(
     st.one_of(APPEND, DIE, CUT, EMPTY, SECOND, KILL, FREEZE), min_size=3, max_size=6
@@ -63,17 +63,23 @@ class Trial:
     def go(self, schedule: list[tuple[str, int]]) -> None:
         """Does what the schedule says, and then lets one healthy relay come to the end."""
         self.append(EVENTS)
-        self.relay().wait_until_ready()
         self.line.consume("ledger", self.ledger.handle)
+        self.settle()
         for step, number in schedule:
             self.step(step, number)
+            # Each fault meets work that is under way, or leaves some to the next one.
+            self.append(20)
         for process in self.relays:
             process.kill()
         self.append(1)
-        self.relay()
-        eventually(lambda: caught_up(self.line), "the consumer has everything", seconds=60)
+        self.settle()
         self.ledger.assert_complete()
         assert_whole(self.line.settings, self.last)
+
+    def settle(self) -> None:
+        """Everything arrives, by a relay that is well."""
+        self.relay()
+        eventually(lambda: caught_up(self.line), "the consumer has everything", seconds=60)
 
     def step(self, step: str, number: int) -> None:
         if step == "append":
@@ -85,6 +91,8 @@ class Trial:
             self.broker.restart()
         elif step == "second":
             self.relay()
+        elif step == "settle":
+            self.settle()
         elif step == "kill":
             for process in self.relays[number:]:
                 process.kill()

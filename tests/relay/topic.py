@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from kafka import TopicPartition
 
-from backend.contracts.codec import PublicEvent, decode
+from backend.contracts.codec import PublicEvent, decode, encode
 from backend.infra import kafka
 from backend.infra.settings import Settings
 
@@ -49,3 +50,17 @@ def assert_whole(settings: Settings, last: int) -> int:
             applied.append(seen)
     assert sorted(applied) == list(range(1, last + 1))
     return records - last
+
+
+def put(settings: Settings, events: Sequence[PublicEvent]) -> None:
+    """Puts events on the first partition, in this order, each naming the one before its position.
+
+    It is what a relay may leave that died between two batches: later records before earlier ones.
+    """
+    producer = kafka.producer(settings, client_id="test-put")
+    for event in events:
+        value, headers = encode(event, event.position - 1)
+        producer.send(kafka.EVENTS, key=b"any", value=value, headers=headers, partition=0).get(
+            timeout=10
+        )
+    producer.close()

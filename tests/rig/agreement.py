@@ -6,6 +6,7 @@ Each function returns the faults that it finds, by kind; every list is empty whe
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from psycopg import IsolationLevel
@@ -79,6 +80,21 @@ def view_faults(settings: Settings) -> Faults:
             faults["offset"] += [(mark, row) for row in progress if row["position"] not in counted]
         connection.rollback()
     return faults
+
+
+def marker_since(position: int) -> Callable[[PublicEvent], str | None]:
+    """The marker of events that clients' commands have made behind a position: their chain's id.
+
+    That an archive has arrived is recorded by the upload, which is no command.
+    """
+
+    def marker_of(event: PublicEvent) -> str | None:
+        commanded = event.actor.startswith("user:") and event.causation_id is None
+        if event.position <= position or not commanded or event.type == "ModelArchiveReceived":
+            return None
+        return event.correlation_id
+
+    return marker_of
 
 
 def has_come_to_rest(settings: Settings) -> bool:

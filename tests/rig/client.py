@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from tests.rig.operation_log import OperationLog
 from tests.rig.platform import RunningPlatform
 
 JSON = dict[str, Any]
@@ -25,6 +26,8 @@ class Administrator:
         answer = self.http.post("/api/session", json={"username": username, "password": password})
         assert answer.status_code in {200, 201}, answer.text
         self.position = 0
+        # Each command and its outcome; the marker is its chain's id, which its events carry.
+        self.log = OperationLog()
 
     @classmethod
     def of(cls, platform: RunningPlatform) -> Administrator:
@@ -40,9 +43,16 @@ class Administrator:
 
     def command(self, method: str, path: str, body: JSON | None = None) -> JSON:
         """Sends a command, and repeats it under its key while the answer fails to come."""
-        answer = self._patiently(method, path, json=body, headers=self.headers())
+        operation = self.log.invoke(key=str(uuid4()), marker=str(uuid4()))
+        headers = self.headers(
+            **{"Idempotency-Key": operation.key, "X-Correlation-Id": operation.marker}
+        )
+        answer = self._patiently(method, path, json=body, headers=headers)
+        if 400 <= answer.status_code < 500:
+            self.log.failed(operation)
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         accepted: JSON = answer.json()
+        self.log.ok(operation, accepted)
         self.position = max(self.position, accepted.get("position", 0))
         return accepted
 
@@ -72,11 +82,18 @@ class Administrator:
         return answer.headers["Location"].rsplit("/", 1)[-1]
 
     def send(self, upload_id: str, offset: int, data: bytes) -> httpx.Response:
+        return self.send_pieces(upload_id, offset, [data], len(data))
+
+    def send_pieces(
+        self, upload_id: str, offset: int, pieces: Iterable[bytes], size: int
+    ) -> httpx.Response:
+        """One request whose body takes as long as the pieces do."""
         return self.http.patch(
             f"/api/uploads/{upload_id}",
-            content=data,
+            content=iter(pieces),
             headers=self.headers(
                 **{
+                    "Content-Length": str(size),
                     "Tus-Resumable": "1.0.0",
                     "Upload-Offset": str(offset),
                     "Content-Type": "application/offset+octet-stream",

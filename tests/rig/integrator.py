@@ -57,16 +57,19 @@ class DocumentedConsumer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def events_of(self, model_id: str) -> list[Printed]:
-        """What it has printed about a model so far, in the order of printing."""
+    def printed(self) -> list[Printed]:
+        """What it has printed so far, in the order of printing."""
         found = []
         for line in list(self._lines):
             match = re.fullmatch(r"(\d+) loggia\.events\.v1\.(\w+) (\S+) (\{.*\})\n", line)
             assert match, f"the consumer printed: {line}"
-            data = json.loads(match.group(4))
-            if data.get("modelId") == model_id:
-                found.append(Printed(int(match.group(1)), match.group(2), match.group(3), data))
+            position, event_type, actor, data = match.groups()
+            found.append(Printed(int(position), event_type, actor, json.loads(data)))
         return found
+
+    def events_of(self, model_id: str) -> list[Printed]:
+        """What it has printed about a model so far."""
+        return [event for event in self.printed() if event.data.get("modelId") == model_id]
 
     def wait_for(self, model_id: str, event_type: str, *, seconds: float = 20) -> None:
         """Waits until it has printed an event of this type about the model."""

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from backend.infra.settings import Settings
 from tests.rig.ports import free_ports
 from tests.rig.waiting import eventually
 
@@ -68,6 +69,16 @@ class RunningPlatform:
         password = (self.data_dir / "postgres.password").read_text().strip()
         port = self.environment["LOGGIA_POSTGRES_PORT"]
         return f"postgresql://loggia:{password}@127.0.0.1:{port}/loggia"
+
+    @property
+    def settings(self) -> Settings:
+        """Database and topic, to look at them past every interface."""
+        return Settings(
+            _env_file=None,
+            data_dir=self.data_dir,
+            postgres_dsn=self.dsn,
+            kafka_bootstrap_servers=self.bootstrap_servers,
+        )
 
     def pid_of(self, role: str) -> int | None:
         """The process of a role, such as `work import`; None while there is none."""

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import TypeVar
 
+import psycopg
+from psycopg.rows import DictRow
+
 from backend.infra.logging import get_logger
 from backend.infra.object_store import STAGING, Listed
-from backend.infra.postgres import connect, try_lock
+from backend.infra.postgres import connect, lock_number, try_lock
 from backend.infra.removals import removing
 from backend.infra.uploads import UPLOADS, part_path
 from workers.importing.job import Workplace
@@ -92,15 +95,11 @@ class Collector:
         with closing(connect(self._dsn, options=timeout)) as connection:
             if not try_lock(connection, _LOCK):
                 raise CollectionRunning
-            for what, name in orphan_rows(connection, self._grace_seconds, remove=self._remove):
-                self._group(what).add(name)
-            owners = Owners(connection)
-            self._uploads(owners)
-            self._staging(owners)
-            self._unfinished(owners)
-            references = References(connection, self._store)
-            for kind in _CONTENT:
-                self._content(kind, references)
+            try:
+                self._look(connection)
+            finally:
+                # The server notices only some time later that a connection was closed.
+                connection.execute("SELECT pg_advisory_unlock(%s)", (lock_number(_LOCK),))
         for group in self._found.values():
             group.removed = self._remove and not group.lost
             _log.info(
@@ -111,6 +110,17 @@ class Collector:
                 names=group.names,
             )
         return list(self._found.values())
+
+    def _look(self, connection: psycopg.Connection[DictRow]) -> None:
+        for what, name in orphan_rows(connection, self._grace_seconds, remove=self._remove):
+            self._group(what).add(name)
+        owners = Owners(connection)
+        self._uploads(owners)
+        self._staging(owners)
+        self._unfinished(owners)
+        references = References(connection, self._store)
+        for kind in _CONTENT:
+            self._content(kind, references)
 
     # -- what lies under the name of its content ---------------------------------------------------
 

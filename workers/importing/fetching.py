@@ -111,6 +111,7 @@ class Fetched:
         self._ongoing = ongoing
         self.leftovers: list[str] = []
         self._files: dict[str, SourceFile] = {}
+        self._total_bytes: int | None = None
         names = NameRegister()
         for file in source.files():
             path = member_path(file.path, max_depth=ongoing.limits.max_depth)
@@ -124,8 +125,10 @@ class Fetched:
     @property
     def total_bytes(self) -> int | None:
         """All files together; None while some file's size is not known."""
-        sizes = [file.size for file in self._files.values()]
-        return None if None in sizes else sum(size or 0 for size in sizes)
+        if self._total_bytes is None:
+            sizes = [file.size for file in self._files.values()]
+            self._total_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+        return self._total_bytes
 
     def entries(self) -> Iterator[Entry]:
         """The files in the source's order."""

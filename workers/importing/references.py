@@ -28,7 +28,8 @@ _OF_JOURNALS = (
 )
 # What an event is about stands in its state, the text of a JSON object.
 _OF_VERSIONS = (
-    "SELECT DISTINCT manifest FROM (SELECT DISTINCT ON (originator_id, version) originator_id, "
+    "INSERT INTO needed SELECT DISTINCT 'manifests', manifest, NULL::bigint, true, true "
+    "FROM (SELECT DISTINCT ON (originator_id, version) originator_id, "
     "topic, facts ->> 'manifest_sha256' AS manifest FROM (SELECT originator_id, "
     "originator_version, topic, convert_from(state, 'UTF8')::jsonb AS facts "
     "FROM loggia.loggia_events WHERE topic IN ('ModelFilesStored', 'ModelImportFailed', "
@@ -59,11 +60,10 @@ class References:
 
     def __init__(self, connection: psycopg.Connection[DictRow], store: ObjectStore) -> None:
         self._connection = connection
-        # Named by an event alone. There are none unless rows of jobs were lost.
-        self._told: set[str] = set()
+        # Told: named by an event alone. There are none unless rows of jobs were lost.
         connection.execute(
             'CREATE TEMPORARY TABLE needed (kind text, name text COLLATE "C", size bigint, '
-            "certain boolean, PRIMARY KEY (kind, name))"
+            "certain boolean, told boolean NOT NULL DEFAULT false, PRIMARY KEY (kind, name))"
         )
         connection.execute(_OF_JOURNALS, {"kind": IMPORT, "dead": DEAD_STATES})
         connection.execute(_OF_BATCHES)
@@ -73,7 +73,7 @@ class References:
         self, connection: psycopg.Connection[DictRow], kind: str, names: Collection[str]
     ) -> set[str]:
         """Those of these names that nothing refers to any more: a second look."""
-        left = set(names) - self._told
+        left = set(names) - self._told(kind, names)
         if kind == BATCHES:
             return left - _batches_wanted(connection, left)
         blobs, manifests = (left, set()) if kind == BLOBS else (set(), left)
@@ -81,12 +81,15 @@ class References:
 
     def of(self, kind: str) -> Iterator[Needed]:
         """Everything of a kind that is needed, by name."""
+        return self._pages(kind)
+
+    def _pages(self, kind: str, *, told: bool = False) -> Iterator[Needed]:
         after = ""
         while True:
             rows = self._connection.execute(
                 "SELECT name, size, certain FROM needed WHERE kind = %s AND name > %s "
-                "ORDER BY name LIMIT %s",
-                (kind, after, _PAGE),
+                "AND (told OR NOT %s) ORDER BY name LIMIT %s",
+                (kind, after, told, _PAGE),
             ).fetchall()
             for row in rows:
                 yield Needed(row["name"], row["size"], row["certain"])
@@ -96,25 +99,30 @@ class References:
 
     def _of_versions_without_journal(self, store: ObjectStore) -> None:
         """Where the row of a version's job is lost, its manifest says which files it has."""
-        found = self._connection.execute(_OF_VERSIONS).fetchall()
-        for row in found:
-            self._add(MANIFESTS, row["manifest"], None)
+        self._connection.execute(_OF_VERSIONS)
+        for manifest in self._pages(MANIFESTS, told=True):
             try:
-                with store.open(manifest_path(row["manifest"])) as source:
+                with store.open(manifest_path(manifest.name)) as source:
                     files = json.load(source)["files"]
             except FileNotFoundError:
                 continue  # found missing later
-            for file in files:
-                if "location" not in file:
-                    self._add(BLOBS, file["sha256"], file["size"])
+            with self._connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO needed VALUES (%s, %s, %s, true, true) "
+                    "ON CONFLICT (kind, name) DO UPDATE SET certain = true, told = true",
+                    [
+                        (BLOBS, file["sha256"], file["size"])
+                        for file in files
+                        if "location" not in file
+                    ],
+                )
 
-    def _add(self, kind: str, name: str, size: int | None) -> None:
-        self._connection.execute(
-            "INSERT INTO needed VALUES (%s, %s, %s, true) "
-            "ON CONFLICT (kind, name) DO UPDATE SET certain = true",
-            (kind, name, size),
-        )
-        self._told.add(name)
+    def _told(self, kind: str, names: Collection[str]) -> set[str]:
+        rows = self._connection.execute(
+            "SELECT name FROM needed WHERE kind = %s AND told AND name = ANY(%s)",
+            (kind, list(names)),
+        ).fetchall()
+        return {row["name"] for row in rows}
 
 
 def _batches_wanted(connection: psycopg.Connection[DictRow], digests: Collection[str]) -> set[str]:

@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ _QUEUE_CHUNKS = 64
 # Small files appear together, so that not each of them is an entry in the journal of its own.
 _BATCH_FILES = 64
 _BATCH_BYTES = 8 << 20
+# A disk that is asked to sync several files at once hardly needs longer than for one.
+_APPEARING_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +178,20 @@ class BlobWriter:
         if not self._complete:
             return
         self._before_storing([file for _, file in self._complete])
-        while self._complete:
-            staged, file = self._complete[0]
-            target = blob_path(file.sha256)
-            if self._store.exists(target):
-                staged.discard()
-            else:
-                staged.commit(target)
-            del self._complete[0]
+        with ThreadPoolExecutor(_APPEARING_AT_ONCE) as threads:
+            appearing = [threads.submit(self._appear, *pair) for pair in self._complete]
+        self._complete = [
+            pair for pair, done in zip(self._complete, appearing, strict=True) if done.exception()
+        ]
+        for done in appearing:
+            done.result()
+
+    def _appear(self, staged: StagedFile, file: StoredFile) -> None:
+        target = blob_path(file.sha256)
+        if self._store.exists(target):
+            staged.discard()
+        else:
+            staged.commit(target)
 
 
 class StoredModel:

@@ -11,6 +11,7 @@ export const keys = {
   users: ['users'] as const,
   tokens: ['tokens'] as const,
   connections: ['connections'] as const,
+  parked: ['parked'] as const,
   batches: ['batches'] as const,
   batch: (batchId: string) => ['batches', batchId] as const,
   deployOptions: (modelId: string) => ['deploy-options', modelId] as const,

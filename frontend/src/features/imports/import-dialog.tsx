@@ -80,7 +80,13 @@ export function ImportDialog({ place, versionOf, onPlace, onClose }: ImportDialo
           onPlace={onPlace}
           onUpload={setUploadKey}
           onCancel={onClose}
-          onAccepted={(modelId) => void navigate({ to: '/models/$modelId', params: { modelId } })}
+          onAccepted={(modelId) =>
+            void navigate({
+              to: '/models/$modelId',
+              params: { modelId },
+              search: shown.versionOf === undefined ? {} : { tab: 'versions' },
+            })
+          }
         />
       )}
     </Modal>

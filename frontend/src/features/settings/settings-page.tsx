@@ -1,12 +1,14 @@
 import { getRouteApi } from '@tanstack/react-router';
 import { PageHeader } from '@/components/page-header';
 import { ConnectionsPanel } from './connections-panel';
+import { ParkedPanel } from './parked-panel';
 import { PasswordPanel } from './password-panel';
 import classes from './settings-page.module.css';
 import { TokensPanel } from './tokens-panel';
 import { UsersPanel } from './users-panel';
 
 const route = getRouteApi('/shell/settings');
+const LOOK_AFTER = new Set(['admin', 'operator', 'auditor']);
 
 export default function SettingsPage() {
   const { user } = route.useRouteContext();
@@ -14,6 +16,7 @@ export default function SettingsPage() {
     <>
       <PageHeader title="Settings" description={`Signed in as ${user.username}, role ${user.role}.`} />
       <div className={classes.panels}>
+        {LOOK_AFTER.has(user.role) && <ParkedPanel />}
         <PasswordPanel username={user.username} />
         <TokensPanel />
         <ConnectionsPanel mayChange={user.role === 'admin'} />

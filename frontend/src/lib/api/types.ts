@@ -103,6 +103,7 @@ export type ModelVersion = Narrow<
 export type VersionComparison = Schemas['Comparison'];
 
 export type ConnectionKind = 'huggingface' | 'registry' | 's3' | 'http';
+export type Parked = Required<Schemas['Parked']>;
 export type Connection = Narrow<Schemas['ConnectionView'], { kind: ConnectionKind }>;
 /** Only the first page of a list carries facets. */
 export type ModelPage = Narrow<Schemas['ModelPage'], { items: ModelSummary[] }>;
