@@ -151,7 +151,7 @@ class Gallery:
 
     def key(self, model_id: UUID) -> str:
         """An API key for the model."""
-        return str(self.keys.create(CommandContext(ADA), model_id, name="test").result["secret"])
+        return str(self.keys.create(CommandContext(ADA), model_id, name="test").secret)
 
     def stop(self, model_id: UUID) -> None:
         self.deployments.stop(CommandContext(ADA), model_id, reason="done")
