@@ -7,25 +7,16 @@ to a revision only when all its replicas answer, so the endpoint never goes dark
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from backend.domain import deployment_events
 from backend.domain.configuration import DeployConfiguration
+from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import Invalid, NotAllowed, NotFound
 from backend.domain.events import Aggregate, event_header
 
 JSON = dict[str, Any]
-
-
-class DeploymentState(StrEnum):
-    """What the deployment is doing."""
-
-    DEPLOYING = "deploying"
-    DEPLOYED = "deployed"
-    FAILED = "failed"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
 
 
 class Deployment(Aggregate):
@@ -33,135 +24,24 @@ class Deployment(Aggregate):
 
     TOPIC = "Deployment"
 
-    class Event(Aggregate.Event):
-        deployment_id: UUID
-        model_id: UUID
-
-    class Created(Aggregate.Created):
-        TOPIC = "TermsAccepted"
-        deployment_id: UUID
-        model_id: UUID
-        terms_version: str
-        terms_sha256: str
-
-    class TermsAccepted(Event):
-        TOPIC = "TermsAcceptedAgain"
-        terms_version: str
-        terms_sha256: str
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.terms_version = self.terms_version
-
-    class Requested(Event):
-        TOPIC = "DeploymentRequested"
-        class_version = 2
-        revision: int
-        trigger: str
-        model_version: str
-        # Of an adapter's base model; None for others.
-        base_model_version: str | None
-        configuration: JSON
-        reason: str
-        restored_revision: int | None
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.state = DeploymentState.DEPLOYING
-            aggregate.desired_revision = self.revision
-            aggregate.revisions[self.revision] = self.configuration
-            aggregate.model_versions[self.revision] = self.model_version
-            aggregate.base_model_versions[self.revision] = self.base_model_version
-
-        @staticmethod
-        def upcast_v1_v2(state: JSON) -> None:
-            """Version 1 served no adapters."""
-            state["base_model_version"] = None
-
-    class ReplicaStarted(Event):
-        TOPIC = "ReplicaStarted"
-        revision: int
-        replica_id: UUID
-        server: str
-        engine: str
-        engine_version: str
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.replicas[str(self.replica_id)] = "started"
-
-    class ReplicaReady(Event):
-        TOPIC = "ReplicaReady"
-        class_version = 2
-        revision: int
-        replica_id: UUID
-        endpoint: str
-        startup_seconds: float
-        # What is doubtful about it, for people.
-        warnings: list[str]
-
-        @staticmethod
-        def upcast_v1_v2(state: JSON) -> None:
-            """Version 1 doubted nothing."""
-            state["warnings"] = []
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.replicas[str(self.replica_id)] = self.endpoint
-
-    class ReplicaLost(Event):
-        TOPIC = "ReplicaLost"
-        revision: int
-        replica_id: UUID
-        reason: str
-        exit_code: int | None
-        log_tail: list[str]
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.replicas.pop(str(self.replica_id), None)
-
-    class RevisionDeployed(Event):
-        TOPIC = "RevisionDeployed"
-        revision: int
-        replaced_revision: int | None
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.serving_revision = self.revision
-            if aggregate.desired_revision == self.revision:
-                aggregate.state = DeploymentState.DEPLOYED
-
-    class RevisionFailed(Event):
-        TOPIC = "RevisionFailed"
-        revision: int
-        reason: str
-        remedy: str
-        log_tail: list[str]
-        serving_revision: int | None
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.failed_revisions.append(self.revision)
-            if aggregate.desired_revision == self.revision:
-                aggregate.state = DeploymentState.FAILED
-            if aggregate.serving_revision == self.revision:
-                aggregate.serving_revision = None
-
-    class RevisionRetired(Event):
-        TOPIC = "RevisionRetired"
-        revision: int
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.retired_revisions.append(self.revision)
-
-    class StopRequested(Event):
-        TOPIC = "DeploymentStopRequested"
-        reason: str
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.state = DeploymentState.STOPPING
-
-    class Stopped(Event):
-        TOPIC = "DeploymentStopped"
-
-        def apply(self, aggregate: Deployment) -> None:
-            aggregate.state = DeploymentState.STOPPED
-            aggregate.serving_revision = None
-            aggregate.replicas = {}
+    Event = deployment_events.DeploymentEvent
+    Created = deployment_events.Created
+    TermsAccepted = deployment_events.TermsAccepted
+    Requested = deployment_events.Requested
+    ReplicaStarted = deployment_events.ReplicaStarted
+    ReplicaReady = deployment_events.ReplicaReady
+    ReplicaLost = deployment_events.ReplicaLost
+    RevisionDeployed = deployment_events.RevisionDeployed
+    RevisionFailed = deployment_events.RevisionFailed
+    RevisionRetired = deployment_events.RevisionRetired
+    StopRequested = deployment_events.StopRequested
+    Stopped = deployment_events.Stopped
+    OptimizationStarted = deployment_events.OptimizationStarted
+    OptimizationFinished = deployment_events.OptimizationFinished
+    DeploymentScaled = deployment_events.DeploymentScaled
+    ReplicaRetired = deployment_events.ReplicaRetired
+    AdapterLoaded = deployment_events.AdapterLoaded
+    AdapterUnloaded = deployment_events.AdapterUnloaded
 
     def __init__(self, *, model_id: UUID, terms_version: str) -> None:
         self.model_id = model_id
@@ -176,6 +56,12 @@ class Deployment(Aggregate):
         self.replicas: dict[str, str] = {}
         self.failed_revisions: list[int] = []
         self.retired_revisions: list[int] = []
+        # Of a revision whose model was transformed before it is served: the files made, by digest.
+        self.artefacts: dict[int, str] = {}
+        # What the autoscaler has decided last; where it has not, the configured minimum holds.
+        self.wanted_replicas: dict[int, int] = {}
+        # Adapters that were loaded beside the model at run time: id and version.
+        self.adapters: dict[str, str] = {}
 
     @staticmethod
     def create_id(model_id: UUID) -> UUID:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from backend.domain.deployment import DeploymentState
+from backend.domain.deployment_events import DeploymentState
 from backend.domain.model import ModelState
 from backend.domain.servable import Obstacle
 

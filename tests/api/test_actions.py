@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.deployment import Deployment, DeploymentState
+from backend.domain.deployment import Deployment
+from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError
 from backend.domain.events import Cause, caused_by
 from backend.domain.model import ImportRequest, Model, ModelState

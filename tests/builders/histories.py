@@ -21,7 +21,8 @@ from backend.application.translate import tell
 from backend.contracts.codec import PublicEvent
 from backend.domain.api_key import ApiKey
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.deployment import Deployment, DeploymentState
+from backend.domain.deployment import Deployment
+from backend.domain.deployment_events import DeploymentState
 from backend.domain.events import Aggregate, Cause, caused_by
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import AcceptedRisks, ImportRequest, Model, ModelState

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.domain.configuration import DeployConfiguration, Parameters
-from backend.domain.deployment import Deployment, DeploymentState
+from backend.domain.deployment import Deployment
+from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, Invalid, NotAllowed, NotFound
 from backend.domain.events import Cause, caused_by
 

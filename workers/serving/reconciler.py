@@ -16,7 +16,8 @@ import httpx
 
 from backend.application.store import EventStore
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.deployment import Deployment, DeploymentState
+from backend.domain.deployment import Deployment
+from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.files import FilesUnavailable
