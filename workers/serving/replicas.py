@@ -16,6 +16,8 @@ from psycopg.types.json import Jsonb
 from backend.infra.postgres import Pool
 from workers.serving.targets import Lease, fence
 
+_REMEMBERED = 16
+
 
 class State(StrEnum):
     """What a replica is doing."""
@@ -33,6 +35,7 @@ class Replica:
     id: UUID
     revision: int
     slot: int
+    generation: int
     server: str
     state: State
     endpoint: str
@@ -50,6 +53,11 @@ class Replica:
     def is_live(self) -> bool:
         """Whether a process belongs to it."""
         return self.state is not State.ENDED
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it serves or comes to serve."""
+        return self.state in {State.STARTING, State.READY}
 
     @property
     def port(self) -> int:
@@ -92,13 +100,15 @@ class Replicas:
         replica_id = uuid5(self._lease.deployment_id, f"{revision}:{slot}:{generation}")
         self._write(
             "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
-            "server, state, endpoint) VALUES (%s, %s, %s, %s, %s, %s, 'starting', %s) "
+            "generation, server, state, endpoint) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, 'starting', %s) "
             "ON CONFLICT (replica_id) DO NOTHING",
             replica_id,
             self._lease.deployment_id,
             self._lease.model_id,
             revision,
             slot,
+            generation,
             server,
             f"http://127.0.0.1:{port}",
         )
@@ -132,7 +142,7 @@ class Replicas:
         remedy: str = "",
         log_tail: Sequence[str] = (),
     ) -> None:
-        """Its process has gone."""
+        """Its process has gone. Of its slot only the last few are remembered."""
         self._write(
             "UPDATE loggia.replicas SET state = 'ended', ended_at = now(), crashed = %s, "
             "end_reason = %s, end_remedy = %s, log_tail = %s "
@@ -142,6 +152,14 @@ class Replicas:
             remedy,
             Jsonb(list(log_tail)),
             replica.id,
+        )
+        self._write(
+            "DELETE FROM loggia.replicas WHERE deployment_id = %s AND revision = %s AND slot = %s "
+            "AND state = 'ended' AND generation < %s",
+            self._lease.deployment_id,
+            replica.revision,
+            replica.slot,
+            replica.generation - _REMEMBERED,
         )
 
     def forget(self, revision: int) -> None:
@@ -175,6 +193,7 @@ def _replica(row: DictRow) -> Replica:
         id=row["replica_id"],
         revision=row["revision"],
         slot=row["slot"],
+        generation=row["generation"],
         server=row["server"],
         state=State(row["state"]),
         endpoint=row["endpoint"],
