@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import LiteralString
-from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 from psycopg import Cursor
@@ -14,6 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from backend.infra.postgres import Pool
+from workers.serving.launchers.launcher import Place
 from workers.serving.targets import Lease, fence
 
 
@@ -52,9 +52,9 @@ class Replica:
         return self.state is not State.ENDED
 
     @property
-    def port(self) -> int:
-        """The port in its endpoint."""
-        return urlsplit(self.endpoint).port or 0
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.server, self.endpoint)
 
     @property
     def served_seconds(self) -> float:
@@ -84,7 +84,7 @@ class Replicas:
             ).fetchall()
         return [_replica(row) for row in rows]
 
-    def add(self, *, revision: int, slot: int, generation: int, server: str, port: int) -> UUID:
+    def add(self, *, revision: int, slot: int, generation: int, place: Place) -> UUID:
         """A replica that is about to be started; `generation` counts those before it in its slot.
 
         Its id follows from these, so that a repetition makes no second one.
@@ -99,8 +99,8 @@ class Replicas:
             self._lease.model_id,
             revision,
             slot,
-            server,
-            f"http://127.0.0.1:{port}",
+            place.server,
+            place.endpoint,
         )
         return replica_id
 
