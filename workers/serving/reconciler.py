@@ -186,12 +186,7 @@ class Reconciler:
         live = next((replica for replica in in_slot if replica.is_live), None)
         if live is None:
             if self._upkeep.may_start(in_slot):
-                self._replicas.add(
-                    revision=revision,
-                    slot=slot,
-                    generation=len(in_slot),
-                    place=self._upkeep.place(configuration),
-                )
+                self._upkeep.place(revision, slot, len(in_slot), configuration)
             return False
         if live.state is State.STARTING:
             if not live.announced:

@@ -18,8 +18,8 @@ from workers.serving.launchers.launcher import (
     Launcher,
     Launchers,
     Order,
-    Place,
     ReplicaLog,
+    Wanted,
 )
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
@@ -176,15 +176,16 @@ class Upkeep:
     def start(
         self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
     ) -> None:
-        order = Order(
+        lease = self._lease()
+        wanted = Wanted(
             replica_id=replica.id,
-            deployment_id=self._lease().deployment_id,
-            model_id=self._lease().model_id,
+            deployment_id=lease.deployment_id,
+            model_id=lease.model_id,
             revision=replica.revision,
-            place=replica.place,
+            slot=replica.slot,
             configuration=configuration,
-            prepared=prepared,
         )
+        order = Order(wanted, replica.place, prepared)
         try:
             engine_version = self._launcher(replica).start(order)
         except DomainError as error:
@@ -284,10 +285,15 @@ class Upkeep:
                 tail,
             )
 
-    def place(self, configuration: DeployConfiguration) -> Place:
-        """Where one more replica can be. Raises `RevisionLost`."""
+    def place(
+        self, revision: int, slot: int, generation: int, configuration: DeployConfiguration
+    ) -> None:
+        """Finds a place for one more replica, and writes its row. Raises `RevisionLost`."""
+        wanted = self._replicas.wanted(
+            revision=revision, slot=slot, generation=generation, configuration=configuration
+        )
         try:
-            return self._launchers.named(configuration.hardware.server).place(configuration)
+            self._replicas.add(wanted, self._launchers.named(configuration.hardware.server))
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis
@@ -29,15 +32,23 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Order:
-    """One replica that is to run, at a place that was chosen for it."""
+class Wanted:
+    """One replica that a revision wants."""
 
     replica_id: UUID
     deployment_id: UUID
     model_id: UUID
     revision: int
-    place: Place
+    slot: int
     configuration: DeployConfiguration
+
+
+@dataclass(frozen=True)
+class Order:
+    """One replica that is to run, at the place that was chosen for it."""
+
+    wanted: Wanted
+    place: Place
     prepared: Prepared
 
 
@@ -92,8 +103,12 @@ class Launcher(Protocol):
         """Whether its replicas end when the platform is stopped, or go on without it."""
         ...
 
-    def place(self, configuration: DeployConfiguration) -> Place:
-        """Where one more replica can be. Raises `NoPlace`."""
+    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
+        """Where the replica can be. Raises `NoPlace`.
+
+        The cursor's transaction holds the lock of all placements and writes the replica's row, so
+        that no two replicas are promised the same room.
+        """
         ...
 
     def start(self, order: Order) -> str:

@@ -21,8 +21,9 @@ from uuid import UUID
 
 import msgspec
 import psutil
+from psycopg import Cursor
+from psycopg.rows import DictRow
 
-from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid
 from backend.embedded.processes import (
     REPLICA_VARIABLE,
@@ -39,6 +40,7 @@ from workers.serving.launchers.launcher import (
     Order,
     Place,
     Sighting,
+    Wanted,
 )
 from workers.serving.preparation import Needs
 
@@ -79,7 +81,7 @@ class LocalProcesses:
         self._folders = data / "engines"
         self._children: dict[UUID, subprocess.Popen[bytes]] = {}
 
-    def place(self, configuration: DeployConfiguration) -> Place:  # noqa: ARG002
+    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
         """A loopback port of this machine. Raises `NoPlace`."""
         return Place(self.server, f"http://127.0.0.1:{self.free_port()}")
 
@@ -99,17 +101,18 @@ class LocalProcesses:
 
     def start(self, order: Order) -> str:
         """Starts the engine in its own environment. Raises `DomainError` and `OSError`."""
+        wanted = order.wanted
         environment, launch = order.prepared.here(
-            replica_id=order.replica_id,
+            replica_id=wanted.replica_id,
             port=urlsplit(order.place.endpoint).port or 0,
-            configuration=order.configuration,
+            configuration=wanted.configuration,
         )
         self.run(
             order.prepared.engine.command(environment, launch),
-            replica_id=order.replica_id,
-            deployment_id=order.deployment_id,
-            model_id=order.model_id,
-            revision=order.revision,
+            replica_id=wanted.replica_id,
+            deployment_id=wanted.deployment_id,
+            model_id=wanted.model_id,
+            revision=wanted.revision,
             port=launch.port,
         )
         return environment.version
