@@ -37,7 +37,7 @@ from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 from workers.serving.engines.vllm import Vllm
 from workers.serving.environments import EngineEnvironments
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.local import LocalProcesses
 
 ADA = "user:ada"
 REPOSITORY = Path(__file__).parents[2]
