@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 
 import httpx
 import pytest
@@ -250,15 +251,16 @@ def test_a_replica_that_refuses_gets_no_request_until_it_answers_again(
     patient.replica(model_id, second.endpoint)
     first.stop()
     refusals = "loggia_gateway_engine_errors_total"
-    assert {patient.chat(key).status_code for _ in range(20)} == {200}
+
+    def ask(topic: int) -> int:
+        return patient.chat(key, messages=[{"role": "user", "content": str(topic)}]).status_code
+
+    assert {ask(topic) for topic in range(20)} == {200}
     assert patient.metric(refusals, kind="connect") == 1, "it was tried once"
     first.start()
 
-    def used() -> bool:
-        patient.chat(key, messages=[{"role": "user", "content": str(patient.port)}])
-        return bool(first.seen["count"])
-
-    eventually(used, "it is used again")
+    topics = count()
+    eventually(lambda: ask(next(topics)) and first.seen["count"], "it is used again")
 
 
 def test_a_conversation_stays_with_one_replica_and_conversations_spread(
