@@ -25,7 +25,6 @@ from tests.importing.hostile import CASES
 from tests.importing.workplace import Site
 from tests.rig.waiting import eventually
 from workers.importing.executor import Executor
-from workers.importing.sweep import sweep
 
 
 def test_an_archive_becomes_a_ready_model_with_verified_files(site: Site, tmp_path: Path) -> None:
@@ -338,35 +337,3 @@ def test_a_worker_without_its_claim_writes_nothing(site: Site, tmp_path: Path) -
     with pytest.raises(LeaseLost):
         site.jobs.write_journal(first, {"files": {}})
     assert site.event_names(model_id) == ["Created", "ArchiveReceived"]
-
-
-def test_an_expired_upload_fails_its_import_and_is_removed(site: Site, tmp_path: Path) -> None:
-    model_id = site.request(write_archive(tmp_path / "m.zip", tiny_llama()), complete=False)
-    with site.pool.connection() as connection:
-        connection.execute("UPDATE loggia.uploads SET completed_at = NULL, expires_at = now()")
-    sweep(site.place)
-    failure = site.last_event(model_id)
-    assert (failure.step, failure.remedy) == (
-        "upload",
-        "Delete this model and upload the file again.",
-    )
-    assert "The upload expired" in failure.reason
-    assert site.residue() == {}
-    assert site.uploads.get(site.model(model_id).latest.upload_id) is None
-
-
-def test_an_archive_is_kept_while_its_import_waits_and_not_after_its_time(
-    site: Site, tmp_path: Path
-) -> None:
-    waiting = site.submit(write_archive(tmp_path / "waiting.zip", tiny_llama()))
-    failed = site.submit(write_archive(tmp_path / "failed.zip", {"a.txt": b"no model"}))
-    with site.pool.connection() as connection:
-        connection.execute("UPDATE loggia.jobs SET state = 'done' WHERE model_id = %s", (waiting,))
-        site.run_all()
-        connection.execute("UPDATE loggia.uploads SET expires_at = now()")
-    sweep(site.place)
-    kept = {path.split("/")[1] for path in site.objects("uploads")}
-    assert kept == {str(site.model(waiting).latest.upload_id)}
-    site.retry(failed)
-    site.run_one()
-    assert site.last_event(failed).reason == "The uploaded archive is no longer stored."
