@@ -6,23 +6,20 @@ import errno
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 
 from backend.application.commands import CommandContext
 from backend.domain.model import ImportRequest
 from backend.infra.jobs import LeaseLost, fence
-from backend.infra.telemetry import Telemetry
 from backend.readmodels import parked
-from tests.builders.models import sharded, tiny_llama, write_archive
+from tests.builders.models import sharded, tiny_llama, with_spares, write_archive
 from tests.importing.hostile import CASES
-from tests.importing.workplace import Site
+from tests.importing.workplace import Site, at_reading
 from tests.rig.waiting import eventually
 from workers.importing.executor import Executor
 
@@ -117,28 +114,6 @@ def test_a_retry_needs_no_second_upload(site: Site, tmp_path: Path) -> None:
 
     assert site.model(model_id).state == "ready_to_deploy"
     assert site.objects("uploads") == []
-
-
-def spare(seed: int, mebibytes: int) -> bytes:
-    """A valid safetensors file that belongs to no model, of random bytes."""
-    return save({"x": np.random.default_rng(seed).integers(0, 255, mebibytes << 20, np.uint8)})
-
-
-def with_spares(count: int = 4, mebibytes: int = 9) -> dict[str, bytes]:
-    return {**tiny_llama(), **{f"spare-{i}.safetensors": spare(i, mebibytes) for i in range(count)}}
-
-
-def at_reading(step: str, number: int, act: Callable[[], None]) -> Callable[[Telemetry], None]:
-    """Acts once, at the given reading of a step."""
-    seen = 0
-
-    def watch(reading: Telemetry) -> None:
-        nonlocal seen
-        seen += reading.step == step
-        if reading.step == step and seen == number:
-            act()
-
-    return watch
 
 
 @pytest.mark.parametrize(("step", "reading"), [("extract", 3), ("extract", 60), ("validate", 9)])

@@ -13,8 +13,7 @@ import pytest
 
 from backend.infra.object_store import ObjectStore
 from backend.infra.settings import Settings
-from tests.builders.models import tiny_llama, write_archive
-from tests.importing.test_job import with_spares
+from tests.builders.models import tiny_llama, with_spares, write_archive
 from tests.importing.workplace import Site, open_site
 from workers.importing.storing import BlobWriter
 

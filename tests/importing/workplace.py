@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,19 @@ class RecordedTelemetry:
     def publish(self, reading: Telemetry) -> None:
         self.readings.append(reading)
         self.watch(reading)
+
+
+def at_reading(step: str, number: int, act: Callable[[], None]) -> Callable[[Telemetry], None]:
+    """Acts once, at the given reading of a step."""
+    seen = 0
+
+    def watch(reading: Telemetry) -> None:
+        nonlocal seen
+        seen += reading.step == step
+        if reading.step == step and seen == number:
+            act()
+
+    return watch
 
 
 class Site:
@@ -199,3 +213,16 @@ def open_site(settings: Settings, *, stop: threading.Event | None = None) -> Ite
         yield site
     finally:
         site.close()
+
+
+def finished(site: Site, model_id: UUID, files: dict[str, bytes]) -> None:
+    """Everything reached its end once, and nothing else is there."""
+    assert site.event_names(model_id) == ["Created", "ArchiveReceived", "FilesStored", "Validated"]
+    assert site.job(model_id)["state"] == "done"
+    assert set(site.collect()) <= {"half-written files"}
+    expected = {hashlib.sha256(data).hexdigest() for data in files.values()}
+    assert {path.rsplit("/", 1)[1] for path in site.objects("blobs")} == expected
+    for path in site.objects("blobs"):
+        with site.store.open(path) as source:
+            assert hashlib.sha256(source.read()).hexdigest() == path.rsplit("/", 1)[1]
+    assert list(site.residue()) == ["blobs", "manifests"]

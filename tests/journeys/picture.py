@@ -12,7 +12,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from tests.journeys.archives import tiny_llama_archive
-from tests.journeys.test_http_journey import CONFIGURATION
+from tests.journeys.deploying import CONFIGURATION
 from tests.rig.browser import Desk, browser_context
 from tests.rig.client import Administrator
 from tests.rig.platform import RunningPlatform

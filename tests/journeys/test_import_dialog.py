@@ -17,7 +17,8 @@ from playwright.sync_api import Locator, expect
 from tests.builders.models import tiny_llama
 from tests.journeys.archives import tiny_llama_archive
 from tests.rig.browser import Desk, browser_context
-from tests.rig.hub import Hub, Repository
+from tests.rig.hub import Hub
+from tests.rig.hub_repository import Repository
 from tests.rig.platform import RunningPlatform
 from tests.rig.registry import Registry
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.journeys.archives import tiny_llama_archive
-from tests.journeys.test_http_journey import CONFIGURATION
+from tests.journeys.deploying import CONFIGURATION
 from tests.rig.agreement import (
     has_come_to_rest,
     marker_since,

@@ -15,7 +15,7 @@ import pytest
 from backend.application.commands import CommandContext
 from projections.service import prepare
 from tests.projections.contents import all_contents
-from tests.projections.test_faults import has_everything, replayed
+from tests.projections.replaying import has_everything, replayed
 from tests.relay.conftest import Line
 from tests.rig.roles import RoleProcess
 from tests.rig.waiting import eventually

@@ -58,6 +58,10 @@ class Line:
             ).fetchone()
         return int(row["position"]) if row else 0
 
+    def caught_up(self, name: str = "ledger") -> bool:
+        """Whether a consumer has everything that is stored."""
+        return self.watermark(name) == self.feed.last_position()
+
     def _run(self, target: Callable[[threading.Event], None]) -> threading.Event:
         stop = threading.Event()
         thread = threading.Thread(target=target, args=(stop,), daemon=True)
