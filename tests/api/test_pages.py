@@ -27,7 +27,11 @@ def pages(client: ApiClient, url: str, limit: int, at_least: int = 0) -> list[li
     found: list[list[Any]] = []
     cursor: str | None = None
     while True:
-        given = {"limit": limit, "atLeast": at_least, **({"cursor": cursor} if cursor else {})}
+        given: dict[str, Any] = {
+            "limit": limit,
+            "atLeast": at_least,
+            **({"cursor": cursor} if cursor else {}),
+        }
         answer = client.get(url, params=given)
         assert answer.status_code == 200, answer.text
         found.append(answer.json()["items"])

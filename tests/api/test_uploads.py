@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -172,7 +172,9 @@ def test_termination_removes_everything(admin: ApiClient, services: Services) ->
     assert admin.append(location, 3, b"def").status_code == 404
 
 
-def test_somebody_elses_upload_is_not_there(admin: ApiClient, client_as) -> None:  # type: ignore[no-untyped-def]
+def test_somebody_elses_upload_is_not_there(
+    admin: ApiClient, client_as: Callable[[str], ApiClient]
+) -> None:
     location = admin.create_upload(6).headers["Location"]
     other = client_as("operator")
     assert other.tus("HEAD", location).status_code == 404

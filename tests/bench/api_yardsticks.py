@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -44,7 +45,7 @@ class Thing(Aggregate):
         self.text = text
 
 
-class Things(Application):
+class Things(Application[UUID]):
     """The library as it comes."""
 
     env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventsourcing.postgres"}

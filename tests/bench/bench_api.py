@@ -132,9 +132,9 @@ class Bench:
         stack.callback(broker.kill)
         broker.start()
         self.settings = Settings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             data_dir=folder / "data",
-            postgres_dsn=self.database.database(),  # type: ignore[arg-type]
+            postgres_dsn=self.database.database(),
             kafka_bootstrap_servers=broker.bootstrap_servers,
             fetch_allowed_networks="127.0.0.0/8",
         )

@@ -112,7 +112,7 @@ def test_a_running_import_is_not_hurt(site: Site, tmp_path: Path, step: str, rea
     model_id = site.submit(
         write_archive(tmp_path / "m.zip", with_spares(2), compression=zipfile.ZIP_STORED)
     )
-    site.telemetry.watch = at_reading(step, reading, lambda: site.collect() and None)
+    site.telemetry.watch = at_reading(step, reading, site.collect)
     site.run_all()
     assert site.model(model_id).state == "ready_to_deploy"
     assert site.collect() == {}
@@ -129,7 +129,7 @@ def test_an_orphan_that_an_import_needs_again_meanwhile_stays_whole(
         connection.execute("UPDATE loggia.jobs SET journal = '{}'")
     site.models.delete(CommandContext("user:admin"), first)
     second = site.submit(archive, name="second.zip")
-    site.telemetry.watch = at_reading("validate", 1, lambda: site.collect() and None)
+    site.telemetry.watch = at_reading("validate", 1, site.collect)
     site.run_all()
     assert site.model(second).state == "ready_to_deploy"
     assert site.collect() == {}

@@ -86,7 +86,12 @@ def test_a_killed_import_that_is_cancelled_leaves_nothing(
     worker = other(LOGGIA_FAILPOINTS="import.files-recorded")
     assert worker.died() == -signal.SIGKILL
     site.cancel(model_id)
-    eventually(lambda: site.run_all() or site.job(model_id)["state"] == "cancelled", "it ends")
+
+    def ended() -> bool:
+        site.run_all()
+        return site.job(model_id)["state"] == "cancelled"
+
+    eventually(ended, "it ends")
     assert list(site.residue()) == ["uploads"]
 
 

@@ -67,15 +67,21 @@ def test_progress_is_reported_in_bytes_and_in_checks(site: Site, tmp_path: Path)
     assert validate[-1].done == validate[-1].total
 
 
+def inode(site: Site, path: str) -> int:
+    local = site.store.local_path(path)
+    assert local is not None
+    return local.stat().st_ino
+
+
 def test_shards_are_stored_once_for_two_models(site: Site, tmp_path: Path) -> None:
     files = sharded(tiny_llama())
     first = site.submit(write_archive(tmp_path / "first.zip", files))
     site.run_one()
-    before = {path: site.store.local_path(path).stat().st_ino for path in site.objects("blobs")}
+    before = {path: inode(site, path) for path in site.objects("blobs")}
     second = site.submit(write_archive(tmp_path / "second.zip", {**files, "notes.txt": b"more"}))
     site.run_one()
 
-    after = {path: site.store.local_path(path).stat().st_ino for path in site.objects("blobs")}
+    after = {path: inode(site, path) for path in site.objects("blobs")}
     assert site.model(first).state == site.model(second).state == "ready_to_deploy"
     assert len(after) == len(before) + 1
     assert {path: after[path] for path in before} == before
@@ -149,7 +155,7 @@ def test_a_cancellation_that_the_job_has_not_heard_of_still_counts(
     site.telemetry.watch = at_reading(
         "validate",
         14,
-        lambda: site.models.cancel_import(CommandContext("user:admin"), model_id) and None,
+        lambda: site.models.cancel_import(CommandContext("user:admin"), model_id),
     )
     site.run_one()
     assert site.event_names(model_id)[-1] == "ImportCancelled"

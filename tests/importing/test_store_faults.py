@@ -51,7 +51,6 @@ def site(
     hasty = {"connect_timeout": 2, "read_timeout": 0.5, "retries": {"max_attempts": 1}}
     monkeypatch.setattr(object_store, "_S3_CONFIG", hasty)
     monkeypatch.setattr(object_store, "_S3_BLOCK_BYTES", 5 << 20)
-    monkeypatch.setattr(Executor, "_back_off", lambda self, claim: site.jobs.release(claim))
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path / "data",
@@ -61,8 +60,9 @@ def site(
         object_store_endpoint=faulty.endpoint,
         job_lease_seconds=5,
     )
-    with open_site(settings) as site:
-        yield site
+    with open_site(settings) as opened:
+        monkeypatch.setattr(Executor, "_back_off", lambda self, claim: opened.jobs.release(claim))
+        yield opened
 
 
 def submitted(site: Site, tmp_path: Path, files: dict[str, bytes]) -> UUID:

@@ -25,7 +25,9 @@ def test_an_expired_upload_fails_its_import_and_is_removed(site: Site, tmp_path:
     )
     assert "The upload expired" in failure.reason
     assert site.residue() == {}
-    assert site.uploads.get(site.model(model_id).latest.upload_id) is None
+    upload_id = site.model(model_id).latest.upload_id
+    assert upload_id is not None
+    assert site.uploads.get(upload_id) is None
 
 
 def test_an_archive_is_kept_while_its_import_waits_and_not_after_its_time(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from backend.application.commands import CommandContext
@@ -36,7 +37,7 @@ class RecordedTelemetry:
         self.watch(reading)
 
 
-def at_reading(step: str, number: int, act: Callable[[], None]) -> Callable[[Telemetry], None]:
+def at_reading(step: str, number: int, act: Callable[[], object]) -> Callable[[Telemetry], None]:
     """Acts once, at the given reading of a step."""
     seen = 0
 
@@ -148,8 +149,9 @@ class Site:
     def model(self, model_id: UUID) -> Model:
         return self.events.load(Model, model_id)
 
-    def last_event(self, model_id: UUID) -> Model.Event:
-        return list(self.events.events.get(model_id))[-1]  # type: ignore[return-value]
+    def last_event(self, model_id: UUID) -> Any:
+        """The newest event of a model, of whichever kind."""
+        return list(self.events.events.get(model_id))[-1]
 
     def event_names(self, model_id: UUID) -> list[str]:
         return [type(event).__name__ for event in self.events.events.get(model_id)]

@@ -54,7 +54,7 @@ def fill(admin: Administrator) -> None:
 def take(platform: RunningPlatform, file: Path) -> None:
     """The gallery at 1440 pixels, light."""
     assert platform.password
-    with browser_context(width=1440, height=860) as context:
+    with browser_context() as context:
         desk = Desk(context.new_page(), platform.url)
         desk.sign_in(platform.administrator, platform.password)
         expect(desk.page.get_by_role("row").filter(has_text="tiny-llama")).to_contain_text(

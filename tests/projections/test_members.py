@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -48,7 +49,7 @@ class Load:
         self._thread.join(timeout=30)
 
     def _work(self) -> None:
-        model_ids = []
+        model_ids: list[UUID] = []
         context = CommandContext(actor="user:ada")
         while not self._stop.wait(0.002):
             if len(model_ids) < 30:

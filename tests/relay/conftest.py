@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -81,7 +81,7 @@ class Ledger:
                 f"CREATE TABLE IF NOT EXISTS {name} (n bigserial, position bigint, key text)"
             )
 
-    def handle(self, cursor: Cursor[DictRow], events: list[PublicEvent]) -> None:
+    def handle(self, cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
         cursor.executemany(
             f"INSERT INTO {self.name} (position, key) VALUES (%s, %s)",
             [(event.position, event.partition_key) for event in events],

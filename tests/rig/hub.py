@@ -348,7 +348,7 @@ class _HubHandler(_Handler):
         if content is None:
             self.fail(404, "EntryNotFound", "Entry not found")
         assert content is not None
-        commit = {"X_Repo_Commit": revision}
+        commit: dict[str, Any] = {"X_Repo_Commit": revision}
         if not is_large(path):
             self.send_file(path, content, ETag=f'"{git_blob_sha1(content)}"', **commit)
         sha256 = sha256_of(content)

@@ -237,7 +237,11 @@ def test_a_server_that_trickles_is_given_up(speak: Answer) -> None:
 
 def test_a_silent_server_is_given_up() -> None:
     silent = threading.Event()
-    with serving(lambda *_: silent.wait(10) and None) as (server, guarded):
+
+    def silence(*_: object) -> None:
+        silent.wait(10)
+
+    with serving(silence) as (server, guarded):
         with pytest.raises(FetchFailed, match="did not answer"):
             guarded.get(server.url, limit_bytes=LIMIT)
         silent.set()
@@ -245,6 +249,9 @@ def test_a_silent_server_is_given_up() -> None:
 
 def test_waiting_can_be_broken_off() -> None:
     silent = threading.Event()
+
+    def silence(*_: object) -> None:
+        silent.wait(10)
 
     class Enough(Exception):
         pass
@@ -254,7 +261,7 @@ def test_waiting_can_be_broken_off() -> None:
             raise Enough
 
     patient = Patience(idle_seconds=60)
-    with serving(lambda *_: silent.wait(10) and None, check=check, patience=patient) as (
+    with serving(silence, check=check, patience=patient) as (
         server,
         guarded,
     ):

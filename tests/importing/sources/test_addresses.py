@@ -69,7 +69,7 @@ def test_content_that_is_not_the_promised_one_is_refused(site: Site) -> None:
     files = {"model.gguf": b"GGUF" + bytes(1000)}
     with AnsweringServer(serve({"/model.gguf": files["model.gguf"]})) as server:
         address = f"{server.url}/model.gguf"
-        promised = {"path": "model.gguf", "address": address, "sha256": "ab" * 32}
+        promised: dict[str, Any] = {"path": "model.gguf", "address": address, "sha256": "ab" * 32}
         step, reason, remedy = refused(
             site, request(site, "digest", url=from_url(address, promised))
         )
