@@ -1,4 +1,4 @@
-"""F1 to F5: the API or its database fails at any instant, and every promise still holds."""
+"""The API or its database fails at any instant, and every promise still holds."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 from backend.api.services import Services
 from backend.application.commands import CommandContext
-from backend.application.terms import VERSION
 from backend.domain.model import ImportRequest
+from backend.domain.terms import VERSION
 
 CARD: dict[str, Any] = {
     "architecture": "LlamaForCausalLM",
