@@ -137,8 +137,8 @@ def test_there_are_no_more_connections_than_a_person_can_choose_from(services: S
         )
 
     for number in range(MAX_CONNECTIONS):
-        save(f"connection {number}")
+        save(f"connection-{number}")
     with pytest.raises(NotAllowed, match=f"There are {MAX_CONNECTIONS} connections"):
-        save("one more")
-    save("connection 0", "https://example.com")
+        save("one-more")
+    save("connection-0", "https://example.com")
     assert len(services.connection_store.all()) == MAX_CONNECTIONS
