@@ -50,6 +50,13 @@ class Person:
         self.desk = Desk(context.new_page(), platform.url)
         self.desk.sign_in(self._name, self._password)
 
+    def begins_to_upload(self, archive: Path) -> None:
+        """Until the second piece is about to be sent; the dialog is closed then."""
+        with self.desk.page.expect_request(sends_from(PIECE)):
+            self.desk.import_archive(archive)
+        self.desk.page.keyboard.press("Escape")
+        expect(self.desk.page.get_by_role("dialog")).to_have_count(0)
+
     def reloads(self) -> None:
         self.desk.page.reload()
 
@@ -108,8 +115,7 @@ def test_an_upload_goes_on_from_its_offset(
 
     context.route("**/api/uploads/*", stall)
     person = Person(context, platform)
-    with person.desk.page.expect_request(sends_from(PIECE)):
-        person.desk.import_archive(archive)
+    person.begins_to_upload(archive)
 
     if keeps_the_file:
         stalled = False
@@ -122,7 +128,6 @@ def test_an_upload_goes_on_from_its_offset(
         expect(uploads).to_contain_text("16.8 MB of")
         with context.expect_event("request", sends_from(PIECE)):
             uploads.get_by_label(f"Choose {archive.name} again").set_input_files(archive)
-    person.desk.page.keyboard.press("Escape")
     person.desk.open_model(name)
     expect_imported(person.desk, name)
 
@@ -141,8 +146,7 @@ def test_another_person_at_the_same_browser_does_not_touch_an_upload(
         lambda route, request: None if sends_from(PIECE)(request) else route.continue_(),
     )
     person = Person(context, platform)
-    with person.desk.page.expect_request(sends_from(PIECE)):
-        person.desk.import_archive(archive)
+    person.begins_to_upload(archive)
     desk = person.desk
     desk.sign_out()
     desk.fill_in_sign_in(bob, password)
