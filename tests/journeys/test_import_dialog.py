@@ -339,6 +339,7 @@ def test_a_connection_is_tried_saved_and_removed(desk: Desk, places: Places) -> 
     expect(dialog.get_by_role("status")).to_contain_text("administrator")
     press(dialog, "Save")
     expect(desk.page.get_by_role("cell", name="hub", exact=True)).to_be_visible()
+    expect(dialog).to_have_count(0)
     assert "hf_secret" not in desk.page.content()
     desk.button("Remove hub").click()
     desk.page.get_by_role("button", name="Remove the connection").click()
