@@ -13,6 +13,7 @@ from backend.domain.errors import NotFound
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.configuration import Change, ConfigurationView, changes, from_domain
+from backend.readmodels.cursors import Cursors
 
 CONSUMER = "deployments"
 
@@ -78,9 +79,10 @@ class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
 
 
 class History(msgspec.Struct, rename="camel", frozen=True):
-    """Every revision, newest first."""
+    """Revisions, newest first."""
 
     items: list[HistoryEntry]
+    next_cursor: str | None
 
 
 def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> DeploymentView:
@@ -131,22 +133,30 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
     )
 
 
-def history(pool: Pool, model_id: UUID) -> History:
-    """Every revision, newest first. Raises `NotFound` where the model was never deployed."""
+def history(
+    pool: Pool, model_id: UUID, cursor: str | None, limit: int, cursors: Cursors
+) -> History:
+    """Revisions, newest first. Raises `NotFound` where the model was never deployed."""
+    scope = f"revisions {model_id}"
+    (below,) = cursors.read(scope, cursor) if cursor is not None else (None,)
     with pool.connection() as connection:
+        # The one after the page tells what the page's last one changed.
         rows = connection.execute(
-            "SELECT * FROM deployments.revisions WHERE model_id = %s ORDER BY revision",
-            (model_id,),
+            "SELECT * FROM deployments.revisions WHERE model_id = %(model)s "
+            "AND (%(below)s::int IS NULL OR revision < %(below)s) "
+            "ORDER BY revision DESC LIMIT %(most)s",
+            {"model": model_id, "below": below, "most": limit + 1},
         ).fetchall()
-    if not rows:
+    if not rows and below is None:
         raise _never_deployed(model_id)
-    entries: list[HistoryEntry] = []
-    before: ConfigurationView | None = None
-    for row in rows:
-        configuration = from_domain(row["configuration"])
-        entries.append(_entry(row, configuration, changes(before, configuration)))
-        before = configuration
-    return History(entries[::-1])
+    configurations = [from_domain(row["configuration"]) for row in rows]
+    earlier = [*configurations[1:], None]
+    entries = [
+        _entry(row, configuration, changes(before, configuration))
+        for row, configuration, before in zip(rows, configurations, earlier, strict=False)
+    ][:limit]
+    more = len(rows) > limit
+    return History(entries, cursors.write(scope, [entries[-1].revision]) if more else None)
 
 
 def replica(pool: Pool, model_id: UUID, wanted: UUID | None) -> UUID | None:

@@ -306,13 +306,14 @@ def main() -> None:
         rounds += throughput(arguments.rounds, arguments.events)
     if arguments.only != "throughput":
         rounds += latency(arguments.rounds, arguments.commands)
+    reached = goals(rounds)
     result = {
         "rounds": rounds,
-        "goals": goals(rounds),
+        "goals": reached,
         "load_average": {"before": before, "after": os.getloadavg()},
         "cpus": os.cpu_count(),
     }
-    for goal, row in result["goals"].items():
+    for goal, row in reached.items():
         print(
             f"{goal}: {row['ratio']:.2f} of the yardstick "
             f"(target {row['target']}, stretch {row['stretch']})"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -58,6 +58,10 @@ class Line:
             ).fetchone()
         return int(row["position"]) if row else 0
 
+    def caught_up(self, name: str = "ledger") -> bool:
+        """Whether a consumer has everything that is stored."""
+        return self.watermark(name) == self.feed.last_position()
+
     def _run(self, target: Callable[[threading.Event], None]) -> threading.Event:
         stop = threading.Event()
         thread = threading.Thread(target=target, args=(stop,), daemon=True)
@@ -77,7 +81,7 @@ class Ledger:
                 f"CREATE TABLE IF NOT EXISTS {name} (n bigserial, position bigint, key text)"
             )
 
-    def handle(self, cursor: Cursor[DictRow], events: list[PublicEvent]) -> None:
+    def handle(self, cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
         cursor.executemany(
             f"INSERT INTO {self.name} (position, key) VALUES (%s, %s)",
             [(event.position, event.partition_key) for event in events],

@@ -15,7 +15,6 @@ from backend.infra import kafka
 from backend.infra.settings import Settings
 from tests.builders.histories import History, write
 from tests.relay.conftest import Ledger, Line
-from tests.relay.test_line import caught_up
 from tests.relay.topic import assert_whole, put
 from tests.rig.proxy import LossyBroker
 from tests.rig.roles import RoleProcess
@@ -69,7 +68,7 @@ def test_killed_at_any_step_the_relay_leaves_no_hole(
     write(line.store, history.domain(2500))
     assert relay(line, roles, failpoints).wait_until_dead() == -signal.SIGKILL
     relay(line, roles)
-    eventually(lambda: caught_up(line), "the consumer has everything", seconds=60)
+    eventually(line.caught_up, "the consumer has everything", seconds=60)
     ledger.assert_complete()
     assert_whole(line.settings, line.feed.last_position())
 
@@ -81,18 +80,18 @@ def test_a_frozen_relay_is_replaced_and_does_no_harm_when_it_wakes(
     first = relay(line, roles).wait_until_ready()
     second = relay(line, roles)
     last = write(line.store, history.domain(200))
-    eventually(lambda: caught_up(line), "the first relays")
+    eventually(line.caught_up, "the first relays")
 
     first.send(signal.SIGSTOP)
     last = write(line.store, history.domain(200), after=last)
-    eventually(lambda: caught_up(line), "the second takes over", seconds=60)
+    eventually(line.caught_up, "the second takes over", seconds=60)
     first.send(signal.SIGCONT)
     last = write(line.store, history.domain(200), after=last)
-    eventually(lambda: caught_up(line), "the second goes on", seconds=60)
+    eventually(line.caught_up, "the second goes on", seconds=60)
 
     second.kill()
     last = write(line.store, history.domain(200), after=last)
-    eventually(lambda: caught_up(line), "the first is of use again", seconds=60)
+    eventually(line.caught_up, "the first is of use again", seconds=60)
     ledger.assert_complete()
     assert_whole(line.settings, last)
 
@@ -117,7 +116,7 @@ def test_lost_answers_of_the_broker_leave_neither_hole_nor_disorder(
         last = 0
         for _ in range(30):
             last = write(line.store, history.domain(20), after=last)
-            eventually(lambda: caught_up(line), "the consumer has everything", seconds=60)
+            eventually(line.caught_up, "the consumer has everything", seconds=60)
         ledger.assert_complete()
         assert broker.proxy.done == 5
         assert_whole(settings, last)
@@ -129,14 +128,14 @@ def test_a_broker_that_was_emptied_while_nobody_looked_is_filled_again(
     stop_relay = line.relay()
     stop_consumer = line.consume("ledger", ledger.handle)
     last = write(line.store, history.domain(300))
-    eventually(lambda: caught_up(line), "the consumer has everything")
+    eventually(line.caught_up, "the consumer has everything")
     stop_relay.set()
     stop_consumer.set()
     broker.restart()
     last = write(line.store, history.domain(100), after=last)
     line.relay()
     line.consume("ledger", ledger.handle)
-    eventually(lambda: caught_up(line), "the topic is filled again", seconds=60)
+    eventually(line.caught_up, "the topic is filled again", seconds=60)
     ledger.assert_complete()
     assert assert_whole(line.settings, last) == 0
 

@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 import psutil
 
-from backend.embedded.processes import (
+from backend.infra.processes import (
     REPLICA_VARIABLE,
     ProcessRecord,
     engine_members,
