@@ -129,9 +129,10 @@ def test_a_worker_that_sleeps_past_its_lease_changes_nothing_when_it_wakes(
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(
     site: Site, tmp_path: Path, other: OtherWorker
 ) -> None:
-    files = with_spares(4, 9)
+    files = with_spares(5, 9)
     model_id = submit(site, tmp_path, files)
-    worker = other(PAUSE_AT="extract:70")
+    # 35 MiB are read, at most 16 MiB of them ahead of what is written: two files are stored.
+    worker = other(PAUSE_AT="extract:140")
     worker.paused()
     worker.process.send_signal(signal.SIGTERM)
     worker.process.send_signal(signal.SIGCONT)

@@ -168,7 +168,8 @@ def test_a_repository_is_looked_at_and_the_chosen_weights_are_imported(desk: Des
     dialog.get_by_label("Model name").fill("from-the-hub")
     press(dialog, "Import")
     expect_validated(desk, "from-the-hub")
-    expect(desk.page.get_by_text("team/tiny", exact=True)).to_be_visible()
+    overview = desk.page.get_by_role("tabpanel", name="Overview")
+    expect(overview.get_by_text("team/tiny", exact=True)).to_be_visible()
 
     dialog = source_of_version(desk, "Hugging Face")
     dialog.get_by_label("Repository").fill("team/missing")
