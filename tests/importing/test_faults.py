@@ -131,7 +131,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(
 ) -> None:
     files = with_spares(4, 9)
     model_id = submit(site, tmp_path, files)
-    worker = other(PAUSE_AT="extract:70")
+    worker = other(PAUSE_AT="extract:110")
     worker.paused()
     worker.process.send_signal(signal.SIGTERM)
     worker.process.send_signal(signal.SIGCONT)
