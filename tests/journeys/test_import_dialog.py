@@ -115,6 +115,8 @@ def press(dialog: Locator, name: str) -> None:
 def expect_validated(desk: Desk, name: str) -> None:
     """The page of the model, once every check is done."""
     page = desk.page
+    # What fades out says the same as the page.
+    expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile(r"\d+ passed")).first).to_be_visible(timeout=IMPORT_MS)
 

@@ -88,48 +88,65 @@ def expect_imported(desk: Desk, name: str) -> None:
     expect(page.get_by_text("Ready to deploy", exact=True).first).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("goes", "keeps_the_file"),
-    [
-        (Person.reloads, False),
-        (Person.signs_out_and_in, True),
-        (Person.closes_the_page, False),
-    ],
-)
-def test_an_upload_goes_on_from_its_offset(
+class BrokenLine:
+    """Lets one piece of an upload through, and no second one until it is mended."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self._broken = True
+        context.route("**/api/uploads/*", self._carry)
+
+    def mend(self) -> None:
+        self._broken = False
+
+    def _carry(self, route: Route, request: Request) -> None:
+        if self._broken and sends_from(PIECE)(request):
+            route.abort("connectionfailed")
+        else:
+            route.continue_()
+
+
+def large_archive(folder: Path, name: str) -> Path:
+    """More than two pieces."""
+    archive = folder / f"{name}.zip"
+    archive.write_bytes(tiny_llama_archive(padding_bytes=20_000_000))
+    return archive
+
+
+@pytest.mark.parametrize("goes", [Person.reloads, Person.closes_the_page])
+def test_an_upload_goes_on_from_its_offset_with_the_same_file(
     context: BrowserContext,
     platform: RunningPlatform,
     tmp_path: Path,
     goes: Callable[[Person], None],
-    keeps_the_file: bool,
 ) -> None:
     name = goes.__name__.replace("_", "-")
-    archive = tmp_path / f"{name}.zip"
-    archive.write_bytes(tiny_llama_archive(padding_bytes=20_000_000))
-    stalled = True
-
-    def stall(route: Route, request: Request) -> None:
-        """The second piece hangs, as on a line that is down."""
-        if not (stalled and sends_from(PIECE)(request)):
-            route.continue_()
-
-    context.route("**/api/uploads/*", stall)
+    archive = large_archive(tmp_path, name)
+    line = BrokenLine(context)
     person = Person(context, platform)
     person.begins_to_upload(archive)
-
-    if keeps_the_file:
-        stalled = False
-        with context.expect_event("request", sends_from(PIECE)):
-            goes(person)
-    else:
-        goes(person)
-        stalled = False
-        uploads = person.desk.page.get_by_role("region", name="Uploads")
-        expect(uploads).to_contain_text("16.8 MB of")
-        with context.expect_event("request", sends_from(PIECE)):
-            uploads.get_by_label(f"Choose {archive.name} again").set_input_files(archive)
+    goes(person)
+    line.mend()
+    uploads = person.desk.page.get_by_role("region", name="Uploads")
+    expect(uploads).to_contain_text("16.8 MB of")
+    with context.expect_event("request", sends_from(PIECE)):
+        uploads.get_by_label(f"Choose {archive.name} again").set_input_files(archive)
     person.desk.open_model(name)
     expect_imported(person.desk, name)
+
+
+def test_an_upload_pauses_with_the_sign_out_and_goes_on_with_the_next_sign_in(
+    context: BrowserContext, platform: RunningPlatform, tmp_path: Path
+) -> None:
+    archive = large_archive(tmp_path, "signed-out")
+    line = BrokenLine(context)
+    person = Person(context, platform)
+    person.begins_to_upload(archive)
+    person.desk.sign_out()
+    line.mend()
+    with context.expect_event("request", sends_from(PIECE)):
+        person.comes_back()
+    person.desk.open_model("signed-out")
+    expect_imported(person.desk, "signed-out")
 
 
 def test_another_person_at_the_same_browser_does_not_touch_an_upload(
@@ -139,12 +156,8 @@ def test_another_person_at_the_same_browser_does_not_touch_an_upload(
     Administrator.of(platform).command(
         "POST", "/api/users", {"username": bob, "password": password, "role": "operator"}
     )
-    archive = tmp_path / "left-alone.zip"
-    archive.write_bytes(tiny_llama_archive(padding_bytes=20_000_000))
-    context.route(
-        "**/api/uploads/*",
-        lambda route, request: None if sends_from(PIECE)(request) else route.continue_(),
-    )
+    archive = large_archive(tmp_path, "left-alone")
+    BrokenLine(context)
     person = Person(context, platform)
     person.begins_to_upload(archive)
     desk = person.desk
