@@ -65,6 +65,12 @@ class TopicWatch(Watch):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._read: dict[int, float] = {}
+        self._at_the_end = threading.Event()
+
+    def __enter__(self) -> Watch:
+        super().__enter__()
+        self._at_the_end.wait(timeout=20)
+        return self
 
     def seen_at(self, position: int) -> float:
         """When this event was read, by `time.perf_counter`."""
@@ -76,6 +82,7 @@ class TopicWatch(Watch):
         try:
             ends = {p: reader.bounds(p, seconds=10)[1] for p in reader.partitions()}
             reader.start(ends)
+            self._at_the_end.set()
             while not self._stop.is_set():
                 for record in reader.read(0.5):
                     position = int(dict(record.headers() or [])["loggia-position"])
