@@ -47,9 +47,11 @@ class Line:
         """Runs a relay in a thread; set the returned event to stop it."""
         return self._run(lambda stop: Relay(self.settings, self.feed).run(stop))
 
-    def consume(self, name: str, handle: Handler) -> threading.Event:
+    def consume(
+        self, name: str, handle: Handler, on_ready: Callable[[], None] = lambda: None
+    ) -> threading.Event:
         """Runs a consumer in a thread."""
-        return self._run(Consumer(self.settings, self.pool, name, handle).run)
+        return self._run(Consumer(self.settings, self.pool, name, handle, on_ready=on_ready).run)
 
     def watermark(self, name: str) -> int:
         with self.pool.connection() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 from collections.abc import Iterator
@@ -160,3 +161,32 @@ def test_a_consumer_waits_at_a_hole_until_it_is_mended(
     put(line.settings, [events[number - 1] for number in (1, 2, 4, 5, 3, 4, 5, 6)])
     eventually(lambda: line.watermark("ledger") == 6, "the hole is mended")
     assert [position for position, _ in ledger.rows()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_another_consumer_commits_late_stays_in_the_watermark(
+    line: Line, ledger: Ledger
+) -> None:
+    """The holder before, frozen in a commit: it lands after its successor has begun."""
+    line.write(models=1, edits=3)
+    line.relay()
+    last = line.feed.last_position()
+    eventually(partial(has_sent, line, last), "all is in the topic")
+
+    @functools.cache
+    def commit_of_another_partition() -> None:
+        with line.pool.connection() as connection:
+            connection.execute(
+                "INSERT INTO loggia.consumer_progress (consumer, partition, next_offset, position) "
+                "SELECT 'ledger', number, 1, %s FROM generate_series(0, 3) AS number WHERE number "
+                "NOT IN (SELECT partition FROM loggia.relay_progress) LIMIT 1",
+                (last + 1,),
+            )
+            connection.execute(
+                "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+                "VALUES ('ledger', 0, %s)",
+                ([last + 1],),
+            )
+
+    line.consume("ledger", ledger.handle, on_ready=commit_of_another_partition)
+    eventually(lambda: line.watermark("ledger") == last + 1, "both commits are counted")
+    ledger.assert_complete()
