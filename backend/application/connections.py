@@ -7,8 +7,11 @@ from psycopg.rows import DictRow
 
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.domain.connection import Connection
-from backend.domain.errors import NotFound
+from backend.domain.errors import NotAllowed, NotFound
 from backend.infra.connections import Seal
+
+# A person chooses from all of them.
+MAX_CONNECTIONS = 200
 
 
 class Connections:
@@ -30,7 +33,7 @@ class Connections:
     ) -> Accepted:
         """A connection, or all of an existing one anew; `secret` None where none is needed.
 
-        Raises `Invalid`.
+        Raises `Invalid` and `NotAllowed`.
         """
 
         def decide() -> Decision:
@@ -52,6 +55,13 @@ class Connections:
                     "saved_at = now()",
                     (saved.id, saved.name, saved.kind, saved.endpoint, sealed, context.actor),
                 )
+                cursor.execute("SELECT count(*) AS many FROM loggia.connections")
+                counted = cursor.fetchone()
+                if counted is not None and counted["many"] > MAX_CONNECTIONS:
+                    raise NotAllowed(
+                        f"There are {MAX_CONNECTIONS} connections; there cannot be more.",
+                        remedy="Remove one that is not used any more.",
+                    )
 
             return Decision([saved], [write], {"name": saved.name})
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from backend.application import terms
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.store import InTransaction
+from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed

@@ -20,13 +20,17 @@ from psycopg import Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow
 
-from backend.infra.postgres import TIME_OUTS, KeptConnection
+from backend.infra.postgres import TIME_OUTS, KeptConnection, Pool
 
 # Runs in the transaction of the events, before them. May raise to undo its command alone.
 InTransaction = Callable[[Cursor[DictRow]], None]
 
 # Whose idempotency key, and which.
 Key = tuple[str, str]
+
+# For so long a command that comes again under its key answers as the first did.
+REMEMBERED_DAYS = 30
+_FORGOTTEN_TOGETHER = 10_000
 
 
 class StoreUnavailable(Exception):
@@ -156,6 +160,22 @@ class GroupCommit:
         for number, outcome in zip(holding, written, strict=True):
             outcomes[number] = outcome
         return outcomes
+
+
+def forget_old_commands(pool: Pool) -> int:
+    """Removes the keys of commands that are no longer remembered; returns how many."""
+    forgotten = 0
+    while True:
+        with pool.connection() as connection:
+            gone = connection.execute(
+                "DELETE FROM loggia.commands WHERE ctid = ANY(ARRAY("
+                "SELECT ctid FROM loggia.commands "
+                "WHERE at < now() - make_interval(days => %s) LIMIT %s))",
+                (REMEMBERED_DAYS, _FORGOTTEN_TOGETHER),
+            ).rowcount
+        forgotten += gone
+        if gone < _FORGOTTEN_TOGETHER:
+            return forgotten
 
 
 def _undo(connection: psycopg.Connection[DictRow]) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.importing import AcceptRisk, Connection, Reason, imports
+from backend.cli.import_request import AcceptRisk, Connection, Reason
+from backend.cli.importing import imports
 from backend.cli.models import Watch
 from backend.cli.output import AsJson, fail, human_size, print_json, print_table
 

@@ -1,43 +1,32 @@
-"""Importing from the command line, from every source: one command each, with the same options."""
+"""Importing from the command line: a command for each source."""
 
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from typer.core import TyperGroup
 
-from backend.cli.models import IMPORT_ENDS, Watch, print_report, show
-from backend.cli.output import AsJson, fail, print_fields, print_json
+from backend.cli.import_request import (
+    AcceptRisk,
+    Base,
+    Connection,
+    Description,
+    DryRun,
+    Labels,
+    Links,
+    Name,
+    OfModel,
+    Reason,
+    Version,
+    Wish,
+    begin,
+    rehearse,
+    tell,
+)
+from backend.cli.models import Watch
+from backend.cli.output import AsJson, fail
 
-if TYPE_CHECKING:
-    from backend.cli.client import Api
-
-Base = Annotated[str | None, typer.Option(help="An adapter: its base model's name or id.")]
-OfModel = Annotated[
-    str | None, typer.Option("--model", help="Import a further version of this model.")
-]
-Version = Annotated[str | None, typer.Option(help="Its version; else the next free one.")]
-Name = Annotated[str | None, typer.Option(help="The model's name; else the source suggests one.")]
-Labels = Annotated[list[str] | None, typer.Option("--label", help="May be repeated.")]
-Links = Annotated[
-    list[str] | None, typer.Option("--link", help="A page about the model; may be repeated.")
-]
-Description = Annotated[str, typer.Option(help="What people read about the model.")]
-AcceptRisk = Annotated[
-    list[str] | None,
-    typer.Option("--accept-risk", help="pickle or custom_code, for this import alone."),
-]
-Reason = Annotated[str | None, typer.Option(help="Why the files can be trusted; kept for ever.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Read and check everything, and write nothing.")
-]
-Connection = Annotated[
-    str | None, typer.Option(help="A saved connection; see `loggia connections list`.")
-]
 Cpu = Annotated[float, typer.Option(help="CPU cores at least.")]
 MemoryGib = Annotated[float, typer.Option(help="Memory at least, in GiB.")]
 Gpu = Annotated[int, typer.Option(help="GPUs at least.")]
@@ -45,8 +34,6 @@ GpuMemoryGib = Annotated[float, typer.Option(help="Memory of a GPU at least, in 
 DocumentFile = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="A JSON Schema.")
 ]
-
-_POLL_SECONDS = 1.0
 
 
 class _UploadByDefault(TyperGroup):
@@ -68,40 +55,6 @@ imports = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(imports, name="import", rich_help_panel="Client")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What every source can be told about the model, as the command line has it."""
-
-    base: str | None = None
-    model: str | None = None
-    version: str | None = None
-    name: str | None = None
-    labels: list[str] | None = None
-    links: list[str] | None = None
-    description: str = ""
-    risks: list[str] | None = None
-    reason: str | None = None
-
-    def body(self, api: "Api", source: str, **facts: Any) -> dict[str, Any]:
-        """The request, without what was not given."""
-        if self.risks and not self.reason:
-            fail("--accept-risk needs a reason", "say with --reason why these files can be trusted")
-        said: dict[str, Any] = {
-            "source": source,
-            **facts,
-            "kind": "adapter" if self.base else "base",
-            "baseModelId": api.model(self.base)["id"] if self.base else None,
-            "modelId": api.model(self.model)["id"] if self.model else None,
-            "version": self.version,
-            "name": self.name,
-            "labels": self.labels,
-            "documentationLinks": self.links,
-            "description": self.description or None,
-            "acceptedRisks": {"risks": self.risks, "reason": self.reason} if self.risks else None,
-        }
-        return {field: value for field, value in said.items() if value is not None}
 
 
 @imports.command("upload")
@@ -140,7 +93,7 @@ def import_file(
             with upload_bar(file, quiet=as_json) as progress:
                 uploads.send(file, upload, progress)
             try:
-                _rehearse(api, body, as_json=as_json)
+                rehearse(api, body, as_json=as_json)
             finally:
                 uploads.abandon(file, upload)
             return
@@ -152,7 +105,7 @@ def import_file(
             raise
         with upload_bar(file, quiet=as_json) as progress:
             uploads.send(file, upload, progress)
-        _tell(api, accepted, watch=watch, as_json=as_json)
+        tell(api, accepted, watch=watch, as_json=as_json)
 
 
 @imports.command("hf")
@@ -185,7 +138,7 @@ def import_repository(
         "connection": connection,
         "files": file or [],
     }
-    _begin(wish, "huggingface", facts, dry_run=dry_run, watch=watch, as_json=as_json)
+    begin(wish, "huggingface", facts, dry_run=dry_run, watch=watch, as_json=as_json)
 
 
 @imports.command("url")
@@ -208,7 +161,7 @@ def import_address(
     """Import from an address. See `loggia import batch` for a list of models."""
     wish = Wish(base, model, version, name, label, link, description, accept_risk, reason)
     facts = {"address": address, "connection": connection}
-    _begin(wish, "url", facts, dry_run=dry_run, watch=watch, as_json=as_json)
+    begin(wish, "url", facts, dry_run=dry_run, watch=watch, as_json=as_json)
 
 
 @imports.command("path")
@@ -244,7 +197,7 @@ def import_path(
         "technicalName": technical_name,
         "template": _text(template),
     }
-    _begin(wish, "path", facts, dry_run=dry_run, watch=watch, as_json=as_json)
+    begin(wish, "path", facts, dry_run=dry_run, watch=watch, as_json=as_json)
 
 
 @imports.command("image")
@@ -290,7 +243,7 @@ def import_image(
         "minimum": _resources(cpu, memory_gib, gpu, gpu_memory_gib),
         "connection": connection,
     }
-    _begin(wish, "container_image", facts, dry_run=dry_run, watch=watch, as_json=as_json)
+    begin(wish, "container_image", facts, dry_run=dry_run, watch=watch, as_json=as_json)
 
 
 @imports.command("create")
@@ -329,62 +282,7 @@ def create_model(
         "resources": _resources(cpu, memory_gib, gpu, gpu_memory_gib),
         "weights": weights,
     }
-    _begin(wish, "manual", facts, dry_run=dry_run, watch=watch, as_json=as_json)
-
-
-def _begin(
-    wish: Wish,
-    source: str,
-    facts: dict[str, Any],
-    *,
-    dry_run: bool,
-    watch: bool,
-    as_json: bool,
-) -> None:
-    from backend.cli.client import Api
-
-    with Api.from_credentials() as api:
-        body = wish.body(api, source, **facts)
-        if dry_run:
-            _rehearse(api, body, as_json=as_json)
-        else:
-            accepted = api.command("POST", "/api/imports", body)
-            _tell(api, accepted, watch=watch, as_json=as_json)
-
-
-def _tell(api: "Api", accepted: dict[str, Any], *, watch: bool, as_json: bool) -> None:
-    from backend.cli import watching
-
-    if watch:
-        ended = watching.watch(
-            api, accepted["id"], after=accepted["position"], ends=IMPORT_ENDS, quiet=as_json
-        )
-        imported = api.get(f"/api/models/{accepted['id']}", atLeast=ended["position"])
-        show(imported, as_json=as_json)
-    elif as_json:
-        print_json(accepted)
-    else:
-        print(f"importing as model {accepted['id']}; see `loggia models show {accepted['id']}`")
-
-
-def _rehearse(api: "Api", body: dict[str, Any], *, as_json: bool) -> None:
-    """Prints how the import would go; ends the command where it would fail."""
-    result = api.command("POST", "/api/imports", body, query={"dryRun": "true"})
-    while "events" not in result:
-        time.sleep(_POLL_SECONDS)
-        result = api.get(f"/api/imports/dry-runs/{result['id']}")
-    failure = result.get("failure")
-    if as_json:
-        print_json(result)
-    else:
-        card = result.get("card") or {}
-        print_fields({"Format": card.get("format"), "Architecture": card.get("architecture")})
-        print_report(result.get("report"))
-        print()
-        print("Would be written: " + ", ".join(event["type"] for event in result["events"]))
-    if failure:
-        sys.stdout.flush()
-        fail(failure["reason"], failure["remedy"])
+    begin(wish, "manual", facts, dry_run=dry_run, watch=watch, as_json=as_json)
 
 
 def _resources(cpu: float, memory: float, gpu: int, gpu_memory: float) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def list_keys(model: Model, as_json: AsJson = False) -> None:
     from backend.cli.client import Api
 
     with Api.from_credentials() as api:
-        found = api.get(f"/api/models/{api.model(model)['id']}/api-keys")["items"]
+        found = list(api.pages(f"/api/models/{api.model(model)['id']}/api-keys"))
     if as_json:
         print_json(found)
         return

@@ -136,7 +136,7 @@ def _run(name: str, wait: float, *, broker: bool = False) -> None:
     from backend.infra.logging import configure_logging, get_logger
 
     settings = settings_or_fail()
-    configure_logging(name)
+    configure_logging(name, settings.log_format)
     try:
         body = load_role(name)
         deadline = time.monotonic() + wait

@@ -28,7 +28,7 @@ def list_versions(model: Model, as_json: AsJson = False) -> None:
     from backend.cli.client import Api
 
     with Api.from_credentials() as api:
-        found = api.get(f"/api/models/{api.model(model)['id']}/versions")["items"]
+        found = list(api.pages(f"/api/models/{api.model(model)['id']}/versions"))
     if as_json:
         print_json(found)
         return

@@ -101,7 +101,8 @@ class Model(Aggregate):
             description=values.description(request.description),
             documentation_links=values.documentation_links(request.documentation_links),
             batch_id=request.batch_id,
-            **_source_facts(request, base),
+            base_model_id=base.id if base is not None else None,
+            **request.source_facts(),
             **event_header(),
         )
         if request.accepted_risks is not None:
@@ -137,7 +138,12 @@ class Model(Aggregate):
                 remedy=f"The next free one is {next_number(self.versions)}.",
                 field="version",
             )
-        self._record(self.VersionRequested, number, **_source_facts(request, base))
+        self._record(
+            self.VersionRequested,
+            number,
+            base_model_id=base.id if base is not None else None,
+            **request.source_facts(),
+        )
         if request.accepted_risks is not None:
             self.accept_risks(number, request.accepted_risks)
 
@@ -379,14 +385,14 @@ class Model(Aggregate):
         """The current version. Raises `NotAllowed` where there is none."""
         self.require_existing()
         if self.current is None:
-            raise self._wrong_state(verb, self.latest, _WORDS[ModelState.READY])
+            raise self._wrong_state(verb, self.latest, ModelState.READY.words)
         return self.current
 
     def _require(self, number: str, state: ModelState, verb: str) -> Version:
         self.require_existing()
         version = self.version_of(number)
         if version.state is not state:
-            raise self._wrong_state(verb, version, _WORDS[state])
+            raise self._wrong_state(verb, version, state.words)
         return version
 
     def _require_underway(self, version: Version, verb: str) -> None:
@@ -397,7 +403,7 @@ class Model(Aggregate):
     def _wrong_state(self, verb: str, version: Version, wanted: str) -> NotAllowed:
         which = f" {version.number}" if len(self.versions) > 1 else ""
         return NotAllowed(
-            f"Cannot {verb} '{self.name}'{which} while it is {_WORDS[version.state]}.",
+            f"Cannot {verb} '{self.name}'{which} while it is {version.state.words}.",
             remedy=f"This works when it is {wanted}.",
         )
 
@@ -423,26 +429,3 @@ def _require_base(kind: str, base: Model | None) -> None:
                 field="baseModelId",
             )
         base.require_ready("use the base model")
-
-
-def _source_facts(request: ImportRequest, base: Model | None) -> JSON:
-    origin = origins.checked(request.source, request.origin)
-    if request.source == origins.UPLOAD and request.upload_id is None:
-        raise Invalid("No upload was named.", remedy="Upload the file first.", field="uploadId")
-    return {
-        "source": request.source,
-        "origin": origin or None,
-        "file_name": request.file_name,
-        "upload_id": request.upload_id,
-        "size_bytes": request.size_bytes,
-        "base_model_id": base.id if base is not None else None,
-    }
-
-
-_WORDS = {
-    ModelState.IMPORTING: "importing",
-    ModelState.VALIDATING: "validating",
-    ModelState.READY: "ready to deploy",
-    ModelState.FAILED: "failed to import",
-    ModelState.DELETED: "deleted",
-}

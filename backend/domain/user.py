@@ -6,9 +6,10 @@ import re
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from backend.domain.errors import Invalid, NotFound
+from backend.domain.errors import Invalid, NotAllowed, NotFound
 from backend.domain.events import Aggregate, event_header
 
+MAX_TOKENS = 100
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -110,12 +111,17 @@ class User(Aggregate):
         self.record(self.PasswordChanged, user_id=self.id)
 
     def create_access_token(self, *, token_id: UUID, name: str) -> None:
-        """A new token for the API and the CLI. Raises `Invalid`."""
+        """A new token for the API and the CLI. Raises `Invalid` and `NotAllowed`."""
         if not 1 <= len(name.strip()) <= 64:
             raise Invalid(
                 "A token needs a name of 1 to 64 characters.",
                 remedy="Say where the token is used, so that you can revoke the right one later.",
                 field="name",
+            )
+        if len(self.tokens) >= MAX_TOKENS:
+            raise NotAllowed(
+                f"You have {MAX_TOKENS} access tokens; nobody may have more.",
+                remedy="Revoke one that is not used any more.",
             )
         self.record(self.AccessTokenCreated, user_id=self.id, token_id=token_id, name=name.strip())
 

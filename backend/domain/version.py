@@ -35,6 +35,14 @@ class ModelState(StrEnum):
     FAILED = "import_failed"
     DELETED = "deleted"
 
+    @property
+    def words(self) -> str:
+        """The state as a sentence says it."""
+        return _WORDS.get(self, self.value)
+
+
+_WORDS = {ModelState.READY: "ready to deploy", ModelState.FAILED: "failed to import"}
+
 
 @dataclass(frozen=True)
 class AcceptedRisks:
@@ -108,6 +116,19 @@ class ImportRequest:
             "",
         )
         return values.model_name(values.suggested_name(str(place)), remedy="Give the model a name.")
+
+    def source_facts(self) -> JSON:
+        """What the events say of the source. Raises `Invalid`."""
+        origin = origins.checked(self.source, self.origin)
+        if self.source == origins.UPLOAD and self.upload_id is None:
+            raise Invalid("No upload was named.", remedy="Upload the file first.", field="uploadId")
+        return {
+            "source": self.source,
+            "origin": origin or None,
+            "file_name": self.file_name,
+            "upload_id": self.upload_id,
+            "size_bytes": self.size_bytes,
+        }
 
 
 @dataclass

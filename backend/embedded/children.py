@@ -15,13 +15,13 @@ import psutil
 from backend.embedded.errors import EmbeddedError
 from backend.embedded.joined_log import JoinedLog
 from backend.embedded.postgres import Account
-from backend.embedded.processes import (
+from backend.infra.processes import (
     RUN_ID_VARIABLE,
     ProcessRecord,
     death_signal,
     group_members,
 )
-from backend.embedded.readiness import READY_FILE_VARIABLE, is_announced
+from backend.infra.readiness import READY_FILE_VARIABLE, is_announced
 
 #: A child that ran this long had started well; its next crash counts as the first.
 _SETTLED_SECONDS = 60
@@ -40,7 +40,7 @@ class Child:
     """What to run, how to know that it is ready, and how to stop it.
 
     `ready` is asked in a thread again and again; without one the child announces itself (see
-    `backend.embedded.readiness`). `stage` orders the shutdown: the lowest stops first. `death` is
+    `backend.infra.readiness`). `stage` orders the shutdown: the lowest stops first. `death` is
     the signal it gets when the supervisor dies without a word.
     """
 

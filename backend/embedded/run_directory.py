@@ -17,7 +17,7 @@ from typing import TextIO
 import psutil
 
 from backend.embedded.errors import EmbeddedError
-from backend.embedded.processes import (
+from backend.infra.processes import (
     ProcessRecord,
     engine_members,
     group_members,

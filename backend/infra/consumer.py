@@ -273,11 +273,19 @@ class Consumer:
             )
             if cursor.rowcount != 1:
                 raise Fenced(f"somebody else moved partition {partition}")
+        # One mark for all partitions: who was late on another one would be forgotten in it.
         cursor.execute(
-            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+            "INSERT INTO loggia.consumer_watermark AS w (consumer, position, ahead) "
             "VALUES (%s, %s, %s::bigint[]) ON CONFLICT (consumer) DO UPDATE SET "
-            "position = excluded.position, ahead = excluded.ahead",
-            # As text: a partition may be thousands of events ahead, and lists are slow to adapt.
-            (self._name, mark.position, "{" + ",".join(map(str, sorted(mark.ahead))) + "}"),
+            "position = excluded.position, ahead = excluded.ahead "
+            "WHERE w.position = %s AND w.ahead = %s::bigint[]",
+            (self._name, *_columns(mark), *_columns(self._watermark)),
         )
+        if cursor.rowcount != 1:
+            raise Fenced("somebody else moved the watermark")
         cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, f"{self._name}:{mark.position}"))
+
+
+def _columns(mark: Watermark) -> tuple[int, str]:
+    # As text: a partition may be thousands of events ahead, and lists are slow to adapt.
+    return mark.position, "{" + ",".join(map(str, sorted(mark.ahead))) + "}"

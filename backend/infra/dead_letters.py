@@ -31,6 +31,7 @@ from backend.infra.settings import Settings
 _log = get_logger(__name__)
 
 FOLLOWS = "an earlier event of the same key is parked"
+RESOLVED_KEPT_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,15 @@ def still_parked(cursor: Cursor[DictRow], consumer: str, letters: Sequence[DeadL
         (consumer, list(keys)),
     ).fetchall()
     return {row["partition_key"] for row in rows} == keys
+
+
+def forget_resolved(pool: Pool) -> int:
+    """Removes letters that were applied long ago; returns how many."""
+    with pool.connection() as connection:
+        return connection.execute(
+            "DELETE FROM loggia.dead_letters WHERE resolved_at < now() - make_interval(days => %s)",
+            (RESOLVED_KEPT_DAYS,),
+        ).rowcount
 
 
 def announce(settings: Settings, letters: Sequence[DeadLetter]) -> None:

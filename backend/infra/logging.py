@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Any, cast
 
@@ -20,9 +19,8 @@ def _redact(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typ
     return event
 
 
-def configure_logging(role: str) -> None:
-    """Sets up the process's log; `role` stands on every line."""
-    as_json = os.environ.get("LOGGIA_LOG_FORMAT", "text") == "json"
+def configure_logging(role: str, log_format: str = "text") -> None:
+    """Sets up the process's log, as `text` or as `json`; `role` stands on every line."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -31,7 +29,7 @@ def configure_logging(role: str) -> None:
             structlog.processors.format_exc_info,
             _redact,
             structlog.processors.JSONRenderer()
-            if as_json
+            if log_format == "json"
             else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -6,6 +6,7 @@ import secrets
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,6 +43,10 @@ class Settings(BaseSettings):
         None,
         description="Addresses or networks of reverse proxies, separated by commas: what they say "
         "in `X-Forwarded-For` counts as the client's address.",
+    )
+
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text` to be read by people, `json` by programs."
     )
 
     postgres_dsn: SecretStr | None = Field(

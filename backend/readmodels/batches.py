@@ -28,7 +28,7 @@ class BatchRow(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Batch(msgspec.Struct, rename="camel", frozen=True):
-    """A batch of imports. `states` counts its rows by their state."""
+    """A batch of imports, of at most 1,000 models. `states` counts its rows by their state."""
 
     id: UUID
     address: str

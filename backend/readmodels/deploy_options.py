@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 import psutil
 
-from backend.application import terms
+from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import NotFound
 from backend.domain.servable import ENGINES, OFFERED, Obstacle

@@ -13,6 +13,7 @@ from backend.domain.errors import NotFound
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.configuration import Change, ConfigurationView, changes, from_domain
+from backend.readmodels.cursors import Cursors
 from backend.readmodels.servable import obstacles
 
 CONSUMER = "deployments"
@@ -103,9 +104,10 @@ class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
 
 
 class History(msgspec.Struct, rename="camel", frozen=True):
-    """Every revision, newest first."""
+    """Revisions, newest first."""
 
     items: list[HistoryEntry]
+    next_cursor: str | None
 
 
 def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> DeploymentView:
@@ -167,31 +169,44 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
     )
 
 
-def history(pool: Pool, model_id: UUID) -> History:
-    """Every revision, newest first. Raises `NotFound` where the model was never deployed."""
+def history(
+    pool: Pool, model_id: UUID, cursor: str | None, limit: int, cursors: Cursors
+) -> History:
+    """Revisions, newest first. Raises `NotFound` where the model was never deployed."""
+    scope = f"revisions {model_id}"
+    (below,) = cursors.read(scope, cursor) if cursor is not None else (None,)
     with pool.connection() as connection:
+        # The one after the page tells what the page's last one changed.
         rows = connection.execute(
-            "SELECT * FROM deployments.revisions WHERE model_id = %s ORDER BY revision",
-            (model_id,),
+            "SELECT * FROM deployments.revisions WHERE model_id = %(model)s "
+            "AND (%(below)s::int IS NULL OR revision < %(below)s) "
+            "ORDER BY revision DESC LIMIT %(most)s",
+            {"model": model_id, "below": below, "most": limit + 1},
         ).fetchall()
+        shown = [row["revision"] for row in rows[:limit]]
         scaled = connection.execute(
             "SELECT revision, decided_at, from_replicas, to_replicas, running, waiting, "
             "sustained_seconds, reason FROM (SELECT *, row_number() OVER "
             "(PARTITION BY revision ORDER BY position DESC) AS number "
-            "FROM deployments.scalings WHERE model_id = %s) AS s "
+            "FROM deployments.scalings WHERE model_id = %s AND revision = ANY(%s)) AS s "
             "WHERE number <= %s ORDER BY position DESC",
-            (model_id, _MOST_SCALINGS),
+            (model_id, shown, _MOST_SCALINGS),
         ).fetchall()
-    if not rows:
+    if not rows and below is None:
         raise _never_deployed(model_id)
-    entries: list[HistoryEntry] = []
-    before: ConfigurationView | None = None
-    for row in rows:
-        configuration = from_domain(row["configuration"])
-        decisions = [_decision(taken) for taken in scaled if taken["revision"] == row["revision"]]
-        entries.append(_entry(row, configuration, changes(before, configuration), decisions))
-        before = configuration
-    return History(entries[::-1])
+    configurations = [from_domain(row["configuration"]) for row in rows]
+    earlier = [*configurations[1:], None]
+    entries = [
+        _entry(
+            row,
+            configuration,
+            changes(before, configuration),
+            [_decision(taken) for taken in scaled if taken["revision"] == row["revision"]],
+        )
+        for row, configuration, before in zip(rows, configurations, earlier, strict=False)
+    ][:limit]
+    more = len(rows) > limit
+    return History(entries, cursors.write(scope, [entries[-1].revision]) if more else None)
 
 
 def replica(pool: Pool, model_id: UUID, wanted: UUID | None) -> UUID | None:

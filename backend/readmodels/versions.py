@@ -13,6 +13,7 @@ from backend.domain.errors import NotFound
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.readmodels import manifests
+from backend.readmodels.cursors import Cursors
 from backend.readmodels.manifests import ModelFile
 from backend.readmodels.version_facts import (
     AcceptedRisk,
@@ -55,10 +56,11 @@ class VersionView(msgspec.Struct, rename="camel", frozen=True):
     import_steps: list[ImportStep]
 
 
-class VersionList(msgspec.Struct, rename="camel", frozen=True):
-    """Every version of a model, newest first."""
+class VersionPage(msgspec.Struct, rename="camel", frozen=True):
+    """Versions of a model, newest first."""
 
     items: list[VersionView]
+    next_cursor: str | None
 
 
 class FieldDifference(msgspec.Struct, rename="camel", frozen=True):
@@ -85,18 +87,27 @@ class Comparison(msgspec.Struct, rename="camel", frozen=True):
     files: list[FileDifference]
 
 
-def of_model(pool: Pool, model_id: UUID) -> VersionList:
-    """The versions of a model. Raises `NotFound`."""
+def of_model(
+    pool: Pool, model_id: UUID, cursor: str | None, limit: int, cursors: Cursors
+) -> VersionPage:
+    """The versions of a model, newest first. Raises `NotFound`."""
+    scope = f"versions {model_id}"
+    (below,) = cursors.read(scope, cursor) if cursor is not None else (None,)
     with pool.connection() as connection:
         rows = connection.execute(
             "SELECT v.*, v.version = m.current_version AS current FROM gallery.versions AS v "
-            "JOIN gallery.models AS m USING (model_id) WHERE model_id = %s "
-            "ORDER BY v.created_position DESC",
-            (model_id,),
+            "JOIN gallery.models AS m USING (model_id) WHERE model_id = %(model)s "
+            "AND (%(below)s::bigint IS NULL OR v.created_position < %(below)s) "
+            "ORDER BY v.created_position DESC LIMIT %(most)s",
+            {"model": model_id, "below": below, "most": limit + 1},
         ).fetchall()
-    if not rows:
+    if not rows and below is None:
         raise NotFound(f"There is no model {model_id}.", remedy="Check the id, or reload the list.")
-    return VersionList([_view(row) for row in rows])
+    shown, more = rows[:limit], len(rows) > limit
+    return VersionPage(
+        [_view(row) for row in shown],
+        cursors.write(scope, [shown[-1]["created_position"]]) if more else None,
+    )
 
 
 def compare(

@@ -6,8 +6,8 @@ import contextlib
 
 from backend.application.feed import EventFeed
 from backend.application.store import EventStore
-from backend.embedded.readiness import announce_ready
 from backend.infra.postgres import wait_for_schema
+from backend.infra.readiness import announce_ready
 from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from backend.relay.relay import Relay

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from litestar import Litestar
+from litestar.routes import HTTPRoute
 
 from backend.api import guards
 from backend.api.app import create_api
@@ -88,7 +89,8 @@ def _routes(api: Litestar) -> dict[str, str]:
         path = "/".join(
             "{}" if part.startswith("{") else part for part in route.path_format.split("/")
         )
-        for handler in route.route_handlers:  # type: ignore[attr-defined]
+        assert isinstance(route, HTTPRoute)
+        for handler in route.route_handlers:
             for method in handler.http_methods:
                 operation = guards.operation_of(handler)
                 if (
@@ -139,7 +141,7 @@ def test_a_role_may_do_what_the_table_says(
         method, path = _concrete(route)
         # With a body that every handler refuses, so that nothing happens but the decision.
         body = {} if method in {"GET", "HEAD", "DELETE", "OPTIONS"} else {"json": {"nonsense": 1}}
-        answer = client.request(method, path, **body)  # type: ignore[arg-type]
+        answer = client.request(method, path, **body)
         allowed = answer.status_code != 403
         assert allowed == (role in roles.split()), f"{route}: {answer.status_code}"
         assert answer.status_code != 401, route

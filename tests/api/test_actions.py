@@ -47,8 +47,21 @@ class World:
             raise DomainError("never deployed", remedy="-")
         self.deployment.stop(reason="")
 
+    def serve(self) -> None:
+        if self.deployment is not None:
+            self.deployment.record_revision_deployed(revision=self.deployment.desired_revision)
+
+    def fail_revision(self) -> None:
+        if self.deployment is not None:
+            self.deployment.record_revision_failed(
+                revision=self.deployment.desired_revision, reason="r", remedy="r", log_tail=[]
+            )
+
+    def end(self) -> None:
+        if self.deployment is not None:
+            self.deployment.record_stopped()
+
     def step(self, name: str) -> None:
-        d = self.deployment
         m = self.model
         acts: dict[str, Callable[[], object]] = {
             "archive": lambda: m.receive_archive(m.latest.upload_id or uuid4(), 1),
@@ -64,15 +77,10 @@ class World:
             "publish": m.publish,
             "withdraw": m.withdraw,
             "deploy": self.deploy,
-            "serve": lambda: d and d.record_revision_deployed(revision=d.desired_revision),
-            "revision_failed": lambda: (
-                d
-                and d.record_revision_failed(
-                    revision=d.desired_revision, reason="r", remedy="r", log_tail=[]
-                )
-            ),
+            "serve": self.serve,
+            "revision_failed": self.fail_revision,
             "stop": self.stop,
-            "stopped": lambda: d and d.record_stopped(),
+            "stopped": self.end,
         }
         acts[name]()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ def test_a_deployment_from_the_first_request_to_its_end(
     model_id = _ready(admin, services)
     url = f"/api/models/{model_id}/deployment"
 
-    def state(position: int) -> dict:  # type: ignore[type-arg]
+    def state(position: int) -> dict[str, Any]:
         return admin.get(url, params={"atLeast": position}).json()  # type: ignore[no-any-return]
 
     assert admin.get(url).status_code == 404
@@ -120,8 +121,8 @@ def test_replicas_are_counted_and_scaling_decisions_stand_in_the_history(
     ],
 )
 def test_a_wrong_parameter_is_named(
-    admin: ApiClient, services: Services, change: dict, field: str, said: str
-) -> None:  # type: ignore[type-arg]
+    admin: ApiClient, services: Services, change: dict[str, Any], field: str, said: str
+) -> None:
     model_id = _ready(admin, services)
     answer = admin.command(
         "PUT", f"/api/models/{model_id}/deployment", worker.deploy_body(**change)
@@ -241,8 +242,8 @@ def test_logs_are_bounded_and_only_of_this_models_replicas(
 
 
 def test_a_key_is_shown_once_and_ends_at_once(
-    admin: ApiClient, services: Services, client_as
-) -> None:  # type: ignore[no-untyped-def]
+    admin: ApiClient, services: Services, client_as: Callable[[str], ApiClient]
+) -> None:
     model_id = _ready(admin, services)
     url = f"/api/models/{model_id}/api-keys"
     created = admin.command("POST", url, {"name": "shop", "requestsPerMinute": 60}, key="k").json()

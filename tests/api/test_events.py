@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -115,8 +115,8 @@ def test_nothing_is_missed_while_others_write(admin: ApiClient, services: Servic
 
 
 def test_events_about_people_are_for_those_who_may_know(
-    admin: ApiClient, services: Services, client_as
-) -> None:  # type: ignore[no-untyped-def]
+    admin: ApiClient, services: Services, client_as: Callable[[str], ApiClient]
+) -> None:
     viewer, auditor = client_as("viewer"), client_as("auditor")
     admin.import_model("tiny")
     last = services.store.recorder.max_notification_id()

@@ -1,4 +1,4 @@
-"""F1 to F5: the API or its database fails at any instant, and every promise still holds."""
+"""The API or its database fails at any instant, and every promise still holds."""
 
 from __future__ import annotations
 
@@ -357,6 +357,7 @@ def test_f5_a_frozen_database_is_answered_with_503_and_no_position_is_lost(
                 ),
                 "the repeated command is accepted",
             )
+            assert again is not None
             assert again.json()["version"] == 3
         positions = [e.position for e in stored(settings)]
         assert positions == list(range(1, len(positions) + 1))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 
 from backend.api.services import Services
@@ -18,6 +16,7 @@ from backend.infra.settings import Settings
 from tests.api.client import ApiClient
 from tests.api.sources import reaching
 from tests.rig.hub import Hub
+from tests.rig.statements import statements
 from tests.rig.web import Web
 
 WORKER = CommandContext("worker:import")
@@ -49,26 +48,6 @@ def preview(admin: ApiClient, address: str) -> dict[str, Any]:
 def begin(admin: ApiClient, address: str, digest: str, names: list[str]) -> Any:
     body = {"address": address, "manifestSha256": digest, "names": names}
     return admin.command("POST", "/api/imports/batch", body)
-
-
-@contextmanager
-def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every statement that is sent to the database while the block runs."""
-    sent: list[str] = []
-    execute, executemany = psycopg.Cursor.execute, psycopg.Cursor.executemany
-
-    def note(self: Any, query: Any, *args: Any, **more: Any) -> Any:
-        sent.append(str(query))
-        return execute(self, query, *args, **more)
-
-    def note_many(self: Any, query: Any, *args: Any, **more: Any) -> Any:
-        sent.append(str(query))
-        return executemany(self, query, *args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(psycopg.Cursor, "execute", note)
-        patch.setattr(psycopg.Cursor, "executemany", note_many)
-        yield sent
 
 
 def test_models_that_exist_are_greyed_out_with_a_link(admin: ApiClient, web: Web) -> None:
@@ -174,17 +153,17 @@ def test_an_adapter_of_a_list_needs_its_base(admin: ApiClient, web: Web) -> None
 
 @pytest.mark.usefixtures("views")
 def test_a_thousand_rows_need_no_more_queries_than_a_hundred(
-    admin: ApiClient, web: Web, services: Services, monkeypatch: pytest.MonkeyPatch
+    admin: ApiClient, web: Web, services: Services
 ) -> None:
     counts = []
     for many in (100, 1000):
         names = [f"m-{many}-{n}" for n in range(many)]
         address = manifest(web, names, f"/{many}.json")
-        with statements(monkeypatch) as sent:
+        with statements(of_every_thread=True) as sent:
             found = preview(admin, address)
         looked = len([each for each in sent if "model_names" in each])
         assert [row["name"] for row in found["rows"]] == names
-        with statements(monkeypatch) as sent:
+        with statements(of_every_thread=True) as sent:
             begun = begin(admin, address, found["manifestSha256"], names)
         assert begun.status_code == 202, begun.text
         mine = [s for s in sent if "model_names" in s or "INSERT" in s or "loggia.commands" in s]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -161,8 +162,8 @@ def test_an_edit_needs_the_version_that_was_seen(admin: ApiClient, services: Ser
 
 
 def test_what_a_role_may_not_do_is_said_beforehand(
-    admin: ApiClient, services: Services, client_as
-) -> None:  # type: ignore[no-untyped-def]
+    admin: ApiClient, services: Services, client_as: Callable[[str], ApiClient]
+) -> None:
     model_id = admin.import_model("tiny")
     position = worker.make_ready(services, model_id)
     actions = (
@@ -186,8 +187,8 @@ def test_names_are_unique_whatever_their_case(admin: ApiClient) -> None:
 
 
 def test_publishing_shows_on_the_marketplace_and_withdrawing_hides(
-    admin: ApiClient, services: Services, client_as
-) -> None:  # type: ignore[no-untyped-def]
+    admin: ApiClient, services: Services, client_as: Callable[[str], ApiClient]
+) -> None:
     model_id = admin.import_model("tiny")
     url = f"/api/models/{model_id}/publication"
     early = admin.command("PUT", url, {"state": "published"})

@@ -49,7 +49,7 @@ def test_errors_of_the_http_layer_are_problems_too(admin: ApiClient) -> None:
         ("GET", "/api/events?after=yesterday", {}, 422),
         ("GET", "/api/models?atLeast=-1", {}, 422),
     ):
-        answer = admin.request(method, path, **options)  # type: ignore[arg-type]
+        answer = admin.request(method, path, **options)
         assert answer.status_code == status, f"{method} {path}: {answer.text}"
         _is_problem(answer)
 

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import UUID
 
-import httpx
-import psutil
 import pytest
 from psycopg.types.json import Jsonb
 
-from backend.api import receiving
 from backend.api.services import Services
-from backend.infra.settings import MIB, Settings
-from backend.infra.uploads import folder, open_upload
+from backend.infra.settings import Settings
 from tests.api.client import ApiClient
-from tests.api.worker import fail_import
-from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess, ApiServer
+from tests.api.uploads import parts, stored, upload_id
+from tests.rig.api_server import ADMIN_PASSWORD, ApiServer
 from tests.rig.waiting import eventually
-
-
-def _id(location: str) -> UUID:
-    return UUID(location.rpartition("/")[2])
-
-
-def _stored(services: Services, location: str) -> bytes:
-    upload = services.uploads.get(_id(location))
-    assert upload is not None
-    with open_upload(services.object_store, upload) as source:
-        return source.read()
-
-
-def _parts(services: Services, location: str) -> list[str]:
-    return services.object_store.list(folder(_id(location)))
 
 
 def _staged(settings: Settings) -> list[Path]:
@@ -74,8 +53,8 @@ def test_bytes_arrive_in_pieces(admin: ApiClient, services: Services) -> None:
     assert head.headers["Cache-Control"] == "no-store"
     assert head.headers["Upload-Expires"].endswith("GMT")
     assert admin.append(location, 3, b"def").status_code == 204
-    assert _stored(services, location) == b"abcdef"
-    upload = services.uploads.get(_id(location))
+    assert stored(services, location) == b"abcdef"
+    upload = services.uploads.get(upload_id(location))
     assert upload is not None
     assert upload.complete
 
@@ -93,7 +72,7 @@ def test_creation_may_bring_the_first_bytes(admin: ApiClient, services: Services
     )
     assert answer.status_code == 201
     assert answer.headers["Upload-Offset"] == "3"
-    assert _stored(services, answer.headers["Location"]) == b"abc"
+    assert stored(services, answer.headers["Location"]) == b"abc"
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
@@ -101,7 +80,7 @@ def test_a_right_checksum_is_accepted(admin: ApiClient, services: Services, algo
     location = admin.create_upload(3).headers["Location"]
     answer = admin.append(location, 0, b"abc", _checksum(algorithm, b"abc"))
     assert answer.status_code == 204
-    assert _stored(services, location) == b"abc"
+    assert stored(services, location) == b"abc"
 
 
 def test_a_wrong_checksum_leaves_nothing(
@@ -114,10 +93,10 @@ def test_a_wrong_checksum_leaves_nothing(
     assert answer.json()["detail"].startswith("The bytes that arrived do not have the announced")
     assert answer.json()["remedy"] == "Send them again from the same offset."
     assert admin.tus("HEAD", location).headers["Upload-Offset"] == "3"
-    assert len(_parts(services, location)) == 1
+    assert len(parts(services, location)) == 1
     assert _staged(settings) == []
     assert admin.append(location, 3, b"def", _checksum("sha256", b"def")).status_code == 204
-    assert _stored(services, location) == b"abcdef"
+    assert stored(services, location) == b"abcdef"
 
 
 def test_an_unknown_checksum_is_refused(admin: ApiClient) -> None:
@@ -140,7 +119,7 @@ def test_more_bytes_than_announced_are_refused(admin: ApiClient, services: Servi
     location = admin.create_upload(3).headers["Location"]
     answer = admin.append(location, 0, b"abcd")
     assert answer.status_code == 413
-    assert not _parts(services, location)
+    assert not parts(services, location)
 
 
 @pytest.mark.parametrize(
@@ -188,19 +167,21 @@ def test_termination_removes_everything(admin: ApiClient, services: Services) ->
     location = admin.create_upload(6).headers["Location"]
     admin.append(location, 0, b"abc")
     assert admin.tus("DELETE", location).status_code == 204
-    assert not _parts(services, location)
+    assert not parts(services, location)
     assert admin.tus("HEAD", location).status_code == 404
     assert admin.append(location, 3, b"def").status_code == 404
 
 
-def test_somebody_elses_upload_is_not_there(admin: ApiClient, client_as) -> None:  # type: ignore[no-untyped-def]
+def test_somebody_elses_upload_is_not_there(
+    admin: ApiClient, client_as: Callable[[str], ApiClient]
+) -> None:
     location = admin.create_upload(6).headers["Location"]
     other = client_as("operator")
     assert other.tus("HEAD", location).status_code == 404
     assert other.append(location, 0, b"abc").status_code == 404
     assert other.tus("DELETE", location).status_code == 404
     answer = other.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
+        "POST", "/api/imports", {"source": "upload", "uploadId": str(upload_id(location))}
     )
     assert answer.status_code == 404
 
@@ -301,7 +282,7 @@ def test_what_arrived_before_the_connection_broke_is_kept(
     )
     assert offset == 300
     assert admin.append(location, 300, b"b" * 700).status_code == 204
-    assert _stored(services, location) == b"a" * 300 + b"b" * 700
+    assert stored(services, location) == b"a" * 300 + b"b" * 700
 
 
 def test_nothing_is_kept_of_a_broken_request_with_a_checksum(
@@ -315,145 +296,7 @@ def test_nothing_is_kept_of_a_broken_request_with_a_checksum(
     assert eventually(
         lambda: admin.append(location, 0, b"b" * 1000).status_code == 204, "it begins again"
     )
-    assert _stored(services, location) == b"b" * 1000
-
-
-def test_an_import_may_be_asked_for_before_the_last_byte(
-    admin: ApiClient, services: Services
-) -> None:
-    location = admin.create_upload(6, "early.zip").headers["Location"]
-    admin.append(location, 0, b"abc")
-    answer = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
-    )
-    model = answer.json()["id"]
-    assert [e.type for e in _events(services, model)] == ["ModelImportRequested"]
-    admin.append(location, 3, b"def")
-    events = _events(services, model)
-    assert [e.type for e in events] == ["ModelImportRequested", "ModelArchiveReceived"]
-    assert events[1].actor == "user:admin"
-    for _ in range(3):  # nothing that looks at the upload again says it again
-        admin.tus("HEAD", location)
-        services.upload_end.announce_all()
-    assert len(_events(services, model)) == 2
-
-
-def test_the_model_is_told_later_what_a_dead_process_could_not_say(
-    admin: ApiClient, services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    location = admin.create_upload(3, "late.zip").headers["Location"]
-    answer = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
-    )
-    with monkeypatch.context() as patched:
-        patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
-        admin.append(location, 0, b"abc")
-    assert len(_events(services, answer.json()["id"])) == 1
-    services.upload_end.announce_all()
-    assert [e.type for e in _events(services, answer.json()["id"])][-1] == "ModelArchiveReceived"
-
-
-def test_giving_up_a_claimed_upload_fails_its_import(admin: ApiClient, services: Services) -> None:
-    location = admin.create_upload(6).headers["Location"]
-    model = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
-    ).json()["id"]
-    assert admin.tus("DELETE", location).status_code == 204
-    last = _events(services, model)[-1]
-    assert (last.type, last.data["reason"]) == ("ModelImportFailed", "The upload was given up.")
-
-
-def test_the_upload_of_a_new_version_has_nothing_to_do_with_an_earlier_failure(
-    admin: ApiClient, services: Services
-) -> None:
-    first = admin.upload(b"abc", "one.zip")
-    model = admin.command(
-        "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(first))}
-    ).json()["id"]
-    fail_import(services, model)
-    second = admin.create_upload(6, "two.zip").headers["Location"]
-    admin.append(second, 0, b"abc")
-    version = {"source": "upload", "uploadId": str(_id(second)), "modelId": model}
-    assert admin.command("POST", "/api/imports", version).status_code == 202
-    services.upload_end.announce_all()
-    assert _parts(services, second)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(services.upload_end, "announce", lambda _: None)  # dies just before it
-        admin.append(second, 3, b"def")
-    services.upload_end.announce_all()
-    last = _events(services, model)[-1]
-    assert (last.type, last.data["version"]) == ("ModelArchiveReceived", "0.0.2")
-
-
-def test_an_upload_goes_on_after_the_server_was_killed(settings: Settings, tmp_path: Path) -> None:
-    content = bytes(range(256)) * 4096 * 80  # 80 MiB: one part and a bit
-    api = ApiProcess(settings, tmp_path / "api.log")
-    try:
-        api.start()
-        with ApiClient(api.url) as admin:
-            admin.sign_in("admin", ADMIN_PASSWORD)
-            location = admin.create_upload(len(content), "big.zip").headers["Location"]
-            model = admin.command(
-                "POST", "/api/imports", {"source": "upload", "uploadId": str(_id(location))}
-            ).json()["id"]
-            committed = threading.Event()
-
-            def feed() -> Iterator[bytes]:
-                for start in range(0, 70 * MIB, MIB):
-                    yield content[start : start + MIB]
-                committed.set()
-                time.sleep(30)
-
-            def send() -> None:
-                with contextlib.suppress(httpx.TransportError), ApiClient(api.url) as sender:
-                    sender.sign_in("admin", ADMIN_PASSWORD)
-                    sender.append(location, 0, feed())
-
-            thread = threading.Thread(target=send, daemon=True)
-            thread.start()
-            assert committed.wait(60)
-            eventually(
-                lambda: admin.tus("HEAD", location).headers["Upload-Offset"] != "0",
-                "a part is committed",
-            )
-            api.kill()
-            api.start()
-            offset = int(admin.tus("HEAD", location).headers["Upload-Offset"])
-            assert receiving.PART_BYTES <= offset <= receiving.PART_BYTES + 2 * MIB
-            assert admin.append(location, offset, content[offset:]).status_code == 204
-        with ApiServer(settings) as server:
-            stored = hashlib.sha256(_stored(server.services, location)).digest()
-            types = [e.type for e in _events(server.services, model)]
-    finally:
-        api.remove()
-    assert stored == hashlib.sha256(content).digest()
-    assert types == ["ModelImportRequested", "ModelArchiveReceived"]
-
-
-def test_memory_stays_flat(settings: Settings, tmp_path: Path) -> None:
-    size = 1024 * MIB
-    block = bytes(MIB)
-    api = ApiProcess(settings, tmp_path / "api.log")
-    peak = 0
-
-    def feed() -> Iterator[bytes]:
-        nonlocal peak
-        for _ in range(size // MIB):
-            yield block
-            peak = max(peak, psutil.Process(api.process.pid).memory_info().rss)  # type: ignore[union-attr]
-
-    try:
-        api.start()
-        with ApiClient(api.url) as admin:
-            admin.timeout = 120
-            admin.sign_in("admin", ADMIN_PASSWORD)
-            location = admin.create_upload(size, "gib.zip").headers["Location"]
-            before = psutil.Process(api.process.pid).memory_info().rss  # type: ignore[union-attr]
-            assert admin.append(location, 0, feed()).status_code == 204
-            assert admin.tus("HEAD", location).headers["Upload-Offset"] == str(size)
-    finally:
-        api.remove()
-    assert peak - before < 64 * MIB
+    assert stored(services, location) == b"b" * 1000
 
 
 def _locks(services: Services) -> int:
@@ -480,7 +323,3 @@ def _send_partly(
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head.encode() + content)
         time.sleep(0.3)  # so that it is under way when it breaks
-
-
-def _events(services: Services, model_id: str):  # type: ignore[no-untyped-def]
-    return [e for e in services.live._feed.read(0, 500) if e.model_id == model_id]

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 from backend.api.services import Services
 from backend.application.commands import CommandContext
-from backend.application.terms import VERSION
+from backend.domain.model import ImportRequest
+from backend.domain.terms import VERSION
 
 CARD: dict[str, Any] = {
     "architecture": "LlamaForCausalLM",
@@ -64,11 +65,19 @@ def make_ready(services: Services, model_id: str, **card: Any) -> int:
     ).position
 
 
-def fail_import(services: Services, model_id: str) -> int:
+def add_version(services: Services, model_id: str) -> int:
+    """A further version, whose import fails."""
+    origin = {"path": {"path": "/models/tiny", "mode": "copy", "template": None}}
+    request = ImportRequest(source="path", origin=origin)
+    asked = services.models.request_version(CommandContext("user:admin"), UUID(model_id), request)
+    return fail_import(services, model_id, asked.result["version"])
+
+
+def fail_import(services: Services, model_id: str, version: str = "0.0.1") -> int:
     return services.models.record_import_failed(
         _context(),
         UUID(model_id),
-        "0.0.1",
+        version,
         step="extract",
         reason="The archive is not a zip file.",
         remedy="Upload a zip file.",

@@ -12,11 +12,11 @@ import pytest
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from backend.application import terms
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.deployments import Deployments
 from backend.application.models import Models
 from backend.application.store import EventStore, StoreUnavailable
+from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Conflict, DomainError, NameTaken, NotFound

@@ -13,12 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,42 +24,30 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
-from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, event
-from psycopg.conninfo import conninfo_to_dict
 
-from backend.application.commands import CommandContext, CommandRunner
-from backend.application.models import Models
-from backend.application.store import EventStore
-from backend.domain.model import ImportRequest
-from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
-from backend.infra.uploads import Uploads
-from backend.readmodels.batches import existing
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.gallery_filters import Filters
-from projections.applying import Applier
-from projections.gallery import GALLERY
+from tests.bench.api_yardsticks import (
+    PAGE,
+    existing_statements,
+    hello_server,
+    save_latency,
+    save_rate,
+    sql_existing,
+    sql_facets,
+    sql_page,
+)
+from tests.bench.filled_gallery import fill_gallery, make_models
 from tests.rig.api_server import ADMIN_PASSWORD, ApiProcess
-from tests.rig.ports import free_port
 from tests.rig.servers import BrokerServer, PostgresServer
-from tests.rig.statements import statements
-from tests.rig.waiting import eventually
 
-HELLO = """
-from litestar import Litestar, get
-@get("/")
-async def hello() -> dict[str, str]:
-    return {"hello": "world"}
-app = Litestar([hello], openapi_config=None)
-"""
 EDITED_MODELS = 400
-PAGE = 50
 SEARCHES: dict[str, Callable[[], str]] = {
     "facets": lambda: "",
     "two_letters": lambda: random.choice("abcdef") + random.choice("0123456789"),
@@ -76,75 +61,6 @@ MANIFEST_ROWS = 1000
 def p99(samples: list[float]) -> float:
     """The 99th percentile, in milliseconds."""
     return sorted(samples)[min(len(samples) - 1, int(len(samples) * 0.99))] * 1000
-
-
-class Thing(Aggregate):
-    """The yardstick's aggregate."""
-
-    @event("Changed")
-    def change(self, text: str) -> None:
-        self.text = text
-
-
-class Things(Application):
-    """The library as it comes."""
-
-    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventsourcing.postgres"}
-
-
-def _plain(dsn: str, *, functions: bool) -> Things:
-    database = conninfo_to_dict(dsn)
-    return Things(
-        env={
-            "POSTGRES_DBNAME": str(database["dbname"]),
-            "POSTGRES_HOST": str(database["host"]),
-            "POSTGRES_PORT": str(database["port"]),
-            "POSTGRES_USER": str(database["user"]),
-            "POSTGRES_PASSWORD": str(database.get("password", "")),
-            "POSTGRES_SCHEMA": "public",
-            "POSTGRES_ENABLE_DB_FUNCTIONS": "y" if functions else "n",
-        }
-    )
-
-
-def save_latency(dsn: str, count: int) -> list[float]:
-    """`save` of one event, one process, the library's defaults."""
-    application = _plain(dsn, functions=False)
-    taken = []
-    for _ in range(count):
-        thing = Thing()
-        started = time.perf_counter()
-        application.save(thing)
-        taken.append(time.perf_counter() - started)
-    application.close()
-    return taken
-
-
-def _save_for(dsn: str, seconds: float, count: Any) -> None:
-    application = _plain(dsn, functions=True)
-    end = time.perf_counter() + seconds
-    done = 0
-    while time.perf_counter() < end:
-        application.save(Thing())
-        done += 1
-    application.close()
-    with count.get_lock():
-        count.value += done
-
-
-def save_rate(dsn: str, processes: int = 4, seconds: float = 4.0) -> float:
-    """Saves a second by several processes, with the database functions on."""
-    _plain(dsn, functions=True).close()
-    context = multiprocessing.get_context("spawn")
-    count = context.Value("i", 0)
-    workers = [
-        context.Process(target=_save_for, args=(dsn, seconds, count)) for _ in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return float(count.value / seconds)
 
 
 async def load(
@@ -189,145 +105,6 @@ def request(method: str, path: str, token: str = "", body: Any = None) -> bytes:
 
 
 @contextmanager
-def hello_server() -> Iterator[str]:
-    """An empty Litestar handler on the same server software."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "hello.py").write_text(HELLO)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "hello:app", "--port", str(port),
-             "--no-access-log", "--log-level", "error"],
-            cwd=folder,
-        )  # fmt: skip
-        try:
-            url = f"http://127.0.0.1:{port}"
-            eventually(lambda: _answers(url), "hello answers")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).is_success
-    except httpx.TransportError:
-        return False
-
-
-def make_models(settings: Settings, count: int) -> list[str]:
-    """Models to edit; streams stay as short as real ones."""
-    with open_pool(settings) as pool:
-        store = EventStore(settings)
-        models, uploads = Models(CommandRunner(store, settings.secret_key)), Uploads(pool)
-        ids = []
-        for number in range(count):
-            upload = uploads.create(
-                uuid4(), owner="user:x", file_name=f"m{number}.zip", size_bytes=1, expiry_hours=1
-            )
-            accepted = models.request_import(
-                CommandContext(actor="user:x"),
-                ImportRequest(file_name=upload.file_name, upload_id=upload.id, size_bytes=1),
-                complete=True,
-            )
-            ids.append(str(accepted.id))
-        store.close()
-    return ids
-
-
-def fill_gallery(settings: Settings, models: int) -> None:
-    """A gallery as large as the goal says, written as rows."""
-    with psycopg.connect(settings.dsn, autocommit=True) as connection:
-        with connection.transaction(), connection.cursor() as cursor:
-            applier = Applier(GALLERY)
-            applier.create_tables(cursor)  # type: ignore[arg-type]
-            applier.create_indexes(cursor)  # type: ignore[arg-type]
-        connection.execute(
-            "INSERT INTO gallery.models (model_id, version, name, name_key, technical_name, kind, "
-            "source, model_version, latest_version, latest_state, template, retriable, state, "
-            "publication, deployment_state, description, labels, facets, "
-            "documentation_links, size_bytes, architecture, parameter_count, created_position, "
-            "created_at, updated_at, position) "
-            "SELECT gen_random_uuid(), 3, name, name, name, (array['base','adapter'])[1 + i %% 2], "
-            "'upload', '0.0.1', '0.0.1', 'ready_to_deploy', '', true, "
-            "(array['ready_to_deploy','import_failed','importing','validating'])[1 + i %% 4], "
-            "(array['published','withdrawn','unpublished'])[1 + i %% 3], "
-            "(array[NULL,'deployed','failed','stopped'])[1 + i %% 4], repeat('d', 100), "
-            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', i * 1000, 'LlamaForCausalLM', i, i, "
-            "now(), now(), i FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
-            "'b' AS name FROM generate_series(1, %s) AS i) AS made",
-            (models,),
-        )
-        connection.execute(
-            "UPDATE gallery.models SET facets = json_build_array("
-            "state, kind, publication, deployment_state, labels)::text"
-        )
-        connection.execute(
-            "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
-            "VALUES ('gallery', 1, '{}')"
-        )
-        connection.execute("VACUUM FULL gallery.models")
-        connection.execute(
-            "INSERT INTO loggia.model_names (name_key, model_id) "
-            "SELECT name_key, model_id FROM gallery.models"
-        )
-        connection.execute("VACUUM ANALYZE gallery.models, loggia.model_names")
-
-
-def sql_page(settings: Settings, models: int, count: int = 400) -> list[float]:
-    """The bare keyset query at random depth."""
-    taken = []
-    with psycopg.connect(settings.dsn, autocommit=True) as connection:
-        for _ in range(count):
-            after = random.randrange(PAGE, models)
-            started = time.perf_counter()
-            connection.execute(
-                "SELECT * FROM gallery.models WHERE created_position < %s "
-                "ORDER BY created_position DESC LIMIT 50",
-                (after,),
-                prepare=True,
-            ).fetchall()
-            taken.append(time.perf_counter() - started)
-    return taken
-
-
-def sql_facets(settings: Settings, count: int = 30) -> list[float]:
-    """The bare count of one facet."""
-    taken = []
-    with psycopg.connect(settings.dsn, autocommit=True) as connection:
-        for _ in range(count):
-            started = time.perf_counter()
-            connection.execute(
-                "SELECT state, count(*) FROM gallery.models GROUP BY 1", prepare=True
-            ).fetchall()
-            taken.append(time.perf_counter() - started)
-    return taken
-
-
-def sql_existing(settings: Settings, names: list[str], count: int = 30) -> list[float]:
-    """The bare look at which of these names are taken."""
-    taken = []
-    with psycopg.connect(settings.dsn, autocommit=True) as connection:
-        for _ in range(count):
-            started = time.perf_counter()
-            connection.execute(
-                "SELECT name_key, model_id FROM loggia.model_names WHERE name_key = ANY(%s)",
-                (names,),
-                prepare=True,
-            ).fetchall()
-            taken.append(time.perf_counter() - started)
-    return taken
-
-
-def existing_statements(settings: Settings, names: list[str]) -> int:
-    """How often greying out asks the database."""
-    with open_pool(settings) as pool, statements() as told:
-        found = existing(pool, names)
-    assert len(found) == len(names) // 2
-    return len(told)
-
-
-@contextmanager
 def manifest_server(folder: Path, names: list[str]) -> Iterator[str]:
     """A manifest with these models, at an address."""
     rows = [{"name": name, "address": f"http://127.0.0.1:9/{name}.zip"} for name in names]
@@ -355,9 +132,9 @@ class Bench:
         stack.callback(broker.kill)
         broker.start()
         self.settings = Settings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             data_dir=folder / "data",
-            postgres_dsn=self.database.database(),  # type: ignore[arg-type]
+            postgres_dsn=self.database.database(),
             kafka_bootstrap_servers=broker.bootstrap_servers,
             fetch_allowed_networks="127.0.0.0/8",
         )

@@ -3,7 +3,8 @@
     python -m tests.bench.bench_backbone [--rounds 3] [--events 60000] [--json FILE]
 
 Yardstick and subject take turns in every round; the goals are ratios of the medians. Figures of
-latency are milliseconds from calling the command to the gallery's commit, as a listener hears it.
+latency are milliseconds from calling the command to the gallery's commit, as a listener hears it;
+the stages are those of the same commands until stored, until read from the topic, until there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,10 @@ from projections.service import prepare
 from tests.application.conftest import Importer
 from tests.bench import backbone_yardsticks as yardsticks
 from tests.bench.backbone_yardsticks import seconds_of
+from tests.bench.path_watches import GalleryWatch, TopicWatch, Watch
 from tests.builders.histories import History, write
 from tests.rig.roles import RoleProcess
 from tests.rig.servers import BrokerServer, PostgresServer
-from tests.rig.waiting import eventually
 
 Figures = dict[str, float]
 
@@ -167,24 +169,43 @@ def latency(rounds: int, commands: int) -> list[Figures]:
         for each in roles:
             each.wait_until_ready()
         model_ids = [importer.import_model(f"latency{n}") for n in range(20)]
-        watch = stack.enter_context(_Watch(settings))
+        gallery = stack.enter_context(GalleryWatch(settings))
         for _ in range(rounds):
             figures: Figures = {}
             with _paused(roles):
                 floor = yardsticks.pipeline(settings, RATE, commands)
             figures |= _percentiles("floor", floor)
-            watch.wait_for(store.recorder.max_notification_id() or 0)
-            figures |= _percentiles("visible", _edit(models, model_ids, watch, commands))
+            gallery.wait_for(store.recorder.max_notification_id() or 0)
+            edits = _edit(models, model_ids, commands)
+            figures |= _percentiles("visible", edits.until(gallery))
             with _replaying(settings):
-                during = _edit(models, model_ids, watch, commands)
-            figures |= _percentiles("visible during replay", during)
+                edits = _edit(models, model_ids, commands)
+                figures |= _percentiles("visible during replay", edits.until(gallery))
+            with TopicWatch(settings) as topic:
+                edits = _edit(models, model_ids, commands)
+                figures |= _percentiles("stage stored", edits.stored)
+                figures |= _percentiles("stage on Kafka", edits.until(topic))
+                figures |= _percentiles("stage in the gallery", edits.until(gallery))
             print("  ".join(f"{k} {v:.1f} ms" for k, v in figures.items()), flush=True)
             found.append(figures)
     return found
 
 
-def _edit(models: Models, model_ids: list[Any], watch: _Watch, commands: int) -> list[float]:
-    started: dict[int, float] = {}
+@dataclass
+class _Edits:
+    """When each command was called, by the position of its event, and how long it took."""
+
+    started: dict[int, float] = field(default_factory=dict)
+    stored: list[float] = field(default_factory=list)
+
+    def until(self, watch: Watch) -> list[float]:
+        """Seconds from each command to what is watched."""
+        watch.wait_for(max(self.started))
+        return [watch.seen_at(position) - at for position, at in self.started.items()]
+
+
+def _edit(models: Models, model_ids: list[Any], commands: int) -> _Edits:
+    edits = _Edits()
     due = time.perf_counter()
     for number in range(commands):
         due += 1 / RATE
@@ -195,42 +216,9 @@ def _edit(models: Models, model_ids: list[Any], watch: _Watch, commands: int) ->
             model_ids[number % len(model_ids)],
             description=f"edit {number} {at}",
         )
-        started[accepted.position] = at
-    watch.wait_for(max(started))
-    return [watch.seen_at(position) - at for position, at in started.items()]
-
-
-class _Watch:
-    """Hears when the gallery has come to a position."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stop = threading.Event()
-        self._heard: list[tuple[int, float]] = [(0, 0.0)]
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-
-    def __enter__(self) -> _Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def wait_for(self, position: int) -> None:
-        eventually(lambda: self._heard[-1][0] >= position, "the gallery has come there", seconds=60)
-
-    def seen_at(self, position: int) -> float:
-        return next(at for reached, at in self._heard if reached >= position)
-
-    def _listen(self) -> None:
-        with psycopg.connect(self._settings.dsn, autocommit=True) as connection:
-            connection.execute("LISTEN loggia_progress")
-            while not self._stop.is_set():
-                for notice in connection.notifies(timeout=0.5):
-                    consumer, _, position = notice.payload.rpartition(":")
-                    if consumer == "gallery":
-                        self._heard.append((int(position), time.perf_counter()))
+        edits.stored.append(time.perf_counter() - at)
+        edits.started[accepted.position] = at
+    return edits
 
 
 @contextmanager
@@ -318,13 +306,14 @@ def main() -> None:
         rounds += throughput(arguments.rounds, arguments.events)
     if arguments.only != "throughput":
         rounds += latency(arguments.rounds, arguments.commands)
+    reached = goals(rounds)
     result = {
         "rounds": rounds,
-        "goals": goals(rounds),
+        "goals": reached,
         "load_average": {"before": before, "after": os.getloadavg()},
         "cpus": os.cpu_count(),
     }
-    for goal, row in result["goals"].items():
+    for goal, row in reached.items():
         print(
             f"{goal}: {row['ratio']:.2f} of the yardstick "
             f"(target {row['target']}, stretch {row['stretch']})"

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def running_parts() -> Iterator[Parts]:
                 LOGGIA_GATEWAY_WORKERS=str(workers),
             )
         for name, port in ports.items():
-            eventually(lambda port=port: _answers(port, keys[FAST]), f"{name} answers")
+            eventually(partial(_answers, port, keys[FAST]), f"{name} answers")
         yield Parts(ports, keys, processes)
 
 

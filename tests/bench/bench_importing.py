@@ -280,7 +280,7 @@ def measure_headers(rounds: int) -> dict[str, object]:
                 read_header(source, path.stat().st_size, "bench")
 
         pairs = [(milliseconds(bare), milliseconds(checked)) for _ in range(rounds)]
-    result = {
+    result: dict[str, object] = {
         "bare_ms": round(statistics.median(b for b, _ in pairs), 1),
         "checked_ms": round(statistics.median(c for _, c in pairs), 1),
         "times_bare": round(statistics.median(c / b for b, c in pairs), 2),

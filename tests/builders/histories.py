@@ -357,7 +357,7 @@ class History:
                     format="json",
                     manifest_uri="file:///manifests/b.json",
                     manifest_sha256="b" * 64,
-                    model_ids=[life.model.id for life in self._lives] or [uuid4()],
+                    model_ids=[life.model.id for life in self._lives[:20]] or [uuid4()],
                 )
                 return iter(batch.collect_events())
             if len(self._lives) < self._models and self._dice.random() < 0.3:

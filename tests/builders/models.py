@@ -208,6 +208,16 @@ def sharded(files: Mapping[str, bytes], *, seed: int = 0) -> dict[str, bytes]:
     }
 
 
+def spare(seed: int, mebibytes: int) -> bytes:
+    """A valid safetensors file that belongs to no model, of random bytes."""
+    return save({"x": np.random.default_rng(seed).integers(0, 255, mebibytes << 20, np.uint8)})
+
+
+def with_spares(count: int = 4, mebibytes: int = 9) -> dict[str, bytes]:
+    """The tiny Llama with files of its own beside it, which make its import take its time."""
+    return {**tiny_llama(), **{f"spare-{i}.safetensors": spare(i, mebibytes) for i in range(count)}}
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     """The files as a directory."""
     for path, data in files.items():

@@ -43,6 +43,10 @@ def cause() -> Iterator[None]:
         yield
 
 
+def topics(model: Model) -> list[str]:
+    return [type(event).TOPIC for event in model.pending_events]  # type: ignore[attr-defined]
+
+
 def request(origin: dict[str, Any], **more: Any) -> ImportRequest:
     if not origin:
         return ImportRequest(file_name="m.zip", upload_id=uuid4(), size_bytes=1, **more)
@@ -221,7 +225,7 @@ def test_a_later_version_takes_over_and_an_earlier_one_can_be_chosen_again() -> 
     model.select_current_version("0.0.1")
     assert model.current is not None
     assert model.current.card == {"n": "0.0.1"}
-    assert [e.TOPIC for e in model.pending_events].count("ModelCurrentVersionSelected") == 1
+    assert topics(model).count("ModelCurrentVersionSelected") == 1
     with pytest.raises(NotFound, match="no version 9"):
         model.select_current_version("9.0.0")
 
@@ -351,6 +355,6 @@ def test_the_template_comes_from_the_path_and_can_be_replaced() -> None:
     model.update_template("SYSTEM hello")
     model.update_template("SYSTEM hello")
     assert model.template == "SYSTEM hello"
-    assert [e.TOPIC for e in model.pending_events].count("ModelTemplateUpdated") == 1
+    assert topics(model).count("ModelTemplateUpdated") == 1
     with pytest.raises(Invalid, match="Line 1 of the Modelfile"):
         model.update_template("hello")

@@ -18,6 +18,7 @@ from backports import zstd
 from tests.builders.models import config, sharded, tiny_llama
 from tests.fuzzing.targets import CORPUS
 from tests.importing.formats import test_ctranslate2, test_gguf, test_onnx, test_triton
+from tests.importing.formats.made import gguf_model, onnx_model
 from tests.importing.hostile import Archive, Member
 
 _ADAPTERS = Path(__file__).parents[1] / "importing" / "adapters"
@@ -120,9 +121,9 @@ def seeds() -> dict[str, dict[str, bytes]]:
         "tar_gz": {"seed.tar.gz": gzip.compress(tar, mtime=0)},
         "tar_zst": {"seed.tar.zst": zstd.compress(tar)},
         "member_path": {"plain.txt": b"a/b/c.json", "odd.txt": "é/../ﬁ\u200b\\x".encode()},
-        "gguf": {**test_gguf.model(folder), "forged.gguf": test_gguf.forged()},
+        "gguf": {**gguf_model(folder), "forged.gguf": test_gguf.forged()},
         "onnx": {
-            "seed.onnx": test_onnx.built().SerializeToString(),
+            "seed.onnx": onnx_model().SerializeToString(),
             "nested.onnx": test_onnx.nested(3),
         },
         "ctranslate2": {

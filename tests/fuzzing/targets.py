@@ -32,8 +32,7 @@ from workers.importing.onnx_model import read_onnx
 from workers.importing.refusals import ImportRefused
 from workers.importing.safetensors_header import Tensor, read_header, read_index
 from workers.importing.validation import pickles, sandboxed, triton, validate
-from workers.importing.validation.adapter_fit import BaseModules
-from workers.importing.validation.adapter_keys import match, shape_fault
+from workers.importing.validation.adapter_keys import BaseModules, match, shape_fault
 from workers.importing.validation.layout import BaseModelFacts
 from workers.importing.validation.sandbox import ParserFailed
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from backend.application import terms
 from backend.application.api_keys import ApiKeys
 from backend.application.commands import Accepted, CommandContext, CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.models import Models
 from backend.application.store import EventStore
+from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.model import ImportRequest
 from backend.infra.postgres import open_pool

@@ -7,11 +7,13 @@ import json
 import socket
 import time
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionUserMessageParam
 
 from tests.gateway.engine_double import TEXT, EngineDouble
 from tests.gateway.running import PARAMETERS, GatewayUnderTest
@@ -28,11 +30,11 @@ def test_the_official_client_works_unchanged(gateway: GatewayUnderTest, key: str
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key) as client:
         assert [model.id for model in client.models.list()] == ["tiny"]
         assert client.models.retrieve("tiny").owned_by == "loggia"
-        messages = [{"role": "user", "content": "hello"}]
+        messages: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "hello"}]
         whole = client.chat.completions.create(model="tiny", messages=messages)
         assert whole.choices[0].message.content == TEXT
         stream = client.chat.completions.create(model="tiny", messages=messages, stream=True)
-        assert "".join(chunk.choices[0].delta.content for chunk in stream) == TEXT
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == TEXT
         completion = client.completions.create(model="tiny", prompt="hello")
         assert completion.choices[0].text == TEXT
         pieces = client.completions.create(model="tiny", prompt="hello", stream=True)
@@ -46,7 +48,7 @@ async def _asynchronously(url: str, key: str) -> str:
         stream = await client.chat.completions.create(
             model="tiny", messages=[{"role": "user", "content": "hello"}], stream=True
         )
-        return "".join([chunk.choices[0].delta.content async for chunk in stream])
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
 
 def test_the_official_asynchronous_client_works_too(gateway: GatewayUnderTest, key: str) -> None:
@@ -75,7 +77,7 @@ def test_defaults_fill_only_what_the_request_leaves_out(
         "messages": [{"role": "user", "content": "hello"}],
         **PARAMETERS,
     }
-    given = {
+    given: dict[str, Any] = {
         "temperature": 0,
         "max_completion_tokens": 3,
         "top_p": None,
@@ -148,7 +150,7 @@ def test_a_default_length_does_not_spoil_a_request_that_is_good_without_it(
 def test_without_a_good_key_nothing_is_answered(
     gateway: GatewayUnderTest, engine: EngineDouble, model_id: str, header: str | None
 ) -> None:
-    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
     for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions")):
         response = gateway.http.request(method, path, headers=headers)
         assert response.status_code == 401

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.infra.settings import Settings
+from tests.importing.other_worker import OtherWorker, WorkerProcess
 from tests.importing.workplace import Site, open_site
 
 
@@ -20,3 +21,18 @@ def site(tmp_path: Path, postgres: str) -> Iterator[Site]:
     )
     with open_site(settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def other(site: Site, tmp_path: Path) -> Iterator[OtherWorker]:
+    """Starts workers beside the test's own, and ends them with it."""
+    started: list[WorkerProcess] = []
+
+    def start(**environment: str) -> WorkerProcess:
+        log = tmp_path / f"worker-{len(started)}.log"
+        started.append(WorkerProcess(site, log, **environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,42 +10,14 @@ import pytest
 from safetensors.numpy import load, save
 
 from tests.builders.models import tensors, tiny_llama
+from tests.importing.kept_adapters import facts, kept
 from tests.importing.memory import MemoryFiles
-from workers.importing.safetensors_header import Tensor
 from workers.importing.validation import Validation, validate
 from workers.importing.validation.layout import BaseModelFacts
 from workers.importing.validation.report import Check
 
 Files = dict[str, bytes]
-_KEPT = Path(__file__).parent / "adapters"
-_DTYPES = {"float32": "F32", "float16": "F16", "int32": "I32"}
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
-
-
-def facts(arrays: dict[str, Any] | None = None, **card: Any) -> BaseModelFacts:
-    """What is known of the tiny Llama, or of the arrays."""
-    found = {
-        name: Tensor(_DTYPES[str(array.dtype)], array.shape)
-        for name, array in (arrays or tensors()).items()
-    }
-    return BaseModelFacts(
-        "tiny-llama",
-        {
-            "architecture": "LlamaForCausalLM",
-            "model_type": "llama",
-            "dtype": "float32",
-            "hidden_size": 128,
-            "vocabulary_size": 512,
-            "layers": 2,
-            **card,
-        },
-        found,
-    )
-
-
-def kept(name: str) -> Files:
-    """The files of an adapter as peft wrote them."""
-    return {path.name: path.read_bytes() for path in (_KEPT / name).iterdir()}
 
 
 def check(files: Files, base: BaseModelFacts | None = None) -> Validation:

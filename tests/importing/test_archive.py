@@ -98,7 +98,7 @@ def test_a_stream_without_sizes_in_its_headers_is_read() -> None:
             return len(bytes(data))  # type: ignore[call-overload]
 
     pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as file:  # type: ignore[call-overload]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a", b"x" * 1000)
     assert read_all(bytes(pipe.data)) == {"a": b"x" * 1000}
 

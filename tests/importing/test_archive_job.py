@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save
 
-from tests.builders.models import tensors, tiny_llama, write_archive
-from tests.importing.formats.test_gguf import model as gguf_model
-from tests.importing.formats.test_onnx import built
+from tests.builders.models import tensors, tiny_llama, with_spares, write_archive
+from tests.importing.formats.made import gguf_model, onnx_model
 from tests.importing.hostile_tar import COMPRESSED, STREAM_CASES, TAR_CASES, honest
-from tests.importing.test_faults import WorkerProcess, finished, other
-from tests.importing.test_job import with_spares
-from tests.importing.workplace import Site
+from tests.importing.other_worker import OtherWorker
+from tests.importing.workplace import Site, finished
 from tests.rig.waiting import eventually
 
-__all__ = ["other"]
 SUFFIXES = {"plain": "tar", "gzip": "tar.gz", "zstd": "tar.zst"}
 
 
@@ -68,7 +65,7 @@ def test_progress_of_a_stream_is_that_of_the_upload(
 
 @pytest.mark.parametrize("compression", SUFFIXES)
 def test_a_worker_killed_in_a_tar_is_resumed_without_storing_anything_twice(
-    site: Site, tmp_path: Path, other: type[WorkerProcess], compression: str
+    site: Site, tmp_path: Path, other: OtherWorker, compression: str
 ) -> None:
     files = with_spares(4)
     model_id = site.submit(write_tar(tmp_path, files, compression))
@@ -114,7 +111,7 @@ def test_single_files_become_models(site: Site, tmp_path: Path) -> None:
     for name, data in {
         "one.safetensors": weights,
         "two.gguf": gguf_model(gguf_folder)["tiny.gguf"],
-        "three.onnx": built().SerializeToString(),
+        "three.onnx": onnx_model().SerializeToString(),
     }.items():
         (tmp_path / name).write_bytes(data)
         model_id = site.submit(tmp_path / name)

@@ -13,9 +13,9 @@ import pytest
 
 from backend.application.commands import CommandContext
 from backend.infra.settings import Settings
-from tests.builders.models import tiny_llama, write_archive
-from tests.importing.test_job import at_reading, with_spares
-from tests.importing.workplace import Site, open_site
+from tests.builders.models import tiny_llama, with_spares, write_archive
+from tests.importing.litter import litter
+from tests.importing.workplace import Site, at_reading, open_site
 from tests.rig.s3 import S3Store, s3_store
 from workers.importing.residue import CLEANUP
 
@@ -38,24 +38,6 @@ def s3_site(tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> I
         with open_site(settings) as site:
             site.bucket = store  # type: ignore[attr-defined]
             yield site
-
-
-def litter(site: Site) -> dict[str, str]:
-    """One orphan of each kind; by path, under what it is found."""
-    digest = "ab" * 32
-    paths = {
-        f"blobs/sha256/ab/{digest}": "files that nothing refers to",
-        "blobs/sha256/zz/stray": "files that nothing refers to",
-        f"manifests/{digest}.json": "manifests that nothing refers to",
-        f"batches/{digest}": "lists of batches that nothing refers to",
-        f"uploads/{uuid4()}/{0:020d}": "bytes of uploads that are over",
-        f"uploads/{uuid4()}/staging/{'c' * 32}": "bytes of uploads that are over",
-        f"staging/{'d' * 32}": "half-written files",
-        f"staging/{uuid4()}/1/{'e' * 32}": "half-written files",
-    }
-    for path in paths:
-        site.store.put(path, [b"12345"])
-    return paths
 
 
 def test_a_store_without_orphans_has_nothing_to_collect(site: Site, tmp_path: Path) -> None:
@@ -130,7 +112,7 @@ def test_a_running_import_is_not_hurt(site: Site, tmp_path: Path, step: str, rea
     model_id = site.submit(
         write_archive(tmp_path / "m.zip", with_spares(2), compression=zipfile.ZIP_STORED)
     )
-    site.telemetry.watch = at_reading(step, reading, lambda: site.collect() and None)
+    site.telemetry.watch = at_reading(step, reading, site.collect)
     site.run_all()
     assert site.model(model_id).state == "ready_to_deploy"
     assert site.collect() == {}
@@ -147,7 +129,7 @@ def test_an_orphan_that_an_import_needs_again_meanwhile_stays_whole(
         connection.execute("UPDATE loggia.jobs SET journal = '{}'")
     site.models.delete(CommandContext("user:admin"), first)
     second = site.submit(archive, name="second.zip")
-    site.telemetry.watch = at_reading("validate", 1, lambda: site.collect() and None)
+    site.telemetry.watch = at_reading("validate", 1, site.collect)
     site.run_all()
     assert site.model(second).state == "ready_to_deploy"
     assert site.collect() == {}

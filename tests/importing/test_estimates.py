@@ -77,10 +77,11 @@ def test_a_nested_text_model_counts() -> None:
     assert need(nested).kv_cache_bytes_per_token == 131_072
 
 
-def test_the_need_at_a_context_grows_no_further_than_the_window() -> None:
+def test_layers_with_a_window_are_told_apart() -> None:
     found = need({**LLAMA_8B, "sliding_window": 1024, "sliding_window_pattern": 4})
-    assert found.at_context(1024) == 3_000_000 + 131_072 * 1024
-    assert found.at_context(8192) == 3_000_000 + 32_768 * 8192 + 98_304 * 1024
+    assert (found.kv_cache_bytes_per_token, found.window_bytes_per_token, found.window_tokens) == (
+        32_768, 98_304, 1024,
+    )  # fmt: skip
 
 
 def test_a_quantized_model_is_served_as_it_is() -> None:

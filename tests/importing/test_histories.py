@@ -15,11 +15,10 @@ import pytest
 from backend.domain.errors import NotAllowed
 from backend.domain.version import ModelState
 from backend.infra.uploads import part_path
-from tests.builders.models import tiny_llama, write_archive
-from tests.importing.test_collector import litter
-from tests.importing.test_faults import WorkerProcess
-from tests.importing.test_job import at_reading, spare
-from tests.importing.workplace import Site
+from tests.builders.models import spare, tiny_llama, write_archive
+from tests.importing.litter import litter
+from tests.importing.other_worker import WorkerProcess
+from tests.importing.workplace import Site, at_reading
 from tests.rig.waiting import eventually
 from workers.importing.collector import Found
 

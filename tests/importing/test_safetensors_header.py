@@ -122,7 +122,7 @@ def test_a_hostile_header_is_refused_by_its_own_name(name: str) -> None:
 
 
 def test_what_the_library_writes_is_read() -> None:
-    arrays = {
+    arrays: dict[str, np.ndarray[Any, Any]] = {
         "a": np.zeros((3, 5), np.float32),
         "b": np.zeros((7,), np.int8),
         "empty": np.zeros((0, 4), np.float16),

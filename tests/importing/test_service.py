@@ -7,6 +7,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_events_bring_an_import_to_its_end_and_back(line: Site, tmp_path: Path) 
     model_id = line.request(write_archive(tmp_path / "tiny.zip", tiny_llama()))
     eventually(lambda: line.model(model_id).state == "ready_to_deploy", "the import ends")
     validated = line.last_event(model_id)
-    received = list(line.events.events.get(model_id))[1]
+    received: Any = list(line.events.events.get(model_id))[1]
     assert validated.actor == "worker:import"
     assert validated.correlation_id == received.correlation_id
     assert validated.causation_id == received.event_id

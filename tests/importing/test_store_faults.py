@@ -14,13 +14,14 @@ import pytest
 
 from backend.infra import object_store
 from backend.infra.settings import Settings
-from tests.builders.models import tiny_llama, write_archive
-from tests.importing.test_job import with_spares
+from backend.infra.stored_bytes import stored_bytes
+from tests.builders.models import tiny_llama, with_spares, write_archive
 from tests.importing.workplace import Site, open_site
 from tests.rig.s3 import S3Store, s3_store
 from tests.rig.s3_faults import FaultyStore
 from tests.rig.small_disk import small_file_system
 from workers.importing.executor import Executor
+from workers.importing.quota import Quota
 
 
 @pytest.fixture
@@ -50,7 +51,6 @@ def site(
     hasty = {"connect_timeout": 2, "read_timeout": 0.5, "retries": {"max_attempts": 1}}
     monkeypatch.setattr(object_store, "_S3_CONFIG", hasty)
     monkeypatch.setattr(object_store, "_S3_BLOCK_BYTES", 5 << 20)
-    monkeypatch.setattr(Executor, "_back_off", lambda self, claim: site.jobs.release(claim))
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path / "data",
@@ -60,8 +60,9 @@ def site(
         object_store_endpoint=faulty.endpoint,
         job_lease_seconds=5,
     )
-    with open_site(settings) as site:
-        yield site
+    with open_site(settings) as opened:
+        monkeypatch.setattr(Executor, "_back_off", lambda self, claim: opened.jobs.release(claim))
+        yield opened
 
 
 def submitted(site: Site, tmp_path: Path, files: dict[str, bytes]) -> UUID:
@@ -205,3 +206,33 @@ def test_a_disk_that_is_full_in_the_middle_fails_the_import_and_frees_its_room(
         other = site.submit(write_archive(tmp_path / "other.zip", {**tiny_llama(), "a.txt": b"a"}))
         site.run_one()
         assert site.model(small).state == site.model(other).state == "ready_to_deploy"
+
+
+def test_an_import_above_the_quota_is_refused_and_leaves_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    files = tiny_llama()
+    size = sum(map(len, files.values()))
+    place = site.place
+    quota = Quota(site.pool, site.store, size + 1000)
+    site.place = type(place)(**{**vars(place), "quota": quota})
+    first = site.submit(write_archive(tmp_path / "first.zip", files))
+    site.run_one()
+    assert site.model(first).state == "ready_to_deploy"
+    assert stored_bytes(site.pool) == size
+    more = site.submit(write_archive(tmp_path / "more.zip", {**files, "x.txt": bytes(5000)}))
+    site.run_one()
+    failure = site.last_event(more)
+    assert f"{size + 1000} are allowed" in failure.reason
+    assert "LOGGIA_OBJECT_STORE_QUOTA_BYTES" in failure.remedy
+    assert stored_bytes(site.pool) == size
+    assert len(site.objects("blobs")) == len(files)
+    site.delete(first)
+    site.run_all()
+    site.retry(more)
+    site.run_all()
+    assert site.model(more).state == "import_failed"
+    stored = write_archive(tmp_path / "again.zip", files, compression=zipfile.ZIP_STORED)
+    again = site.submit(stored)
+    site.run_one()
+    assert site.model(again).state == "ready_to_deploy"

@@ -13,9 +13,10 @@ import pytest
 
 from backend.infra.object_store import ObjectStore
 from backend.infra.settings import Settings
-from tests.builders.models import tiny_llama, write_archive
-from tests.importing.test_job import with_spares
+from backend.sources.path import open_below
+from tests.builders.models import tiny_llama, with_spares, write_archive
 from tests.importing.workplace import Site, open_site
+from workers.importing.sources import directory
 from workers.importing.storing import BlobWriter
 
 MIB = 1 << 20
@@ -85,13 +86,10 @@ def test_each_byte_of_an_archive_is_read_once(
 def test_each_byte_of_a_directory_is_read_once(
     tmp_path: Path, postgres: str, read: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workers.importing.sources import directory
-
-    original = directory.open_below
     monkeypatch.setattr(
         directory,
         "open_below",
-        lambda path, roots: CountedFile(original(path, roots), read, "outside"),
+        lambda path, roots: CountedFile(open_below(path, roots), read, "outside"),
     )
     files = with_spares(2, 8)
     source = tmp_path / "models" / "one"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from backports import zstd
@@ -120,7 +121,7 @@ def test_what_gnu_tar_packs_comes_out_unchanged(format: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_a_size_beyond_eight_gibibytes_is_understood(format: int) -> None:
+def test_a_size_beyond_eight_gibibytes_is_understood(format: Literal[1, 2]) -> None:
     info = tarfile.TarInfo("w")
     info.size = 9 << 30
     data = info.tobuf(format)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.builders.models import config, tiny_llama
+from tests.importing.kept_adapters import facts as base_facts
+from tests.importing.kept_adapters import kept
 from tests.importing.memory import MemoryFiles
-from tests.importing.test_adapters import facts as base_facts
-from tests.importing.test_adapters import kept
 from workers.importing.validation import Validation, validate
 from workers.importing.validation.report import Check
 

@@ -14,7 +14,7 @@ from backend.contracts.codec import PublicEvent
 from backend.contracts.generated.loggia.events.v1 import model_pb2
 from backend.domain.model import AcceptedRisks, ImportRequest, ModelState
 from tests.builders.models import tiny_llama, write_archive
-from tests.importing.test_adapters import kept
+from tests.importing.kept_adapters import kept
 from tests.importing.workplace import Site
 from workers.importing.dispatch import handle
 

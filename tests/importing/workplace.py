@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from backend.application.commands import CommandContext
@@ -33,6 +35,19 @@ class RecordedTelemetry:
     def publish(self, reading: Telemetry) -> None:
         self.readings.append(reading)
         self.watch(reading)
+
+
+def at_reading(step: str, number: int, act: Callable[[], object]) -> Callable[[Telemetry], None]:
+    """Acts once, at the given reading of a step."""
+    seen = 0
+
+    def watch(reading: Telemetry) -> None:
+        nonlocal seen
+        seen += reading.step == step
+        if reading.step == step and seen == number:
+            act()
+
+    return watch
 
 
 class Site:
@@ -134,8 +149,9 @@ class Site:
     def model(self, model_id: UUID) -> Model:
         return self.events.load(Model, model_id)
 
-    def last_event(self, model_id: UUID) -> Model.Event:
-        return list(self.events.events.get(model_id))[-1]  # type: ignore[return-value]
+    def last_event(self, model_id: UUID) -> Any:
+        """The newest event of a model, of whichever kind."""
+        return list(self.events.events.get(model_id))[-1]
 
     def event_names(self, model_id: UUID) -> list[str]:
         return [type(event).__name__ for event in self.events.events.get(model_id)]
@@ -199,3 +215,16 @@ def open_site(settings: Settings, *, stop: threading.Event | None = None) -> Ite
         yield site
     finally:
         site.close()
+
+
+def finished(site: Site, model_id: UUID, files: dict[str, bytes]) -> None:
+    """Everything reached its end once, and nothing else is there."""
+    assert site.event_names(model_id) == ["Created", "ArchiveReceived", "FilesStored", "Validated"]
+    assert site.job(model_id)["state"] == "done"
+    assert set(site.collect()) <= {"half-written files"}
+    expected = {hashlib.sha256(data).hexdigest() for data in files.values()}
+    assert {path.rsplit("/", 1)[1] for path in site.objects("blobs")} == expected
+    for path in site.objects("blobs"):
+        with site.store.open(path) as source:
+            assert hashlib.sha256(source.read()).hexdigest() == path.rsplit("/", 1)[1]
+    assert list(site.residue()) == ["blobs", "manifests"]

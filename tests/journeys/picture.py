@@ -12,7 +12,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from tests.journeys.archives import tiny_llama_archive
-from tests.journeys.test_http_journey import CONFIGURATION
+from tests.journeys.deploying import CONFIGURATION
 from tests.rig.browser import Desk, browser_context
 from tests.rig.client import Administrator
 from tests.rig.platform import RunningPlatform
@@ -54,7 +54,7 @@ def fill(admin: Administrator) -> None:
 def take(platform: RunningPlatform, file: Path) -> None:
     """The gallery at 1440 pixels, light."""
     assert platform.password
-    with browser_context(width=1440, height=860) as context:
+    with browser_context() as context:
         desk = Desk(context.new_page(), platform.url)
         desk.sign_in(platform.administrator, platform.password)
         expect(desk.page.get_by_role("row").filter(has_text="tiny-llama")).to_contain_text(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,10 +187,12 @@ def traces(platform: RunningPlatform) -> dict[str, set[str]]:
             for place, query in ROWS.items()
         }
     top = platform.data_dir
+    # Folders may vanish while they are looked at.
     found["files"] = {
-        str(path.relative_to(top))
-        for path in top.rglob("*")
-        if path.is_file() and path.relative_to(top).parts[0] not in NOT_THE_MODELS
+        str(path)
+        for folder, _, names in os.walk(top)
+        for path in (Path(folder, name).relative_to(top) for name in names)
+        if path.parts[0] not in NOT_THE_MODELS
     }
     return found
 

@@ -14,18 +14,13 @@ import openai
 import pytest
 
 from tests.journeys.archives import tiny_llama_archive
+from tests.journeys.deploying import CONFIGURATION
 from tests.rig.client import Administrator
 from tests.rig.integrator import DocumentedConsumer
 from tests.rig.platform import RunningPlatform
 from tests.rig.waiting import eventually
 
 pytestmark = [pytest.mark.journey, pytest.mark.engine, pytest.mark.timeout(900)]
-
-CONFIGURATION = {
-    "parameters": {"temperature": 0.0, "maxTokens": 8},
-    "hardware": {"server": "local", "accelerator": "cpu", "memoryGib": 4.0},
-    "engineArguments": {"max_model_len": "256"},
-}
 
 
 class Talker:

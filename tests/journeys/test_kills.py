@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.journeys.archives import tiny_llama_archive
-from tests.journeys.test_http_journey import CONFIGURATION
+from tests.journeys.deploying import CONFIGURATION
 from tests.rig.agreement import (
     has_come_to_rest,
     marker_since,
@@ -44,6 +44,7 @@ def watch(platform_up: RunningPlatform) -> Iterator[Watch]:
 def kill(platform: RunningPlatform, role: str) -> None:
     """kill -9 now; the supervisor starts it again."""
     pid = eventually(lambda: platform.pid_of(role), f"{role} runs")
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: platform.pid_of(role) not in {None, pid}, f"{role} is back", seconds=30)
 

@@ -7,89 +7,24 @@ import hashlib
 import io
 import json
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.api.sources import CONFIGURATION
 from tests.builders.models import tiny_llama, write_folder
-from tests.importing.test_adapters import kept
+from tests.importing.kept_adapters import kept
 from tests.journeys.archives import tiny_llama_archive
-from tests.rig.client import JSON, Administrator
-from tests.rig.command_line import CommandLine
-from tests.rig.hub import Hub
-from tests.rig.platform import RunningPlatform
-from tests.rig.registry import Registry
+from tests.journeys.world import READY, World
+from tests.rig.client import JSON
 from tests.rig.waiting import eventually
-from tests.rig.web import Web
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 
 PICKLES = Path(__file__).resolve().parents[1] / "importing" / "pickles"
-READY = ("ready_to_deploy", "import_failed")
-
-
-class World:
-    """A platform, and the systems around it."""
-
-    def __init__(self, stack: ExitStack, configuration: Path) -> None:
-        self.hub = stack.enter_context(Hub())
-        self.hub.tokens = {"hf_good": "ana"}
-        self.registry = stack.enter_context(Registry(sign_in="token"))
-        self.web = stack.enter_context(Web())
-        # Everybody may read it, as a share of a server.
-        self.roots = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="roots-")))
-        self.roots.chmod(0o755)
-        self.platform = RunningPlatform(
-            {
-                "LOGGIA_FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
-                "LOGGIA_IMPORT_ROOTS": str(self.roots),
-                "LOGGIA_HUGGINGFACE_ENDPOINT": self.hub.endpoint,
-            }
-        )
-        stack.callback(self.platform.remove)
-        self.platform.start()
-        self.admin = Administrator.of(self.platform)
-        assert self.platform.password is not None
-        self.shell = CommandLine(
-            configuration,
-            self.platform.url,
-            self.platform.administrator,
-            self.platform.password,
-        )
-
-    def begin(self, source: str, **facts: Any) -> str:
-        accepted = self.admin.command("POST", "/api/imports", {"source": source, **facts})
-        return str(accepted["id"])
-
-    def bring_in(self, source: str, **facts: Any) -> JSON:
-        """Imports, and waits until the model can be deployed."""
-        model = self.admin.wait_for_model(self.begin(source, **facts), *READY)
-        assert model["state"] == "ready_to_deploy", model["failure"]
-        return model
-
-    def failure(self, source: str, **facts: Any) -> JSON:
-        model = self.admin.wait_for_model(self.begin(source, **facts), *READY)
-        assert model["state"] == "import_failed", model
-        failure: JSON = model["failure"]
-        return {**failure, "id": model["id"]}
-
-    def connect_registry(self) -> None:
-        self.admin.command(
-            "POST",
-            "/api/connections",
-            {
-                "name": "registry",
-                "kind": "registry",
-                "endpoint": self.registry.endpoint,
-                "secret": "ana:secret",
-            },
-        )
 
 
 @pytest.fixture(scope="module")

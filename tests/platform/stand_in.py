@@ -12,7 +12,7 @@ from backend.embedded.errors import EmbeddedError
 from backend.embedded.supervisor import FOLLOWERS, FRONT, Preparation, supervise
 from backend.infra.settings import load_settings
 
-ANNOUNCE = "from backend.embedded.readiness import announce_ready as ready; "
+ANNOUNCE = "from backend.infra.readiness import announce_ready as ready; "
 WAIT = "import signal; signal.sigwait([signal.SIGTERM])"
 
 BODIES = {

@@ -66,6 +66,7 @@ def test_signing_in_keeps_a_token_that_only_its_owner_reads(
     assert "as admin (admin)" in person.said_at_login
     file = Path(person.environment["XDG_CONFIG_HOME"]) / "loggia" / "credentials.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert platform_up.password is not None
     assert platform_up.password not in file.read_text()
 
 
@@ -195,7 +196,7 @@ def test_tailing_shows_what_happens_until_it_is_interrupted(
         seen = json.loads(tail.stdout.readline())
         assert seen["position"] == 1
         person.run("publish", model)
-        kinds = []
+        kinds: list[str] = []
         while "ModelPublished" not in kinds[-1:]:
             kinds.append(json.loads(tail.stdout.readline())["type"])
         tail.send_signal(signal.SIGINT)

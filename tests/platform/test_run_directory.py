@@ -13,8 +13,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from backend.embedded.processes import REPLICA_VARIABLE, ProcessRecord
 from backend.embedded.run_directory import RunDirectory
+from backend.infra.processes import REPLICA_VARIABLE, ProcessRecord
 from tests.rig.waiting import eventually
 
 # As vLLM: the leader serves HTTP, its child computes, and neither keeps a readable environment.

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from backend.embedded.processes import ProcessRecord
+from backend.infra.processes import ProcessRecord
 from tests.rig.platform import RunningPlatform
 from tests.rig.waiting import eventually
 

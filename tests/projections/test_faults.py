@@ -17,12 +17,12 @@ from backend.contracts import codec
 from backend.contracts.codec import TYPE_PREFIX, encode
 from backend.infra import dead_letters, kafka
 from backend.readmodels import backlog, parked
-from backend.readmodels.freshness import position_of, reached
+from backend.readmodels.freshness import position_of
 from projections import operations
 from projections.registry import PROJECTIONS
 from tests.builders.histories import History, write
 from tests.projections.contents import Contents, all_contents, contents
-from tests.projections.contents import replayed as contents_of_replay
+from tests.projections.replaying import has_everything, replayed
 from tests.relay.conftest import Line
 from tests.relay.topic import read_topic
 from tests.rig.roles import RoleProcess
@@ -43,21 +43,6 @@ def roles() -> Iterator[ExitStack]:
     """Kills every process that a test has put on it."""
     with ExitStack() as stack:
         yield stack
-
-
-def has_everything(line: Line) -> bool:
-    last = line.feed.last_position()
-    return all(reached(line.pool, name, last) for name in PROJECTIONS)
-
-
-def replayed(line: Line) -> dict[str, Contents]:
-    """What a fresh replay of the store gives."""
-    events = line.feed.read(0, 100_000)
-    with line.pool.connection() as connection, connection.transaction(force_rollback=True):
-        return {
-            name: contents_of_replay(connection, projection, events)
-            for name, projection in PROJECTIONS.items()
-        }
 
 
 @pytest.mark.parametrize("failpoints", ["consumer.applied=2", "consumer.committed=2"])

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from backend.application.commands import CommandContext
 from projections.service import prepare
 from tests.projections.contents import all_contents
-from tests.projections.test_faults import has_everything, replayed
+from tests.projections.replaying import has_everything, replayed
 from tests.relay.conftest import Line
 from tests.rig.roles import RoleProcess
 from tests.rig.waiting import eventually
@@ -48,7 +49,7 @@ class Load:
         self._thread.join(timeout=30)
 
     def _work(self) -> None:
-        model_ids = []
+        model_ids: list[UUID] = []
         context = CommandContext(actor="user:ada")
         while not self._stop.wait(0.002):
             if len(model_ids) < 30:

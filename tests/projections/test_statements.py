@@ -10,7 +10,7 @@ from backend.readmodels import batches
 from backend.readmodels.cursors import Cursors
 from backend.readmodels.gallery import Gallery
 from backend.readmodels.gallery_filters import Filters
-from tests.bench.bench_api import fill_gallery
+from tests.bench.filled_gallery import fill_gallery
 from tests.rig.statements import statements
 
 

@@ -19,6 +19,7 @@ from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
 from backend.readmodels import batches, versions
+from backend.readmodels.cursors import Cursors
 from backend.readmodels.gallery import Gallery, ModelDetail
 from projections.applying import Applier
 from projections.gallery import GALLERY
@@ -63,7 +64,7 @@ class Shown:
 
     def versions(self, model_id: UUID) -> list[versions.VersionView]:
         self.catch_up()
-        return versions.of_model(self.pool, model_id).items
+        return versions.of_model(self.pool, model_id, None, 100, Cursors(b"any")).items
 
     def listed_architecture(self, model_id: UUID) -> str | None:
         self.catch_up()

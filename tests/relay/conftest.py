@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -47,9 +47,11 @@ class Line:
         """Runs a relay in a thread; set the returned event to stop it."""
         return self._run(lambda stop: Relay(self.settings, self.feed).run(stop))
 
-    def consume(self, name: str, handle: Handler) -> threading.Event:
+    def consume(
+        self, name: str, handle: Handler, on_ready: Callable[[], None] = lambda: None
+    ) -> threading.Event:
         """Runs a consumer in a thread."""
-        return self._run(Consumer(self.settings, self.pool, name, handle).run)
+        return self._run(Consumer(self.settings, self.pool, name, handle, on_ready=on_ready).run)
 
     def watermark(self, name: str) -> int:
         with self.pool.connection() as connection:
@@ -57,6 +59,10 @@ class Line:
                 "SELECT position FROM loggia.consumer_watermark WHERE consumer = %s", (name,)
             ).fetchone()
         return int(row["position"]) if row else 0
+
+    def caught_up(self, name: str = "ledger") -> bool:
+        """Whether a consumer has everything that is stored."""
+        return self.watermark(name) == self.feed.last_position()
 
     def _run(self, target: Callable[[threading.Event], None]) -> threading.Event:
         stop = threading.Event()
@@ -77,7 +83,7 @@ class Ledger:
                 f"CREATE TABLE IF NOT EXISTS {name} (n bigserial, position bigint, key text)"
             )
 
-    def handle(self, cursor: Cursor[DictRow], events: list[PublicEvent]) -> None:
+    def handle(self, cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:
         cursor.executemany(
             f"INSERT INTO {self.name} (position, key) VALUES (%s, %s)",
             [(event.position, event.partition_key) for event in events],

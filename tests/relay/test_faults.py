@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from backend.infra import kafka
 from backend.infra.settings import Settings
 from tests.builders.histories import History, write
 from tests.relay.conftest import Ledger, Line
-from tests.relay.test_line import caught_up
 from tests.relay.topic import assert_whole, put
 from tests.rig.proxy import LossyBroker
 from tests.rig.roles import RoleProcess
@@ -69,7 +69,7 @@ def test_killed_at_any_step_the_relay_leaves_no_hole(
     write(line.store, history.domain(2500))
     assert relay(line, roles, failpoints).wait_until_dead() == -signal.SIGKILL
     relay(line, roles)
-    eventually(lambda: caught_up(line), "the consumer has everything", seconds=60)
+    eventually(line.caught_up, "the consumer has everything", seconds=60)
     ledger.assert_complete()
     assert_whole(line.settings, line.feed.last_position())
 
@@ -81,18 +81,18 @@ def test_a_frozen_relay_is_replaced_and_does_no_harm_when_it_wakes(
     first = relay(line, roles).wait_until_ready()
     second = relay(line, roles)
     last = write(line.store, history.domain(200))
-    eventually(lambda: caught_up(line), "the first relays")
+    eventually(line.caught_up, "the first relays")
 
     first.send(signal.SIGSTOP)
     last = write(line.store, history.domain(200), after=last)
-    eventually(lambda: caught_up(line), "the second takes over", seconds=60)
+    eventually(line.caught_up, "the second takes over", seconds=60)
     first.send(signal.SIGCONT)
     last = write(line.store, history.domain(200), after=last)
-    eventually(lambda: caught_up(line), "the second goes on", seconds=60)
+    eventually(line.caught_up, "the second goes on", seconds=60)
 
     second.kill()
     last = write(line.store, history.domain(200), after=last)
-    eventually(lambda: caught_up(line), "the first is of use again", seconds=60)
+    eventually(line.caught_up, "the first is of use again", seconds=60)
     ledger.assert_complete()
     assert_whole(line.settings, last)
 
@@ -117,7 +117,7 @@ def test_lost_answers_of_the_broker_leave_neither_hole_nor_disorder(
         last = 0
         for _ in range(30):
             last = write(line.store, history.domain(20), after=last)
-            eventually(lambda: caught_up(line), "the consumer has everything", seconds=60)
+            eventually(line.caught_up, "the consumer has everything", seconds=60)
         ledger.assert_complete()
         assert broker.proxy.done == 5
         assert_whole(settings, last)
@@ -129,14 +129,14 @@ def test_a_broker_that_was_emptied_while_nobody_looked_is_filled_again(
     stop_relay = line.relay()
     stop_consumer = line.consume("ledger", ledger.handle)
     last = write(line.store, history.domain(300))
-    eventually(lambda: caught_up(line), "the consumer has everything")
+    eventually(line.caught_up, "the consumer has everything")
     stop_relay.set()
     stop_consumer.set()
     broker.restart()
     last = write(line.store, history.domain(100), after=last)
     line.relay()
     line.consume("ledger", ledger.handle)
-    eventually(lambda: caught_up(line), "the topic is filled again", seconds=60)
+    eventually(line.caught_up, "the topic is filled again", seconds=60)
     ledger.assert_complete()
     assert assert_whole(line.settings, last) == 0
 
@@ -161,3 +161,32 @@ def test_a_consumer_waits_at_a_hole_until_it_is_mended(
     put(line.settings, [events[number - 1] for number in (1, 2, 4, 5, 3, 4, 5, 6)])
     eventually(lambda: line.watermark("ledger") == 6, "the hole is mended")
     assert [position for position, _ in ledger.rows()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_another_consumer_commits_late_stays_in_the_watermark(
+    line: Line, ledger: Ledger
+) -> None:
+    """The holder before, frozen in a commit: it lands after its successor has begun."""
+    line.write(models=1, edits=3)
+    line.relay()
+    last = line.feed.last_position()
+    eventually(partial(has_sent, line, last), "all is in the topic")
+
+    @functools.cache
+    def commit_of_another_partition() -> None:
+        with line.pool.connection() as connection:
+            connection.execute(
+                "INSERT INTO loggia.consumer_progress (consumer, partition, next_offset, position) "
+                "SELECT 'ledger', number, 1, %s FROM generate_series(0, 3) AS number WHERE number "
+                "NOT IN (SELECT partition FROM loggia.relay_progress) LIMIT 1",
+                (last + 1,),
+            )
+            connection.execute(
+                "INSERT INTO loggia.consumer_watermark (consumer, position, ahead) "
+                "VALUES ('ledger', 0, %s)",
+                ([last + 1],),
+            )
+
+    line.consume("ledger", ledger.handle, on_ready=commit_of_another_partition)
+    eventually(lambda: line.watermark("ledger") == last + 1, "both commits are counted")
+    ledger.assert_complete()

@@ -14,16 +14,12 @@ from tests.rig.servers import BrokerServer
 from tests.rig.waiting import eventually
 
 
-def caught_up(line: Line, name: str = "ledger") -> bool:
-    return line.watermark(name) == line.feed.last_position()
-
-
 def test_every_event_arrives_once_and_in_order(line: Line, ledger: Ledger) -> None:
     line.write(models=3, edits=4)
     line.relay()
     line.consume("ledger", ledger.handle)
     line.write(models=3, edits=4, prefix="later")
-    eventually(lambda: caught_up(line), "the consumer has everything")
+    eventually(line.caught_up, "the consumer has everything")
     ledger.assert_complete()
 
 
@@ -33,13 +29,13 @@ def test_a_broker_that_comes_back_empty_is_filled_again(
     line.relay()
     line.consume("ledger", ledger.handle)
     line.write(models=4, edits=3)
-    eventually(lambda: caught_up(line), "the consumer has everything")
+    eventually(line.caught_up, "the consumer has everything")
     broker.restart()
     line.write(models=2, edits=2, prefix="after")
     late = Ledger(line, "late")
     line.consume("late", late.handle)
-    eventually(lambda: caught_up(line), "the consumer goes on")
-    eventually(lambda: caught_up(line, "late"), "a new consumer gets the whole history")
+    eventually(line.caught_up, "the consumer goes on")
+    eventually(lambda: line.caught_up("late"), "a new consumer gets the whole history")
     ledger.assert_complete()
     late.assert_complete()
 
@@ -50,11 +46,11 @@ def test_commands_succeed_while_the_broker_is_down(
     line.relay()
     line.consume("ledger", ledger.handle)
     line.write(models=1)
-    eventually(lambda: caught_up(line), "the consumer has everything")
+    eventually(line.caught_up, "the consumer has everything")
     broker.kill()
     line.write(models=2, edits=2, prefix="meanwhile")
     broker.start()
-    eventually(lambda: caught_up(line), "the consumer catches up", seconds=40)
+    eventually(line.caught_up, "the consumer catches up", seconds=40)
     ledger.assert_complete()
 
 
@@ -67,7 +63,7 @@ def test_two_relays_and_two_consumers_are_as_good_as_one(line: Line, ledger: Led
     first.set()
     second.set()
     line.write(models=2, edits=3, prefix="more")
-    eventually(lambda: caught_up(line), "the consumer has everything")
+    eventually(line.caught_up, "the consumer has everything")
     ledger.assert_complete()
 
 
@@ -90,7 +86,7 @@ def test_a_poison_event_waits_with_its_model_and_blocks_no_other(
     picky = Picky(ledger, position=2)
     line.relay()
     line.consume("ledger", picky.handle)
-    eventually(lambda: caught_up(line), "the consumer went on")
+    eventually(line.caught_up, "the consumer went on")
     # Positions 1 to 4 are the first model's; 1 is before the poison.
     assert sorted(position for position, _ in ledger.rows()) == [1, *range(5, 13)]
 
@@ -98,5 +94,5 @@ def test_a_poison_event_waits_with_its_model_and_blocks_no_other(
     assert dead_letters.redrive(line.pool, "ledger", picky.handle) == 0
     ledger.assert_complete()
     line.write(models=1, prefix="after")
-    eventually(lambda: caught_up(line), "the consumer goes on")
+    eventually(line.caught_up, "the consumer goes on")
     ledger.assert_complete()

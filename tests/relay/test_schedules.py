@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from backend.infra.settings import Settings
 from tests.builders.histories import History, write
 from tests.relay.conftest import Ledger, Line
-from tests.relay.test_line import caught_up
 from tests.relay.topic import assert_whole
 from tests.rig.proxy import LossyBroker
 from tests.rig.roles import RoleProcess
@@ -79,7 +78,7 @@ class Trial:
     def settle(self) -> None:
         """Everything arrives, by a relay that is well."""
         self.relay()
-        eventually(lambda: caught_up(self.line), "the consumer has everything", seconds=60)
+        eventually(self.line.caught_up, "the consumer has everything", seconds=60)
 
     def step(self, step: str, number: int) -> None:
         if step == "append":

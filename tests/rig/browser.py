@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,20 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_play
 REPOSITORY = Path(__file__).resolve().parents[2]
 AXE = REPOSITORY / "frontend/node_modules/axe-core/axe.min.js"
 PATIENCE_MS = 30_000
+HEIGHT = 900
+# Each width (pixels) in light and dark.
+LOOKS = [(1440, False), (1440, True), (390, False), (390, True)]
+# Until what moves or fades has come to rest.
+SETTLED_MS = 400
+# What the colours decide; everything else is the same in light and dark.
+DARK_RULES = ["color-contrast", "link-in-text-block"]
+AUDIT = """async (rules) => ({
+    violations: (await axe.run(document, {
+        resultTypes: ["violations"],
+        ...(rules && { runOnly: { type: "rule", values: rules } }),
+    })).violations,
+    sideways: document.documentElement.scrollWidth > document.documentElement.clientWidth,
+})"""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -34,16 +47,12 @@ def chromium() -> str:
 
 
 @contextmanager
-def browser_context(
-    *, width: int = 1440, height: int = 900, dark: bool = False
-) -> Iterator[BrowserContext]:
+def browser_context() -> Iterator[BrowserContext]:
     """A fresh browser profile. Content security policies are kept, except for axe's own script."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            bypass_csp=True,
+            viewport={"width": LOOKS[0][0], "height": HEIGHT}, bypass_csp=True
         )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         context.set_default_timeout(PATIENCE_MS)
@@ -62,6 +71,10 @@ class Desk:
 
     def sign_in(self, username: str, password: str) -> None:
         self.page.goto(self.url)
+        self.fill_in_sign_in(username, password)
+
+    def fill_in_sign_in(self, username: str, password: str) -> None:
+        """On the page that stands there, which is not loaded anew."""
         self.page.get_by_label(re.compile("user ?name", re.I)).fill(username)
         self.page.get_by_label("Password", exact=True).fill(password)
         self.button("Sign in").click()
@@ -69,6 +82,11 @@ class Desk:
 
     def open(self, path: str) -> None:
         self.page.goto(f"{self.url}{path}")
+
+    def sign_out(self) -> None:
+        self.page.get_by_role("button", name=re.compile("^Account of")).click()
+        self.page.get_by_role("menuitem", name="Sign out").click()
+        expect(self.page.get_by_role("heading", name="Sign in")).to_be_visible()
 
     def button(self, name: str | re.Pattern[str]) -> Locator:
         return self.page.get_by_role("button", name=name).first
@@ -93,13 +111,25 @@ class Desk:
         assert found
         return found.group(1)
 
-    def serious_axe_violations(self) -> list[str]:
-        """What axe calls serious or critical on the page as it is now."""
-        self.page.add_script_tag(path=str(AXE))
-        result = self.page.evaluate("async () => JSON.stringify(await axe.run(document))")
+    def faults_of_every_look(self) -> list[str]:
+        """What is wrong with the page as it is now, at every width, in light and dark: what axe
+        calls serious or critical, and scrolling sideways."""
         return [
+            f"{width}, {'dark' if dark else 'light'}: {fault}"
+            for width, dark in LOOKS
+            for fault in self._faults_of_look(width, dark)
+        ]
+
+    def _faults_of_look(self, width: int, dark: bool) -> list[str]:
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        self.page.emulate_media(color_scheme="dark" if dark else "light")
+        self.page.wait_for_timeout(SETTLED_MS)
+        self.page.add_script_tag(path=str(AXE))
+        found = self.page.evaluate(AUDIT, DARK_RULES if dark else None)
+        faults = [
             f"{violation['id']}: {node['html'][:200]}"
-            for violation in json.loads(result)["violations"]
+            for violation in found["violations"]
             if violation["impact"] in {"serious", "critical"}
             for node in violation["nodes"]
         ]
+        return [*faults, *(["scrolls sideways"] if found["sideways"] else [])]

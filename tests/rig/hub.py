@@ -8,63 +8,18 @@ by author, collections, whoami, and the error codes in `X-Error-Code` and `X-Err
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-_LARGE = (".safetensors", ".bin", ".gguf", ".onnx", ".onnx_data", ".pt", ".pth", ".h5", ".msgpack")
+from tests.rig.hub_repository import Repository, git_blob_sha1, is_large, node, sha256_of
+
 _CHUNK = 1 << 16
-
-
-@lru_cache(maxsize=4096)
-def sha256_of(content: bytes) -> str:
-    """The digest under which the storage keeps a large file."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def git_blob_sha1(content: bytes) -> str:
-    """The id under which git keeps a file with this content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-@dataclass
-class Repository:
-    """A model repository; `readers` are the tokens that may read what is private or gated."""
-
-    name: str
-    files: dict[str, bytes]
-    private: bool = False
-    gated: str | bool = False
-    disabled: bool = False
-    readers: set[str] = field(default_factory=set)
-    card: dict[str, Any] = field(default_factory=dict)
-    history: dict[str, dict[str, bytes]] = field(default_factory=dict)
-
-    def push(self, files: dict[str, bytes]) -> None:
-        """A new commit on the branch `main`; earlier ones stay readable by their id."""
-        self.history[self.commit] = self.files
-        self.files = files
-
-    def at(self, revision: str) -> dict[str, bytes] | None:
-        """The files at a revision, None where there is no such revision."""
-        if revision in {"main", self.commit}:
-            return self.files
-        return self.history.get(revision)
-
-    @property
-    def commit(self) -> str:
-        """The id of the newest commit; changes with the content."""
-        digest = hashlib.sha1(self.name.encode())
-        for path, content in sorted(self.files.items()):
-            digest.update(f"{path}\0{sha256_of(content)}".encode())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -355,7 +310,7 @@ class _HubHandler(_Handler):
             self.send_json({**self._info(repository), "sha": commit})
         if match := re.fullmatch(r"/tree/([^/]+)/?", rest):
             files = self._files(repository, match[1])
-            self._page([_node(path, content) for path, content in sorted(files.items())])
+            self._page([node(path, content) for path, content in sorted(files.items())])
 
     def _page(self, rows: list[dict[str, Any]]) -> None:
         start = int(self.query.get("cursor", ["0"])[0])
@@ -393,8 +348,8 @@ class _HubHandler(_Handler):
         if content is None:
             self.fail(404, "EntryNotFound", "Entry not found")
         assert content is not None
-        commit = {"X_Repo_Commit": revision}
-        if not path.endswith(_LARGE):
+        commit: dict[str, Any] = {"X_Repo_Commit": revision}
+        if not is_large(path):
             self.send_file(path, content, ETag=f'"{git_blob_sha1(content)}"', **commit)
         sha256 = sha256_of(content)
         target = self.hub.redirect_to or f"{self.hub.storage}/{sha256}/{quote(path)}"
@@ -414,19 +369,6 @@ class _StorageHandler(_Handler):
         except KeyError:
             self.send(404)
         self.send_file(name, content)
-
-
-def _node(path: str, content: bytes) -> dict[str, Any]:
-    node: dict[str, Any] = {"type": "file", "path": path, "size": len(content)}
-    if path.endswith(_LARGE):
-        sha256 = sha256_of(content)
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\n".encode()
-        node["oid"] = git_blob_sha1(pointer)
-        node["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
-        node["xetHash"] = hashlib.sha256(b"xet" + content).hexdigest()
-    else:
-        node["oid"] = git_blob_sha1(content)
-    return node
 
 
 def _offset(header: str | None) -> int:

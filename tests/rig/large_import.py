@@ -145,7 +145,7 @@ class LargeImport:
 def import_large(platform: RunningPlatform, weights: int, *, seconds: float) -> LargeImport:
     """Sends the archive over HTTP and waits until the model is ready, for so long at most."""
     admin = Administrator.of(platform)
-    admin.http.timeout = seconds  # type: ignore[assignment]
+    admin.http.timeout = seconds
     archive = LargeArchive(weights)
     with MemoryWatch(platform) as watch:
         upload_id = admin.begin_upload(f"large-{weights}.tar", archive.size)

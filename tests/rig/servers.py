@@ -14,8 +14,8 @@ import psycopg
 
 from backend.embedded.broker import EmbeddedBroker
 from backend.embedded.postgres import EmbeddedPostgres
-from backend.embedded.processes import death_signal
 from backend.infra.postgres import migrate
+from backend.infra.processes import death_signal
 from backend.infra.settings import Settings
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually

@@ -12,17 +12,27 @@ import psycopg
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
+def statements(*, of_every_thread: bool = False) -> Iterator[list[str]]:
     """The statements of this thread while the block runs; a pool's look at a connection is none."""
     told: list[str] = []
-    thread = threading.get_ident()
-    original = psycopg.Cursor.execute
+    here = threading.get_ident()
+    execute, executemany = psycopg.Cursor.execute, psycopg.Cursor.executemany
 
-    def execute(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+    def note(query: Any) -> None:
         text = query if isinstance(query, str) else str(query)
-        if text and threading.get_ident() == thread:
+        if text and (of_every_thread or threading.get_ident() == here):
             told.append(text)
-        return original(cursor, query, *arguments, **options)
 
-    with patch.object(psycopg.Cursor, "execute", execute):
+    def one(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        note(query)
+        return execute(cursor, query, *arguments, **options)
+
+    def many(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        note(query)
+        return executemany(cursor, query, *arguments, **options)
+
+    with (
+        patch.object(psycopg.Cursor, "execute", one),
+        patch.object(psycopg.Cursor, "executemany", many),
+    ):
         yield told

@@ -6,14 +6,23 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+# Of a slow file, after its first half.
+_DROP_BYTES = 64
+_DROP_SECONDS = 0.05
+
 
 class Web:
-    """Files by path, `/` before each. `tokens` are asked for where there are any."""
+    """Files by path, `/` before each. `tokens` are asked for where there are any.
+
+    The second half of the `slow` files comes in drops, until `hurry` is set.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.tokens: set[str] = set()
         self.seen: list[str] = []
+        self.slow: set[str] = set()
+        self.hurry = threading.Event()
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +47,15 @@ class Web:
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 if with_body:
-                    self.wfile.write(content)
+                    self._send(content)
+
+            def _send(self, content: bytes) -> None:
+                sent = len(content) // 2 if self.path in web.slow else len(content)
+                self.wfile.write(content[:sent])
+                while sent < len(content):
+                    more = len(content) if web.hurry.wait(_DROP_SECONDS) else _DROP_BYTES
+                    self.wfile.write(content[sent : sent + more])
+                    sent += more
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(

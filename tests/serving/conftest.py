@@ -18,13 +18,13 @@ import msgspec
 import psutil
 import pytest
 
-from backend.application import terms
 from backend.application.api_keys import ApiKeys
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
+from backend.domain import terms
 from backend.domain.configuration import Hardware
 from backend.domain.deployment import Deployment
 from backend.domain.model import AcceptedRisks, ImportRequest

@@ -33,7 +33,7 @@ PROBE = "print('{}')"
 
 
 class EngineDouble:
-    """Starts `engine_double.py` with the Python of the tests."""
+    """Starts `launched_double.py` with the Python of the tests."""
 
     name = "vllm"
 
@@ -48,7 +48,7 @@ class EngineDouble:
         return Command(
             [
                 sys.executable,
-                str(Path(__file__).with_name("engine_double.py")),
+                str(Path(__file__).with_name("launched_double.py")),
                 f"--port={launch.port}",
                 f"--model={launch.model_name}",
                 f"--directory={launch.model_directory}",

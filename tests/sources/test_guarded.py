@@ -5,46 +5,17 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_network
 
 import pytest
 
 from backend.infra.settings import Settings
-from backend.sources.addresses import AddressRules, parse_networks
-from backend.sources.errors import ContentChanged, FetchFailed, FetchRefused
-from backend.sources.exchange import Persistence
+from backend.sources.addresses import parse_networks
+from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.guarded import GuardedClient
 from backend.sources.transport import Patience
-from tests.sources.answering import Answer, AnsweringServer, Asked, answer, file_server, says
-
-HASTY = Patience(
-    connect_seconds=2,
-    idle_seconds=0.5,
-    head_seconds=1,
-    total_seconds=3,
-    window_seconds=0.5,
-    least_bytes=1000,
-)
-LIMIT = 1 << 20
-HERE = ip_network("127.0.0.1/32")
-
-
-def client(*allowed: object, attempts: int = 1, **parts: object) -> GuardedClient:
-    return GuardedClient(
-        AddressRules(allowed or (HERE,)),  # type: ignore[arg-type]
-        patience=parts.pop("patience", HASTY),  # type: ignore[arg-type]
-        persistence=Persistence(attempts=attempts, pause_seconds=0.01, most_pause_seconds=0.05),
-        **parts,  # type: ignore[arg-type]
-    )
-
-
-@contextmanager
-def serving(speak: Answer, **parts: object) -> Iterator[tuple[AnsweringServer, GuardedClient]]:
-    with AnsweringServer(speak) as server, client(**parts) as guarded:  # type: ignore[arg-type]
-        yield server, guarded
-
+from tests.sources.answering import Answer, AnsweringServer, Asked, answer, says
+from tests.sources.guarding import LIMIT, client, serving
 
 CLOSED = [
     ("http://127.0.0.1/", "'127.0.0.1' is a loopback address"),
@@ -266,7 +237,11 @@ def test_a_server_that_trickles_is_given_up(speak: Answer) -> None:
 
 def test_a_silent_server_is_given_up() -> None:
     silent = threading.Event()
-    with serving(lambda *_: silent.wait(10) and None) as (server, guarded):
+
+    def silence(*_: object) -> None:
+        silent.wait(10)
+
+    with serving(silence) as (server, guarded):
         with pytest.raises(FetchFailed, match="did not answer"):
             guarded.get(server.url, limit_bytes=LIMIT)
         silent.set()
@@ -274,6 +249,9 @@ def test_a_silent_server_is_given_up() -> None:
 
 def test_waiting_can_be_broken_off() -> None:
     silent = threading.Event()
+
+    def silence(*_: object) -> None:
+        silent.wait(10)
 
     class Enough(Exception):
         pass
@@ -283,7 +261,7 @@ def test_waiting_can_be_broken_off() -> None:
             raise Enough
 
     patient = Patience(idle_seconds=60)
-    with serving(lambda *_: silent.wait(10) and None, check=check, patience=patient) as (
+    with serving(silence, check=check, patience=patient) as (
         server,
         guarded,
     ):
@@ -322,98 +300,3 @@ def test_what_passes_is_tried_again_and_what_stays_is_not() -> None:
         with pytest.raises(FetchFailed, match="answered 500"):
             guarded.get(server.url, limit_bytes=LIMIT)
         assert len(server.asked) == 3
-
-
-DATA = bytes(range(256)) * 4096
-
-
-def test_a_download_that_breaks_off_goes_on_where_it_was() -> None:
-    with serving(file_server(DATA, cut_after=[300_000, 0, 400_000]), attempts=4) as (
-        server,
-        guarded,
-    ):
-        with guarded.stream(server.url) as body:
-            assert body.size == len(DATA)
-            assert b"".join(body.chunks) == DATA
-        begins = [asked.headers.get("range") for asked in server.asked]
-        assert begins[:2] == [None, "bytes=300000-"]
-        assert begins[-1] == "bytes=700000-"
-        assert {asked.headers.get("if-range") for asked in server.asked[1:]} == {'"v1"'}
-
-
-def test_a_download_begins_where_an_earlier_one_ended() -> None:
-    with serving(file_server(DATA, cut_after=[])) as (server, guarded):
-        with guarded.stream(server.url, offset=1000, validator='"v1"') as body:
-            assert b"".join(body.chunks) == DATA[1000:]
-        with (
-            pytest.raises(ContentChanged),
-            guarded.stream(server.url, offset=1000, validator='"v0"'),
-        ):
-            pass
-
-
-def test_a_server_without_ranges_is_read_again_from_the_start() -> None:
-    def speak(_: Asked, connection: socket.socket) -> None:
-        whole = answer("200 OK", DATA, etag='"v1"')
-        connection.sendall(whole if len(server.asked) > 1 else whole[:500_000])
-
-    with serving(speak, attempts=3) as (server, guarded), guarded.stream(server.url) as body:
-        assert b"".join(body.chunks) == DATA
-
-
-def test_a_file_that_changes_while_it_is_read_is_never_mixed() -> None:
-    first = answer("200 OK", DATA, etag='"v1"')[:400_000]
-    second = answer("200 OK", DATA[::-1], etag='"v2"')
-    with (
-        serving(says(first, second), attempts=3) as (server, guarded),
-        guarded.stream(server.url) as body,
-        pytest.raises(ContentChanged, match="changed while it was being read"),
-    ):
-        b"".join(body.chunks)
-
-
-def test_a_download_that_cannot_be_identified_is_not_continued() -> None:
-    with (
-        serving(file_server(DATA, cut_after=[1000], etag=None), attempts=3) as (server, guarded),
-        guarded.stream(server.url) as body,
-        pytest.raises(FetchFailed) as failed,
-    ):
-        b"".join(body.chunks)
-    assert failed.value.retryable
-    assert len(server.asked) == 1
-
-
-def test_another_part_than_was_asked_for_is_refused() -> None:
-    wrong = answer("206 Partial Content", b"x", content_range="bytes 0-0/1", etag='"v1"')
-    with serving(says(answer("200 OK", DATA, etag='"v1"')[:9000], wrong), attempts=2) as (
-        server,
-        guarded,
-    ):
-        with guarded.stream(server.url) as body, pytest.raises(FetchFailed, match="another part"):
-            b"".join(body.chunks)
-        assert len(server.asked) == 2
-
-
-@pytest.mark.parametrize(
-    "speak",
-    [
-        says(answer("302 Found", location="/again?X-Amz-Signature=abc")),
-        says(answer("403 Forbidden")),
-        says(answer("200 OK", DATA, etag='"v1"')[:9000], answer("200 OK", DATA, etag='"v2"')),
-        says(
-            answer("200 OK", DATA, etag='"v1"')[:9000],
-            answer("206 Partial Content", b"x", content_range="bytes 0-0/1", etag='"v1"'),
-        ),
-        says(answer("200 OK", DATA, etag='"v1"')[:9000]),
-        says(b""),
-    ],
-    ids=["loop", "refused", "changed", "other-part", "torn", "silent"],
-)
-def test_what_is_said_of_a_signed_address_repeats_no_signature(speak: Answer) -> None:
-    with (
-        serving(speak, attempts=2) as (server, guarded),
-        pytest.raises((FetchRefused, FetchFailed)) as failed,
-        guarded.stream(f"{server.url}/m.zip?X-Amz-Signature=abc") as body,
-    ):
-        b"".join(body.chunks)
-    assert "abc" not in f"{failed.value} {vars(failed.value)}"

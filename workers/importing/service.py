@@ -14,13 +14,13 @@ from psycopg_pool import PoolTimeout
 from backend.application.commands import CommandRunner
 from backend.application.models import Models
 from backend.application.store import EventStore, StoreUnavailable
-from backend.embedded.readiness import announce_ready
 from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.consumer import Consumer
 from backend.infra.jobs import Jobs
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool, open_pool
+from backend.infra.readiness import announce_ready
 from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from backend.infra.telemetry import TelemetryPublisher

@@ -1,12 +1,15 @@
-"""Removes what has had its time: uploads, dry runs, and the jobs of deleted models."""
+"""Removes what has had its time: uploads, dry runs, the jobs of deleted models, the keys of old
+commands, and dead letters that were applied."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from backend.application.commands import CommandContext
+from backend.application.group_commit import forget_old_commands
 from backend.domain.errors import NotAllowed
 from backend.domain.model import Model, ModelState
+from backend.infra.dead_letters import forget_resolved
 from backend.infra.dry_runs import DryRuns
 from backend.infra.logging import get_logger
 from backend.infra.stored_bytes import IMPORT
@@ -32,6 +35,8 @@ def sweep(place: Workplace) -> None:
     DryRuns(place.pool).forget_old()
     with place.pool.connection() as connection:
         connection.execute(_FORGET_JOBS, (IMPORT, CLEANUP))
+    forget_old_commands(place.pool)
+    forget_resolved(place.pool)
 
 
 def give_up_upload(place: Workplace, upload: Upload, reason: str) -> None:

@@ -107,11 +107,6 @@ class Load:
     running: int
     waiting: int
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is lost when the engine ends."""
-        return self.running + self.waiting == 0
-
 
 @dataclass(frozen=True)
 class Diagnosis:

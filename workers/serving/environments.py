@@ -23,7 +23,7 @@ from typing import IO
 
 import msgspec
 
-from backend.embedded.processes import death_signal
+from backend.infra.processes import death_signal
 from workers.serving.engine import Environment, EnvironmentSpec, Option
 
 Report = Callable[[int, str], None]

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backend.embedded.readiness import announce_ready
 from backend.infra.consumer import Consumer
 from backend.infra.postgres import Pool, open_pool
+from backend.infra.readiness import announce_ready
 from backend.infra.settings import Settings
 from backend.infra.shutdown import stop_on_signals
 from workers.serving.engines import engines

@@ -20,12 +20,12 @@ from backend.application.deployments import Deployments
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
-from backend.embedded.processes import RUN_ID_VARIABLE
 from backend.infra.demand import DemandCalls
 from backend.infra.jobs import LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
+from backend.infra.processes import RUN_ID_VARIABLE
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine

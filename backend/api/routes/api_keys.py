@@ -14,10 +14,10 @@ from litestar.params import FromPath, JSONBody
 from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.freshness import fresh
 from backend.api.services import Services
-from backend.api.wire import AtLeast, Body
+from backend.api.wire import AtLeast, Body, Cursor, Limit
 from backend.application.commands import CommandContext
 from backend.readmodels import api_keys
-from backend.readmodels.api_keys import ApiKeyView
+from backend.readmodels.api_keys import ApiKeyPage
 
 PATH = "/api/models/{model_id:uuid}/api-keys"
 _PLAYGROUND_SECONDS = 3600
@@ -29,12 +29,6 @@ class NewApiKey(Body):
     name: str
     expires_at: datetime | None = None
     requests_per_minute: int | None = None
-
-
-class ApiKeys(msgspec.Struct, rename="camel", frozen=True):
-    """A model's keys."""
-
-    items: list[ApiKeyView]
 
 
 class CreatedApiKey(msgspec.Struct, rename="camel", frozen=True):
@@ -59,11 +53,17 @@ class PlaygroundToken(msgspec.Struct, rename="camel", frozen=True):
 
 @get(PATH, operation_id="listApiKeys")
 async def list_api_keys(
-    model_id: FromPath[UUID], services: NamedDependency[Services], at_least: AtLeast = None
-) -> ApiKeys:
+    model_id: FromPath[UUID],
+    services: NamedDependency[Services],
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    at_least: AtLeast = None,
+) -> ApiKeyPage:
     """The model's keys, newest first, revoked ones too; never their secrets."""
     await fresh(services, api_keys.CONSUMER, at_least)
-    return ApiKeys(await services.query(lambda: api_keys.of_model(services.pool, model_id)))
+    return await services.query(
+        lambda: api_keys.of_model(services.pool, model_id, cursor, limit, services.cursors)
+    )
 
 
 @post(PATH, operation_id="createApiKey", status_code=201)

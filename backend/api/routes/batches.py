@@ -20,6 +20,7 @@ from backend.api.services import Services
 from backend.api.wire import AtLeast, Body
 from backend.application.commands import Accepted, CommandContext
 from backend.domain.errors import Invalid, NotFound
+from backend.domain.import_batch import MAX_MODELS
 from backend.domain.model import ImportRequest
 from backend.infra.removals import nothing_removed
 from backend.readmodels import batches, gallery
@@ -27,7 +28,6 @@ from backend.readmodels.batches import Batch
 from backend.sources.preview import Preview
 
 ONE = "/api/imports/batches/{batch_id:uuid}"
-MOST_MODELS = 1000
 
 
 class NewBatch(Body):
@@ -117,10 +117,10 @@ async def retry_batch(
 
 
 def _requests(services: Services, wanted: NewBatch, seen: Preview) -> list[ImportRequest]:
-    if not 1 <= len(wanted.names) <= MOST_MODELS:
+    if not 1 <= len(wanted.names) <= MAX_MODELS:
         raise Invalid(
             f"{len(wanted.names)} models were chosen.",
-            remedy=f"Choose 1 to {MOST_MODELS} of them.",
+            remedy=f"Choose 1 to {MAX_MODELS} of them.",
             field="names",
         )
     rows = {row.name: row for row in seen.rows if row.problem is None}

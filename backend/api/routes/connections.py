@@ -43,7 +43,7 @@ class ConnectionView(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Connections(msgspec.Struct, rename="camel", frozen=True):
-    """Every connection, by name."""
+    """Every connection, by name; there are 200 at most."""
 
     items: list[ConnectionView]
 

@@ -16,7 +16,7 @@ from backend.api.guards import may_act
 from backend.api.identity import Identity
 from backend.api.problems import ApiError
 from backend.api.services import Services
-from backend.api.wire import AtLeast, Body
+from backend.api.wire import AtLeast, Body, Cursor, Limit
 from backend.application.commands import Accepted, CommandContext
 from backend.domain.errors import Invalid
 from backend.readmodels import deploy_options, deployments, engine_logs, gallery
@@ -161,11 +161,17 @@ async def roll_back_deployment(
 
 @get(PATH + "/history", operation_id="readDeploymentHistory")
 async def read_deployment_history(
-    model_id: FromPath[UUID], services: NamedDependency[Services], at_least: AtLeast = None
+    model_id: FromPath[UUID],
+    services: NamedDependency[Services],
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    at_least: AtLeast = None,
 ) -> History:
-    """Every revision, newest first, with what changed from the one before."""
+    """Revisions, newest first, each with what changed from the one before."""
     await fresh(services, deployments.CONSUMER, at_least)
-    return await services.query(lambda: deployments.history(services.pool, model_id))
+    return await services.query(
+        lambda: deployments.history(services.pool, model_id, cursor, limit, services.cursors)
+    )
 
 
 @get(PATH + "/logs", operation_id="readDeploymentLogs")

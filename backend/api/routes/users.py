@@ -14,10 +14,10 @@ from litestar.params import FromPath, JSONBody
 from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.identity import Identity
 from backend.api.services import Services
-from backend.api.wire import Body
+from backend.api.wire import Body, Cursor, Limit
 from backend.application.commands import CommandContext
 from backend.readmodels import people
-from backend.readmodels.people import PersonView
+from backend.readmodels.people import People
 
 
 class NewUser(Body):
@@ -40,12 +40,6 @@ class NewToken(Body):
     name: str
 
 
-class People(msgspec.Struct, rename="camel", frozen=True):
-    """Every account."""
-
-    items: list[PersonView]
-
-
 class TokenView(msgspec.Struct, rename="camel", frozen=True):
     """An access token without its secret."""
 
@@ -57,7 +51,7 @@ class TokenView(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Tokens(msgspec.Struct, rename="camel", frozen=True):
-    """One's own access tokens."""
+    """One's own access tokens; there are 100 at most."""
 
     items: list[TokenView]
 
@@ -72,9 +66,11 @@ class CreatedToken(msgspec.Struct, rename="camel", frozen=True):
 
 
 @get("/api/users", operation_id="listUsers")
-async def list_users(services: NamedDependency[Services]) -> People:
-    """Every account, by name."""
-    return People(await services.query(lambda: people.everybody(services.pool)))
+async def list_users(
+    services: NamedDependency[Services], cursor: Cursor = None, limit: Limit = 50
+) -> People:
+    """Accounts, by name."""
+    return await services.query(lambda: people.page(services.pool, cursor, limit, services.cursors))
 
 
 @post("/api/users", operation_id="registerUser", status_code=201)

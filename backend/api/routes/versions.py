@@ -12,10 +12,10 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from backend.api.commands import CommandAnswer, answer_of, with_version
 from backend.api.freshness import fresh
 from backend.api.services import Services
-from backend.api.wire import AtLeast, Body
+from backend.api.wire import AtLeast, Body, Cursor, Limit
 from backend.application.commands import CommandContext
 from backend.readmodels import gallery, versions
-from backend.readmodels.versions import Comparison, VersionList
+from backend.readmodels.versions import Comparison, VersionPage
 
 ONE = "/api/models/{model_id:uuid}"
 
@@ -34,11 +34,17 @@ class Template(Body):
 
 @get(ONE + "/versions", operation_id="listVersions")
 async def list_versions(
-    model_id: FromPath[UUID], services: NamedDependency[Services], at_least: AtLeast = None
-) -> VersionList:
-    """Every version of a model, newest first, with its card and its report."""
+    model_id: FromPath[UUID],
+    services: NamedDependency[Services],
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    at_least: AtLeast = None,
+) -> VersionPage:
+    """The versions of a model, newest first, each with its card and its report."""
     await fresh(services, gallery.CONSUMER, at_least)
-    return await services.query(lambda: versions.of_model(services.pool, model_id))
+    return await services.query(
+        lambda: versions.of_model(services.pool, model_id, cursor, limit, services.cursors)
+    )
 
 
 @put(ONE + "/versions/current", operation_id="selectVersion")

@@ -123,7 +123,7 @@ export function Shell() {
         onPlace={showImport}
         onClose={() => showImport(undefined)}
       />
-      <UploadDock />
+      <UploadDock userId={user.id} />
     </AppShell>
   );
 }

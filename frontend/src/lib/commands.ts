@@ -5,6 +5,7 @@ import { ApiProblem, request, type Method } from './api/client';
 import type { Accepted } from './api/types';
 import { rememberPosition } from './freshness';
 import { keys } from './query-keys';
+import { refresh } from './refresh';
 import { newId } from './new-id';
 
 export interface CommandRequest {
@@ -65,8 +66,8 @@ export function useCommand<Variables = void, Answer extends Partial<Accepted> | 
         typeof options.modelId === 'function' ? options.modelId(answer, variables) : options.modelId;
       if (answer?.position !== undefined) rememberPosition(modelId, answer.position);
       if (modelId !== undefined) {
-        void queryClient.invalidateQueries({ queryKey: keys.model(modelId) });
-        void queryClient.invalidateQueries({ queryKey: keys.models });
+        void refresh(queryClient, keys.model(modelId));
+        void refresh(queryClient, keys.models);
       }
       const accepted =
         typeof options.accepted === 'function' ? options.accepted(answer, variables) : options.accepted;

@@ -2,7 +2,7 @@ import { queryOptions } from '@tanstack/react-query';
 import { ApiProblem, request } from './api/client';
 import type { Deployment, DeployOptions, HistoryEntry } from './api/types';
 import { atLeast } from './freshness';
-import { modelQuery } from './queries';
+import { modelPages } from './queries';
 import { keys } from './query-keys';
 
 /** The model's deployment; null when it was never deployed. */
@@ -23,9 +23,9 @@ export function deploymentQuery(modelId: string) {
   });
 }
 
-/** The revisions of the model's deployment. */
+/** The revisions of the model's deployment, newest first. */
 export function historyQuery(modelId: string) {
-  return modelQuery<{ items: HistoryEntry[] }>(modelId, 'deployment/history');
+  return modelPages<HistoryEntry>(modelId, 'deployment/history');
 }
 
 /** What a deployment can be made of now: terms, servers with their free capacity, defaults. */

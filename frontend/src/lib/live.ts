@@ -1,9 +1,10 @@
-import type { QueryClient } from '@tanstack/react-query';
+import type { QueryClient, QueryKey } from '@tanstack/react-query';
 import { useEffect, useSyncExternalStore } from 'react';
 import { ApiProblem, reportUnauthorized, request, withQuery } from './api/client';
 import type { LiveEvent, Telemetry } from './api/types';
 import { rememberPosition } from './freshness';
 import { keys } from './query-keys';
+import { refresh } from './refresh';
 import { telemetryStore } from './telemetry';
 
 export { useTelemetry, useTelemetryLog } from './telemetry';
@@ -142,12 +143,16 @@ class LiveStream {
   #refreshTouched(): void {
     this.#refresh = undefined;
     for (const modelId of this.#touched) {
-      void this.#queryClient?.invalidateQueries({ queryKey: keys.model(modelId) });
+      this.#read(keys.model(modelId));
     }
     this.#touched.clear();
     for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections]) {
-      void this.#queryClient?.invalidateQueries({ queryKey });
+      this.#read(queryKey);
     }
+  }
+
+  #read(queryKey: QueryKey): void {
+    if (this.#queryClient !== null) void refresh(this.#queryClient, queryKey);
   }
 
   #setState(state: LiveState): void {

@@ -7,52 +7,15 @@ import struct
 from pathlib import Path
 
 import gguf
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders.models import CHAT_TEMPLATE
+from tests.importing.formats.made import gguf_model
 from tests.importing.memory import MemoryFiles
 from workers.importing.gguf_header import FILE_TYPES, TENSOR_TYPES, read_gguf
 from workers.importing.refusals import ImportRefused
 from workers.importing.validation import validate
-
-
-def written(folder: Path, *, vocabulary: int = 40, tokens: int = 40, shards: int = 0) -> None:
-    """A tiny model by the library's writer, quantized in part."""
-    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=shards)
-    writer.add_name("Tiny")
-    writer.add_license("apache-2.0")
-    writer.add_languages(["en", "de"])
-    writer.add_description("Random weights.")
-    writer.add_context_length(256)
-    writer.add_embedding_length(64)
-    writer.add_block_count(1)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([f"t{i}" for i in range(tokens)])
-    writer.add_token_scores([0.0] * tokens)
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(1)
-    writer.add_chat_template(CHAT_TEMPLATE)
-    random = np.random.default_rng(0)
-    writer.add_tensor(
-        "token_embd.weight", random.standard_normal((vocabulary, 64)).astype(np.float32)
-    )
-    packed = gguf.quantize(
-        random.standard_normal((512, 64)).astype(np.float32), gguf.GGMLQuantizationType.Q8_0
-    )
-    writer.add_tensor("blk.0.ffn_up.weight", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    writer.add_tensor("output_norm.weight", np.ones(3, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def model(folder: Path, **options: int) -> dict[str, bytes]:
-    written(folder, **options)
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.gguf"))}
 
 
 def test_the_types_are_those_of_the_library() -> None:
@@ -65,7 +28,7 @@ def test_the_types_are_those_of_the_library() -> None:
 
 
 def test_a_file_by_the_library_becomes_a_card(tmp_path: Path) -> None:
-    files = model(tmp_path)
+    files = gguf_model(tmp_path)
     result = validate(MemoryFiles(files))
     assert {c.id for c in result.report.checks if c.outcome != "pass"} == {"model_card", "license"}
     card = result.card
@@ -84,7 +47,7 @@ def test_a_file_by_the_library_becomes_a_card(tmp_path: Path) -> None:
 
 
 def test_shards_by_the_library_are_one_model_and_none_may_be_missing(tmp_path: Path) -> None:
-    files = model(tmp_path, shards=1)
+    files = gguf_model(tmp_path, shards=1)
     assert len(files) == 3
     result = validate(MemoryFiles(files))
     assert result.card is not None
@@ -95,7 +58,7 @@ def test_shards_by_the_library_are_one_model_and_none_may_be_missing(tmp_path: P
 
 
 def test_a_tokenizer_that_the_weights_do_not_cover_is_refused(tmp_path: Path) -> None:
-    failures = validate(MemoryFiles(model(tmp_path, vocabulary=39))).report.failures
+    failures = validate(MemoryFiles(gguf_model(tmp_path, vocabulary=39))).report.failures
     assert failures[0].evidence == "The tokenizer has 40 tokens, the weights 39 rows."
 
 

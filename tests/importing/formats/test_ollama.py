@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.models import tiny_llama
-from tests.importing.formats.test_gguf import model
+from tests.importing.formats.made import gguf_model
 from tests.importing.memory import MemoryFiles
 from workers.importing.validation import validate
 
@@ -15,7 +15,7 @@ Files = dict[str, bytes]
 
 
 def with_modelfile(folder: Path, text: str) -> Files:
-    return {**model(folder), "Modelfile": text.encode("utf-8", "surrogateescape")}
+    return {**gguf_model(folder), "Modelfile": text.encode("utf-8", "surrogateescape")}
 
 
 def test_a_modelfile_beside_its_weights_becomes_a_card(tmp_path: Path) -> None:

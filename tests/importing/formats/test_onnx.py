@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
+from tests.importing.formats.made import onnx_model
 from tests.importing.formats.published import Folder, package_folder
 from tests.importing.memory import MemoryFiles
 from workers.importing.onnx_model import DATA_TYPES, read_onnx
@@ -19,23 +19,6 @@ from workers.importing.refusals import ImportRefused
 from workers.importing.validation import validate
 
 Files = dict[str, bytes]
-
-
-def built(
-    *, opset: int = 21, domain: str = "", initializer: TensorProto | None = None
-) -> onnx.ModelProto:
-    """y = x W, by the library."""
-    weights = numpy_helper.from_array(np.ones((4, 3), np.float32), "W")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "W"], ["y"], domain=domain)],
-        "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [weights],
-    )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], doc_string="Multiplies."
-    )
 
 
 def failure(files: Files, check: str = "weights") -> str:
@@ -55,7 +38,7 @@ def test_the_data_types_are_those_of_the_library() -> None:
 
 
 def test_a_file_by_the_library_becomes_a_card() -> None:
-    model = built()
+    model = onnx_model()
     onnx.checker.check_model(model)
     result = validate(MemoryFiles({"tiny.onnx": model.SerializeToString()}))
     assert {c.id for c in result.report.checks if c.outcome != "pass"} == {"model_card", "license"}
@@ -72,7 +55,7 @@ def test_a_file_by_the_library_becomes_a_card() -> None:
 def external(folder: Path) -> Files:
     """The same with its weights in a file beside it, as the library splits them."""
     onnx.save_model(
-        built(), folder / "tiny.onnx", save_as_external_data=True, location="w.data",
+        onnx_model(), folder / "tiny.onnx", save_as_external_data=True, location="w.data",
         size_threshold=0,
     )  # fmt: skip
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -183,15 +166,15 @@ def test_a_forged_file_is_refused_with_what_is_wrong(name: str) -> None:
 
 
 def test_operators_must_be_of_a_named_set() -> None:
-    model = built(domain="evil.ops").SerializeToString()
+    model = onnx_model(domain="evil.ops").SerializeToString()
     assert "operators of 'evil.ops' without naming" in failure({"m.onnx": model}, "operators")
-    old = built(opset=99).SerializeToString()
+    old = onnx_model(opset=99).SerializeToString()
     assert "names the operator set 99" in failure({"m.onnx": old}, "operators")
 
 
 @given(st.integers(0), st.binary(min_size=1, max_size=9))
 def test_a_damaged_file_is_read_or_refused(at: int, damage: bytes) -> None:
-    whole = built().SerializeToString()
+    whole = onnx_model().SerializeToString()
     at %= len(whole)
     broken = whole[:at] + damage + whole[at + len(damage) :]
     try:

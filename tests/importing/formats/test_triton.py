@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.importing.formats.test_onnx import built
+from tests.importing.formats.made import onnx_model
 from tests.importing.memory import MemoryFiles
 from workers.importing.validation import validate
 
@@ -32,7 +32,7 @@ ensemble_scheduling { step [ {
 
 
 def repository(config: str = CONFIG, **more: str) -> Files:
-    graph = built().SerializeToString()
+    graph = onnx_model().SerializeToString()
     return {
         "tiny/config.pbtxt": config.encode("utf-8", "surrogateescape"),
         "tiny/1/model.onnx": graph,

@@ -44,14 +44,6 @@ class MemoryNeed:
     window_bytes_per_token: int = 0
     window_tokens: int = 0
 
-    def at_context(self, tokens: int) -> int:
-        """Bytes for the weights and one conversation of so many tokens."""
-        return (
-            self.weights_bytes
-            + self.kv_cache_bytes_per_token * tokens
-            + self.window_bytes_per_token * min(tokens, self.window_tokens)
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """The need as it stands in the model card."""
         return asdict(self)

@@ -25,7 +25,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from backend.domain.errors import Invalid
-from backend.embedded.processes import (
+from backend.infra.processes import (
     REPLICA_VARIABLE,
     ProcessRecord,
     engine_members,

@@ -1,5 +1,5 @@
 import { Skeleton } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { EmptyState } from '@/components/empty-state';
@@ -21,7 +21,7 @@ export default function DeployPage() {
   const model = useModel(modelId);
   const deployment = useQuery(deploymentQuery(modelId));
   const options = useQuery(deployOptionsQuery(modelId));
-  const history = useQuery({ ...historyQuery(modelId), enabled: deployment.data != null });
+  const history = useInfiniteQuery({ ...historyQuery(modelId), enabled: deployment.data != null });
   const failed = [model, deployment, options].find(({ error }) => error !== null);
 
   if (failed?.error instanceof ApiProblem && failed.error.status === 404) {
@@ -41,7 +41,7 @@ export default function DeployPage() {
       model={model.data}
       deployment={deployment.data}
       options={options.data}
-      history={history.data?.items ?? []}
+      history={history.data ?? []}
     />
   );
 }

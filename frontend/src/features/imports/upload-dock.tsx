@@ -9,15 +9,16 @@ import classes from './upload-dock.module.css';
 import { uploadManager, useUploads, type UploadItem } from './upload-manager';
 import { UploadProgress } from './upload-progress';
 
-/** The uploads of this page, in a corner, whatever else is looked at. */
-export function UploadDock() {
+/** The uploads of a person on this page, in a corner, whatever else is looked at. */
+export function UploadDock({ userId }: { userId: string }) {
   // A check is watched in its dialog, which its file does not outlive.
   const items = useUploads().filter(({ checkOnly }) => !checkOnly);
   const [opened, { toggle }] = useDisclosure(true);
 
   useEffect(() => {
-    void uploadManager.restore();
-  }, []);
+    uploadManager.enter(userId);
+    return () => uploadManager.leave();
+  }, [userId]);
 
   if (items.length === 0) return null;
   return (

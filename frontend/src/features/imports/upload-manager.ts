@@ -1,12 +1,13 @@
 import { useSyncExternalStore } from 'react';
-import { DetailedError, Upload } from 'tus-js-client';
-import { ApiProblem, csrfToken, request } from '@/lib/api/client';
+import { Upload } from 'tus-js-client';
+import { ApiProblem, csrfToken, reportUnauthorized, request } from '@/lib/api/client';
 import type { Accepted, ImportCheck } from '@/lib/api/types';
 import { rememberPosition } from '@/lib/freshness';
 import { newId } from '@/lib/new-id';
 import { telemetryStore } from '@/lib/telemetry';
 import { ChecksumHttpStack } from './checksum-http-stack';
 import { checkImport } from './import-command';
+import { askOffset, expired, problemOf, terminate, worthRepeating } from './tus-answers';
 import { differenceOf, dropRecord, keepRecord, loadRecords, uploadIdOf, type UploadRecord, type UploadWish } from './upload-records';
 
 export type UploadStatus =
@@ -40,6 +41,9 @@ export interface UploadItem {
 
 interface Running {
   item: UploadItem;
+  userId: string;
+  /** Ended by a sign-out, and to go on after the next sign-in. */
+  interrupted: boolean;
   record: UploadRecord | null;
   upload: Upload | null;
   file: File | null;
@@ -51,11 +55,10 @@ const CHUNK_BYTES = 16 * 1024 * 1024;
 const RETRY_DELAYS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 /** How long a complete upload stays in the list (ms). */
 const COMPLETE_SHOWN_MS = 12_000;
-/** The tus status for a piece whose checksum did not match: worth sending again. */
-const CHECKSUM_MISMATCH = 460;
 
 /** Sends model archives, several at a time, and remembers enough to go on after a reload. */
 export class UploadManager {
+  #userId: string | null = null;
   #running: Running[] = [];
   #items: readonly UploadItem[] = [];
   readonly #listeners = new Set<() => void>();
@@ -69,12 +72,41 @@ export class UploadManager {
     return this.#items;
   }
 
+  /** Somebody has signed in: their uploads go on, those from before a reload wait for their file. */
+  enter(userId: string): void {
+    this.#userId = userId;
+    for (const running of this.#running) {
+      if (running.userId !== userId || !running.interrupted) continue;
+      running.interrupted = false;
+      this.resume(running.item.key);
+    }
+    this.#publish();
+    void this.#restore(userId);
+  }
+
+  /** The person signs out, or the session has ended: nothing is sent in their name any more. */
+  leave(): void {
+    for (const running of this.#running) {
+      if (running.item.checkOnly) {
+        void running.upload?.abort();
+        this.#forget(running);
+      } else if (running.item.status === 'starting' || running.item.status === 'uploading') {
+        this.#interrupt(running);
+      }
+    }
+    this.#userId = null;
+    this.#publish();
+  }
+
   /**
    * Begins an upload and, as soon as it has a place, the import of the model. With `checkOnly`, the file is checked
-   * when it has arrived, and then removed. Returns the upload's key.
+   * when it has arrived, and then removed. Returns the upload's key. Only for a person who has entered.
    */
   start(file: File, wish: UploadWish, checkOnly = false): string {
+    if (this.#userId === null) throw new Error('nobody is signed in');
     const running: Running = {
+      userId: this.#userId,
+      interrupted: false,
       item: {
         key: newId(),
         modelId: null,
@@ -98,9 +130,9 @@ export class UploadManager {
   }
 
   /** Brings back uploads that a reload interrupted, with what the server has of them. */
-  async restore(): Promise<void> {
+  async #restore(person: string): Promise<void> {
     const known = new Set(this.#running.map(({ record }) => record?.uploadId));
-    const records = loadRecords().filter(({ uploadId }) => !known.has(uploadId));
+    const records = loadRecords().filter(({ userId, uploadId }) => userId === person && !known.has(uploadId));
     await Promise.all(records.map((record) => this.#restoreOne(record)));
   }
 
@@ -130,6 +162,12 @@ export class UploadManager {
   pause(key: string): void {
     const running = this.#find(key);
     if (running === undefined) return;
+    void running.upload?.abort();
+    this.#update(running, { status: 'paused' });
+  }
+
+  #interrupt(running: Running): void {
+    running.interrupted = true;
     void running.upload?.abort();
     this.#update(running, { status: 'paused' });
   }
@@ -176,7 +214,7 @@ export class UploadManager {
       storeFingerprintForResuming: false,
       httpStack: new ChecksumHttpStack(),
       onBeforeRequest: (outgoing) => outgoing.setHeader('X-CSRF-Token', csrfToken()),
-      onShouldRetry: (error) => shouldRetry(error),
+      onShouldRetry: worthRepeating,
       onUploadUrlAvailable: () => void this.#placed(running, file),
       onProgress: (done) => this.#progressed(running, done),
       onSuccess: () => this.#completed(running),
@@ -194,6 +232,7 @@ export class UploadManager {
     running.record ??= {
       url,
       uploadId: uploadIdOf(url),
+      userId: running.userId,
       importKey: running.importKey,
       wish: running.wish,
       modelId: null,
@@ -210,14 +249,9 @@ export class UploadManager {
 
   async #requestImport(running: Running, record: UploadRecord): Promise<void> {
     try {
-      const answer = await request<Accepted>('POST', '/api/imports', {
-        body: { source: 'upload', ...record.wish, uploadId: record.uploadId },
-        headers: { 'Idempotency-Key': record.importKey },
-      });
-      rememberPosition(answer.id, answer.position);
-      record.modelId = answer.id;
+      record.modelId = await requestImport(record);
       keepRecord(record);
-      this.#update(running, { modelId: answer.id });
+      this.#update(running, { modelId: record.modelId });
       if (running.item.status === 'complete') dropRecord(record.uploadId);
     } catch (error) {
       const problem = ApiProblem.from(error);
@@ -269,6 +303,11 @@ export class UploadManager {
 
   async #failed(running: Running, error: Error): Promise<void> {
     const problem = await problemOf(error);
+    if (problem.status === 401) {
+      this.#interrupt(running);
+      reportUnauthorized();
+      return;
+    }
     const gone = problem.status === 404 || problem.status === 410;
     if (gone && running.record !== null) {
       dropRecord(running.record.uploadId);
@@ -279,33 +318,30 @@ export class UploadManager {
   }
 
   async #restoreOne(record: UploadRecord): Promise<void> {
-    let answer: Response;
-    try {
-      answer = await fetch(record.url, {
-        method: 'HEAD',
-        headers: { 'Tus-Resumable': '1.0.0' },
-        signal: AbortSignal.timeout(15_000),
-      });
-    } catch {
-      // Unreachable now: offer it again after the next reload.
+    const answer = await askOffset(record.url);
+    // Unreachable now: offer it again after the next reload.
+    if (answer === null) return;
+    if (answer.gone) {
+      dropRecord(record.uploadId);
       return;
     }
-    const done = Number.parseInt(answer.headers.get('Upload-Offset') ?? '', 10);
-    if (!answer.ok || done === record.size) {
-      if (answer.ok && record.modelId === null) await this.#importLate(record);
-      else if (answer.ok || [403, 404, 410].includes(answer.status)) dropRecord(record.uploadId);
+    if (answer.offset === record.size) {
+      if (record.modelId === null) await this.#importLate(record);
+      else dropRecord(record.uploadId);
       return;
     }
     if (this.#running.some((running) => running.record?.uploadId === record.uploadId)) return;
     this.#running = [
       ...this.#running,
       {
+        userId: record.userId,
+        interrupted: false,
         item: {
           key: newId(),
           modelId: record.modelId,
           fileName: record.fileName,
           size: record.size,
-          done: Number.isNaN(done) ? 0 : done,
+          done: answer.offset,
           status: 'needs_file',
           problem: null,
           checkOnly: false,
@@ -324,11 +360,7 @@ export class UploadManager {
   /** All bytes had arrived, but the page was left before it could ask for the import. */
   async #importLate(record: UploadRecord): Promise<void> {
     try {
-      const answer = await request<Accepted>('POST', '/api/imports', {
-        body: { source: 'upload', ...record.wish, uploadId: record.uploadId },
-        headers: { 'Idempotency-Key': record.importKey },
-      });
-      rememberPosition(answer.id, answer.position);
+      await requestImport(record);
       dropRecord(record.uploadId);
     } catch (error) {
       if (!ApiProblem.from(error).transient) dropRecord(record.uploadId);
@@ -352,40 +384,19 @@ export class UploadManager {
   }
 
   #publish(): void {
-    this.#items = this.#running.map(({ item }) => item);
+    this.#items = this.#running.filter(({ userId }) => userId === this.#userId).map(({ item }) => item);
     for (const listener of this.#listeners) listener();
   }
 }
 
-function shouldRetry(error: DetailedError | Error): boolean {
-  const status = 'originalResponse' in error ? (error.originalResponse?.getStatus() ?? 0) : 0;
-  return status === 0 || status >= 500 || status === 409 || status === 423 || status === CHECKSUM_MISMATCH;
-}
-
-async function problemOf(error: Error): Promise<ApiProblem> {
-  const response = error instanceof DetailedError ? error.originalResponse : null;
-  if (response === null) return ApiProblem.unreachable();
-  return ApiProblem.fromResponse(new Response(response.getBody(), { status: response.getStatus() }));
-}
-
-function expired(fileName: string): ApiProblem {
-  return new ApiProblem({
-    status: 410,
-    detail: `The server no longer has the upload of “${fileName}”.`,
-    remedy: 'Delete the model that waits for it, then import the file again.',
+/** Asks for the import, however often as if once; returns the model's id. */
+async function requestImport(record: UploadRecord): Promise<string> {
+  const answer = await request<Accepted>('POST', '/api/imports', {
+    body: { source: 'upload', ...record.wish, uploadId: record.uploadId },
+    headers: { 'Idempotency-Key': record.importKey },
   });
-}
-
-async function terminate(url: string): Promise<void> {
-  try {
-    await fetch(url, {
-      method: 'DELETE',
-      headers: { 'Tus-Resumable': '1.0.0', 'X-CSRF-Token': csrfToken() },
-      signal: AbortSignal.timeout(15_000),
-    });
-  } catch {
-    // Left behind, it expires by itself.
-  }
+  rememberPosition(answer.id, answer.position);
+  return answer.id;
 }
 
 export const uploadManager = new UploadManager();

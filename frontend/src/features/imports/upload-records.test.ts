@@ -4,6 +4,7 @@ import { differenceOf, dropRecord, keepRecord, loadRecords, uploadIdOf, type Upl
 const record: UploadRecord = {
   url: 'http://localhost:3000/api/uploads/u1',
   uploadId: 'u1',
+  userId: 'p1',
   importKey: 'k1',
   wish: { kind: 'base' },
   modelId: null,

@@ -15,6 +15,8 @@ export interface UploadRecord {
   /** Address of the upload, as the server gave it. */
   url: string;
   uploadId: string;
+  /** Who uploads: another person at the same browser has nothing to do with it. */
+  userId: string;
   /** Idempotency-Key of the import, so that asking for it again after a reload does not make a second model. */
   importKey: string;
   wish: UploadWish;
@@ -67,7 +69,7 @@ function isRecord(value: unknown): value is UploadRecord {
   if (typeof value !== 'object' || value === null) return false;
   const record = value as Record<string, unknown>;
   return (
-    ['url', 'uploadId', 'importKey', 'fileName'].every((key) => typeof record[key] === 'string') &&
+    ['url', 'uploadId', 'userId', 'importKey', 'fileName'].every((key) => typeof record[key] === 'string') &&
     typeof record['size'] === 'number' &&
     typeof record['wish'] === 'object' &&
     record['wish'] !== null &&

@@ -1,23 +1,24 @@
 import { Button, Skeleton } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery } from '@tanstack/react-query';
 import { IconPlus } from '@tabler/icons-react';
 import { useState } from 'react';
 import { ConfirmButton } from '@/components/confirm-button';
 import { EmptyState } from '@/components/empty-state';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
+import { ShowMore } from '@/components/show-more';
 import { RelativeTime } from '@/components/relative-time';
 import type { ApiKeyItem, ModelDetail } from '@/lib/api/types';
 import { useCommand } from '@/lib/commands';
 import { formatNumber } from '@/lib/format';
-import { modelQuery } from '@/lib/queries';
+import { modelPages } from '@/lib/queries';
 import { ApiKeyDialog } from './api-key-dialog';
 import classes from './api-keys-tab.module.css';
 
 /** Who may call the model. */
 export function ApiKeysTab({ model }: { model: ModelDetail }) {
   const [creating, setCreating] = useState(false);
-  const keys = useQuery(modelQuery<{ items: ApiKeyItem[] }>(model.id, 'api-keys'));
+  const keys = useInfiniteQuery(modelPages<ApiKeyItem>(model.id, 'api-keys'));
   const create = (
     <Button size="xs" leftSection={<IconPlus size={16} aria-hidden />} onClick={() => setCreating(true)}>
       Create API key
@@ -40,16 +41,19 @@ export function ApiKeysTab({ model }: { model: ModelDetail }) {
             <Skeleton height={32} mb={12} />
             <Skeleton height={32} />
           </div>
-        ) : keys.data.items.length === 0 ? (
+        ) : keys.data.length === 0 ? (
           <EmptyState title="No key yet" action={<Button onClick={() => setCreating(true)}>Create the first key</Button>}>
             An application needs a key to call the endpoint of {model.name}.
           </EmptyState>
         ) : (
-          <ul className={classes.keys}>
-            {keys.data.items.map((key) => (
-              <Key key={key.id} modelId={model.id} apiKey={key} />
-            ))}
-          </ul>
+          <>
+            <ul className={classes.keys}>
+              {keys.data.map((key) => (
+                <Key key={key.id} modelId={model.id} apiKey={key} />
+              ))}
+            </ul>
+            <ShowMore list={keys}>Show earlier keys</ShowMore>
+          </>
         )}
       </Panel>
       <ApiKeyDialog model={model} opened={creating} onClose={() => setCreating(false)} />

@@ -5,6 +5,7 @@ import { EmptyState } from '@/components/empty-state';
 import { EventRow } from '@/components/event-row';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
+import { ShowMore } from '@/components/show-more';
 import { request } from '@/lib/api/client';
 import type { EventItem } from '@/lib/api/types';
 import { MODEL_EVENT_TYPES, spellOut } from '@/lib/event-text';
@@ -94,13 +95,7 @@ export function EventsTab({ modelId }: { modelId: string }) {
           ))}
         </ol>
       )}
-      {events.hasNextPage && (
-        <div className={classes.more}>
-          <Button variant="subtle" size="xs" loading={events.isFetchingNextPage} onClick={() => void events.fetchNextPage()}>
-            Show earlier events
-          </Button>
-        </div>
-      )}
+      <ShowMore list={events}>Show earlier events</ShowMore>
     </Panel>
   );
 }

@@ -1,36 +1,35 @@
 import { Group, Select, Skeleton } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { DifferenceTable } from '@/components/difference-table';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
+import { ShowMore } from '@/components/show-more';
 import type { Deployment, HistoryEntry, ModelDetail } from '@/lib/api/types';
 import { configurationDifferences } from '@/lib/configuration';
 import { historyQuery } from '@/lib/deployment';
 import classes from './history-panel.module.css';
 import { Revision } from './revision';
 
-/** Every revision, newest first, and the comparison of any two. */
+/** The revisions, newest first, and the comparison of any two. */
 export function HistoryPanel({ model, deployment }: { model: ModelDetail; deployment: Deployment }) {
-  const history = useQuery(historyQuery(model.id));
+  const history = useInfiniteQuery(historyQuery(model.id));
 
   if (history.error) return <ProblemAlert problem={history.error} onRetry={() => void history.refetch()} />;
   if (history.isPending) return <Skeleton height={320} radius="lg" />;
-  const entries = history.data.items.toSorted((one, other) => other.revision - one.revision);
+  const entries = history.data;
+  // What a revision changed shows beside the one before, which the last one of a page lacks.
+  const shown = history.hasNextPage ? entries.slice(0, -1) : entries;
 
   return (
     <>
       <Panel title="Revisions" description="Each one is complete and never changes." flush>
         <ol className={classes.revisions}>
-          {entries.map((entry) => (
-            <Revision
-              key={entry.revision}
-              entry={entry}
-              previous={entries.find(({ revision }) => revision === entry.revision - 1)}
-              deployment={deployment}
-            />
+          {shown.map((entry, index) => (
+            <Revision key={entry.revision} entry={entry} previous={entries[index + 1]} deployment={deployment} />
           ))}
         </ol>
+        <ShowMore list={history}>Show earlier revisions</ShowMore>
       </Panel>
       {entries.length > 1 && <Comparison entries={entries} />}
     </>

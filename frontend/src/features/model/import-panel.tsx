@@ -1,6 +1,6 @@
 import { Alert, Group } from '@mantine/core';
 import { IconAlertTriangle, IconCheck, IconX } from '@tabler/icons-react';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { ActionButton } from '@/components/action-button';
 import { ConsentFields } from '@/components/consent-fields';
@@ -32,9 +32,9 @@ type ImportedVersion = Pick<ModelVersion, 'version' | 'state' | 'importSteps' | 
 /** The import while it runs, and why it failed if it did; nothing once the model is ready. */
 export function ImportPanel({ model }: { model: ModelDetail }) {
   const further = model.latestVersion !== model.modelVersion;
-  const versions = useQuery({ ...versionsQuery(model.id), enabled: further });
+  const versions = useInfiniteQuery({ ...versionsQuery(model.id), enabled: further });
   const version: ImportedVersion | undefined = further
-    ? versions.data?.items.find(({ version }) => version === model.latestVersion)
+    ? versions.data?.find(({ version }) => version === model.latestVersion)
     : { ...model, version: model.modelVersion };
   if (version?.state === 'importing' || version?.state === 'validating') {
     return <RunningImport model={model} version={version} further={further} />;

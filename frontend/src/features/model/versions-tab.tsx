@@ -1,11 +1,12 @@
 import { Skeleton } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
-import { useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery } from '@tanstack/react-query';
 import { ActionButton } from '@/components/action-button';
 import { Bytes } from '@/components/bytes';
 import { LinkButton } from '@/components/link-button';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
+import { ShowMore } from '@/components/show-more';
 import { RelativeTime } from '@/components/relative-time';
 import { StateBadge } from '@/components/state-badge';
 import type { ModelDetail, ModelVersion } from '@/lib/api/types';
@@ -18,13 +19,13 @@ import { VersionComparisonPanel } from './version-comparison';
 import { versionsQuery } from './versions';
 import classes from './versions-tab.module.css';
 
-/** Every version, which one is deployed from now on, and what differs between two. */
+/** The versions, which one is deployed from now on, and what differs between two. */
 export function VersionsTab({ model }: { model: ModelDetail }) {
-  const versions = useQuery(versionsQuery(model.id));
+  const versions = useInfiniteQuery(versionsQuery(model.id));
 
   if (versions.error) return <ProblemAlert problem={versions.error} onRetry={() => void versions.refetch()} />;
   if (versions.isPending) return <Skeleton height={300} radius="lg" />;
-  const { items } = versions.data;
+  const items = versions.data;
   const latest = items.find(({ version }) => version === model.latestVersion);
   const further = latest !== undefined && latest.version !== model.modelVersion;
 
@@ -53,6 +54,7 @@ export function VersionsTab({ model }: { model: ModelDetail }) {
             <Version key={version.version} model={model} version={version} />
           ))}
         </ol>
+        <ShowMore list={versions}>Show earlier versions</ShowMore>
       </Panel>
       {items.length > 1 && <VersionComparisonPanel model={model} versions={items} />}
     </div>

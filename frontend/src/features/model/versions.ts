@@ -1,9 +1,9 @@
 import type { ModelVersion, VersionComparison } from '@/lib/api/types';
-import { modelQuery } from '@/lib/queries';
+import { modelPages, modelQuery } from '@/lib/queries';
 
-/** Every version of a model, newest first. */
+/** The versions of a model, newest first. */
 export function versionsQuery(modelId: string) {
-  return modelQuery<{ items: ModelVersion[] }>(modelId, 'versions');
+  return modelPages<ModelVersion>(modelId, 'versions');
 }
 
 export function comparisonQuery(modelId: string, from: string, to: string) {

@@ -2,13 +2,14 @@ import { Button, Group, Modal, NativeSelect, PasswordInput, Skeleton, Stack, Tex
 import { useForm } from '@mantine/form';
 import { useDisclosure } from '@mantine/hooks';
 import { IconPlus } from '@tabler/icons-react';
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { useInfiniteQuery, useQueryClient } from '@tanstack/react-query';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
+import { ShowMore } from '@/components/show-more';
 import { RelativeTime } from '@/components/relative-time';
-import { request } from '@/lib/api/client';
 import type { Person, Role, User } from '@/lib/api/types';
 import { useCommand } from '@/lib/commands';
+import { pagedQuery } from '@/lib/queries';
 import { keys } from '@/lib/query-keys';
 import classes from './settings-page.module.css';
 
@@ -25,10 +26,7 @@ export function UsersPanel({ self }: { self: User }) {
   const queryClient = useQueryClient();
   const [adding, dialog] = useDisclosure(false);
   const mayChange = self.role === 'admin';
-  const users = useQuery({
-    queryKey: keys.users,
-    queryFn: ({ signal }) => request<{ items: Person[] }>('GET', '/api/users', { signal }),
-  });
+  const users = useInfiniteQuery(pagedQuery<Person>(keys.users, '/api/users'));
   const refresh = () => void queryClient.invalidateQueries({ queryKey: keys.users });
   const changeRole = useCommand<{ person: Person; role: Role }>({
     request: ({ person, role }) => ({ method: 'PATCH', path: `/api/users/${person.id}`, body: { role } }),
@@ -63,7 +61,7 @@ export function UsersPanel({ self }: { self: User }) {
             </tr>
           </thead>
           <tbody>
-            {users.data.items.map((person) => (
+            {users.data.map((person) => (
               <tr key={person.id}>
                 <td className={classes.name}>{person.username}</td>
                 <td className={`${classes.quiet ?? ''} ${classes.wideOnly ?? ''}`}>
@@ -88,6 +86,7 @@ export function UsersPanel({ self }: { self: User }) {
           </tbody>
         </table>
       )}
+      <ShowMore list={users}>Show more people</ShowMore>
       <AddPersonDialog opened={adding} onClose={dialog.close} onAdded={refresh} />
     </Panel>
   );

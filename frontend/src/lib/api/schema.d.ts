@@ -424,7 +424,7 @@ export interface paths {
         };
         /**
          * ReadDeploymentHistory
-         * @description Every revision, newest first, with what changed from the one before.
+         * @description Revisions, newest first, each with what changed from the one before.
          */
         get: operations["readDeploymentHistory"];
         put?: never;
@@ -645,7 +645,7 @@ export interface paths {
         };
         /**
          * ListVersions
-         * @description Every version of a model, newest first, with its card and its report.
+         * @description The versions of a model, newest first, each with its card and its report.
          */
         get: operations["listVersions"];
         put?: never;
@@ -889,7 +889,7 @@ export interface paths {
         };
         /**
          * ListUsers
-         * @description Every account, by name.
+         * @description Accounts, by name.
          */
         get: operations["listUsers"];
         put?: never;
@@ -1013,6 +1013,11 @@ export interface components {
             address: string;
             connection?: string | null;
         };
+        /** ApiKeyPage */
+        ApiKeyPage: {
+            items: components["schemas"]["ApiKeyView"][];
+            nextCursor: string | null;
+        };
         /** ApiKeyView */
         ApiKeyView: {
             /** Format: date-time */
@@ -1024,10 +1029,6 @@ export interface components {
             prefix: string;
             requestsPerMinute: number | null;
             revokedAt: string | null;
-        };
-        /** ApiKeys */
-        ApiKeys: {
-            items: components["schemas"]["ApiKeyView"][];
         };
         /** Batch */
         Batch: {
@@ -1356,6 +1357,7 @@ export interface components {
         /** History */
         History: {
             items: components["schemas"]["HistoryEntry"][];
+            nextCursor: string | null;
         };
         /** HistoryEntry */
         HistoryEntry: {
@@ -1742,6 +1744,7 @@ export interface components {
         /** People */
         People: {
             items: components["schemas"]["PersonView"][];
+            nextCursor: string | null;
         };
         /** PersonView */
         PersonView: {
@@ -1967,9 +1970,10 @@ export interface components {
             role: components["schemas"]["Role"];
             username: string;
         };
-        /** VersionList */
-        VersionList: {
+        /** VersionPage */
+        VersionPage: {
             items: components["schemas"]["VersionView"][];
+            nextCursor: string | null;
         };
         /** VersionView */
         VersionView: {
@@ -2696,6 +2700,10 @@ export interface operations {
     listApiKeys: {
         parameters: {
             query?: {
+                /** @description `nextCursor` of the last page. */
+                cursor?: string | null;
+                /** @description Most items of one page. */
+                limit?: number;
                 /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
                 atLeast?: number | null;
             };
@@ -2713,7 +2721,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ApiKeys"];
+                    "application/json": components["schemas"]["ApiKeyPage"];
                 };
             };
             /** @description A refusal or a failure. */
@@ -2911,6 +2919,10 @@ export interface operations {
     readDeploymentHistory: {
         parameters: {
             query?: {
+                /** @description `nextCursor` of the last page. */
+                cursor?: string | null;
+                /** @description Most items of one page. */
+                limit?: number;
                 /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
                 atLeast?: number | null;
             };
@@ -3298,6 +3310,10 @@ export interface operations {
     listVersions: {
         parameters: {
             query?: {
+                /** @description `nextCursor` of the last page. */
+                cursor?: string | null;
+                /** @description Most items of one page. */
+                limit?: number;
                 /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
                 atLeast?: number | null;
             };
@@ -3315,7 +3331,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VersionList"];
+                    "application/json": components["schemas"]["VersionPage"];
                 };
             };
             /** @description A refusal or a failure. */
@@ -3835,7 +3851,12 @@ export interface operations {
     };
     listUsers: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `nextCursor` of the last page. */
+                cursor?: string | null;
+                /** @description Most items of one page. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
