@@ -66,7 +66,10 @@ class Preparations:
         environments: EngineEnvironments,
         files: ModelFiles,
         progress: Progress,
+        installed: Callable[[Engine, str, Environment], None] = lambda *_: None,
     ) -> None:
+        """`installed` is told of every environment that is used, with its accelerator."""
+        self._installed = installed
         self._engines = engines
         self._environments = environments
         self._files = files
@@ -119,6 +122,7 @@ class Preparations:
         environment = self._environments.ensure(
             engine.environment(configuration.hardware), self._progress.environment, abandoned
         )
+        self._installed(engine, configuration.hardware.accelerator, environment)
         directory = self._materialise(subject.whole)
         adapter_directory = self._materialise(subject.version) if subject.base else None
         return Prepared(engine, environment, subject, directory, adapter_directory)

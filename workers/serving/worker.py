@@ -18,6 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
@@ -31,6 +32,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.installed import InstalledEngines
 from workers.serving.launcher import LocalProcesses
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
@@ -94,6 +96,7 @@ class ServingWorker:
         self._environments = EngineEnvironments(
             settings.cache, pip_arguments=settings.engine_pip_arguments
         )
+        self._installed = InstalledEngines(EngineFactsTable(pool), self._environments)
         self._publisher = TelemetryPublisher(settings, client_id="loggia-work-deploy")
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
@@ -105,6 +108,8 @@ class ServingWorker:
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
         self._tidy()
+        teller = threading.Thread(target=self._tell_engines, args=(stop,), name="engines")
+        teller.start()
         while not stop.is_set():
             try:
                 self._take()
@@ -113,7 +118,14 @@ class ServingWorker:
                 _log.warning("PostgreSQL unreachable, trying again", error=str(error))
                 stop.wait(_RETRY_SECONDS)
             stop.wait(_TICK_SECONDS)
+        teller.join(timeout=_STOP_SECONDS)
         self._finish()
+
+    def _tell_engines(self, stop: threading.Event) -> None:
+        try:
+            self._installed.tell_all(self._engines, stop)
+        except _DATABASE_ERRORS as error:
+            _log.warning("what the engines say could not be noted", error=str(error))
 
     def _take(self) -> None:
         for deployment_id, care in list(self._cared.items()):
@@ -154,7 +166,9 @@ class ServingWorker:
             records=self._records,
             replicas=Replicas(self._pool, lease),
             launcher=self._launcher,
-            preparations=Preparations(self._engines, self._environments, self._files, progress),
+            preparations=Preparations(
+                self._engines, self._environments, self._files, progress, self._installed.tell
+            ),
             progress=progress,
             client=self._client,
             server=self._server,
