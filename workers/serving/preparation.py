@@ -54,6 +54,7 @@ class Prepared:
             use=subject.use,
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
+            adapter_rank=subject.adapter_rank,
         )
 
 
@@ -75,6 +76,7 @@ class Preparations:
         self._files = files
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._directories: dict[str, Future[Path]] = {}
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
@@ -92,6 +94,17 @@ class Preparations:
         if not future.done():
             return None
         return future.result()
+
+    def directory(self, version: Version) -> Path | None:
+        """A version's files, or None while they are brought here; the first call begins it.
+
+        Raises `NotAllowed` and `FilesUnavailable`.
+        """
+        key = version.manifest_sha256 or ""
+        if key not in self._directories:
+            self._directories[key] = self._executor.submit(self._materialise, version)
+        future = self._directories[key]
+        return future.result() if future.done() else None
 
     def keep_only(self, revisions: set[int]) -> None:
         """Gives up the preparations of other revisions."""

@@ -16,6 +16,7 @@ import psycopg
 from eventsourcing.persistence import PersistenceError
 from psycopg_pool import PoolTimeout
 
+from backend.application.adapters import Adapters
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.engine_facts import EngineFactsTable
@@ -83,9 +84,8 @@ class ServingWorker:
         # Engines are processes of one machine and one data directory.
         self._server = f"{socket.gethostname()}:{settings.data}"
         self._store = EventStore(settings)
-        self._records = Records(
-            Deployments(CommandRunner(self._store, settings.secret_key)), server="local"
-        )
+        runner = CommandRunner(self._store, settings.secret_key)
+        self._records = Records(Deployments(runner), Adapters(runner), server="local")
         self._targets = Targets(pool, worker=self._server, lease_seconds=settings.job_lease_seconds)
         self._launcher = LocalProcesses(settings.data)
         self._files = ModelFiles(
@@ -244,6 +244,10 @@ class ServingWorker:
             base = self._store.find(Model, base_id) if base_id is not None else None
             if base and (served := base.base_version(deployment.base_model_versions[revision])):
                 used.append(served)
+        for adapter_id, wanted in deployment.wanted_adapters.items():
+            adapter = self._store.find(Model, UUID(adapter_id))
+            if adapter is not None:
+                used.append(adapter.version_of(wanted["version"]))
         return {v.manifest_sha256 for v in used if v.manifest_sha256 is not None}
 
     def _finish(self) -> None:

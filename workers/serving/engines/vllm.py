@@ -17,6 +17,7 @@ from backend.domain.errors import Invalid
 from backend.domain.servable import Use
 from backend.domain.servable.vllm import RELEASE
 from workers.serving.engine import (
+    AdapterFiles,
     Command,
     Diagnosis,
     Environment,
@@ -24,7 +25,7 @@ from workers.serving.engine import (
     Launch,
     Load,
 )
-from workers.serving.engines import vllm_uses
+from workers.serving.engines import vllm_adapters, vllm_uses
 from workers.serving.engines.arguments import command_line, judged
 from workers.serving.engines.vllm_probe import PROBE
 
@@ -125,6 +126,8 @@ class Vllm:
         }
         if configuration.optimization.quantization:
             defaults["quantization"] = configuration.optimization.quantization
+        if launch.adapter_rank:
+            defaults.update(vllm_adapters.defaults(given, dict(environment.options)))
         single = (
             _count(given, "tensor_parallel_size") * _count(given, "pipeline_parallel_size") == 1
         )
@@ -155,7 +158,11 @@ class Vllm:
                 *filled,
                 *asked,
             ],
-            {**_ENVIRONMENT, **(_cpu_environment(single) if on_cpu else {})},
+            {
+                **_ENVIRONMENT,
+                **(vllm_adapters.ENVIRONMENT if launch.adapter_rank else {}),
+                **(_cpu_environment(single) if on_cpu else {}),
+            },
         )
 
     def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
@@ -186,6 +193,20 @@ class Vllm:
             strict=True,
         )
         return max(abs(one - other) for one, other in pairs)
+
+    def loaded_adapters(self, client: httpx.Client, endpoint: str) -> Mapping[str, Path]:
+        """Those that answer, by name, with their files."""
+        return vllm_adapters.loaded(client, endpoint)
+
+    def load_adapter(
+        self, client: httpx.Client, endpoint: str, adapter: AdapterFiles, *, anew: bool
+    ) -> None:
+        """Makes it answer; `anew` where one of its name does. Raises `AdapterRefused`."""
+        vllm_adapters.load(client, endpoint, adapter, anew=anew)
+
+    def unload_adapter(self, client: httpx.Client, endpoint: str, name: str) -> None:
+        """Makes it answer no more, once its requests are finished. Raises `AdapterRefused`."""
+        vllm_adapters.unload(client, endpoint, name)
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         """Whether its health check passes."""
