@@ -34,7 +34,7 @@ from backend.infra.uploads import Uploads
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 from tests.serving.doubles import PROBE
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.local import LocalProcesses
 
 ADA = "user:ada"
 REPOSITORY = Path(__file__).parents[2]
