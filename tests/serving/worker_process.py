@@ -35,6 +35,8 @@ PLACES: dict[type[Any], tuple[str, ...]] = {
         "revision_deployed",
         "revision_failed",
         "revision_retired",
+        "adapter_loaded",
+        "adapter_unloaded",
         "stopped",
     ),
     Replicas: ("add", "announce", "mark_ready", "mark_draining", "mark_ended", "forget"),
