@@ -43,8 +43,13 @@ def answers(gallery: Gallery, endpoint: str, name: str) -> bool:
 
 
 def ready_endpoints(gallery: Gallery, base: UUID) -> list[str]:
-    replicas = gallery.deployment(base).replicas.values()
-    return [endpoint for endpoint in replicas if endpoint != "started"]
+    deployment = gallery.deployment(base)
+    return [
+        ready["endpoint"]
+        for ready in gallery.recorded(base, "ReplicaReady")
+        if ready["revision"] == deployment.serving_revision
+        and ready["replica_id"] in deployment.replicas
+    ]
 
 
 def test_the_first_adapter_brings_engines_that_hold_adapters_and_the_next_needs_no_others(

@@ -68,6 +68,7 @@ class Launch:
     Name and directory are those of the whole model, an adapter's base; `total_bytes` is both.
     `runs_own_code` says that somebody consented to running code that came with the model.
     `adapter_rank` is the largest of adapters that may be loaded later; 0 where none may.
+    `template` is the model's deployment template for Ollama.
     """
 
     replica_id: UUID
@@ -80,6 +81,7 @@ class Launch:
     runs_own_code: bool = False
     adapter: AdapterFiles | None = None
     adapter_rank: int = 0
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,8 @@ class Engine(Protocol):
         """Its options, those marked that a deployment may not set."""
         ...
 
-    def environment(self, hardware: Hardware) -> EnvironmentSpec:
-        """What must be installed to run on this hardware. Raises `Invalid`."""
+    def environment(self, hardware: Hardware, /) -> EnvironmentSpec | Environment:
+        """What must be installed to run on this hardware, or what is there. Raises `Invalid`."""
         ...
 
     def command(self, environment: Environment, launch: Launch) -> Command:

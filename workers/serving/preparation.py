@@ -70,6 +70,7 @@ class Prepared:
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
             adapter_rank=subject.adapter_rank,
+            template=subject.template,
         )
         return self.environment, launch
 
@@ -160,8 +161,11 @@ class Preparations:
         engine = self.engine(configuration)
         environment, directory, adapter_directory = None, None, None
         if needs.environment:
-            environment = self._environments.ensure(
-                engine.environment(configuration.hardware), self._progress.environment, abandoned
+            spec = engine.environment(configuration.hardware)
+            environment = (
+                spec
+                if isinstance(spec, Environment)
+                else self._environments.ensure(spec, self._progress.environment, abandoned)
             )
             self._installed(engine, configuration.hardware.accelerator, environment)
         if needs.files:

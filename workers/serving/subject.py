@@ -25,6 +25,7 @@ class Subject:
     base_name: str | None = None
     base: Version | None = None
     adapter_rank: int = 0
+    template: str = ""
 
     @property
     def whole(self) -> Version:
@@ -80,4 +81,4 @@ class Subjects:
         )
         if found is not None:
             raise NotAllowed(found.reason, remedy=found.remedy)
-        return Subject(model.name, version, base_name, base, rank)
+        return Subject(model.name, version, base_name, base, rank, model.template)
