@@ -26,15 +26,19 @@ from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
+from backend.domain.configuration import Hardware
 from backend.domain.deployment import Deployment
 from backend.domain.model import AcceptedRisks, ImportRequest, Model
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
+from tests.builders.models import tiny_llama
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 from tests.serving.doubles import PROBE
+from workers.serving.engines.vllm import Vllm
+from workers.serving.environments import EngineEnvironments
 from workers.serving.launchers.local import LocalProcesses
 
 ADA = "user:ada"
@@ -328,3 +332,39 @@ def worker(serving_settings: Settings, tmp_path: Path, gallery: Gallery) -> Iter
     yield worker
     worker.kill()
     print(worker.log.read_text() if worker.log.exists() else "no worker ran")
+
+
+@pytest.fixture
+def real_settings(settings: Settings) -> Settings:
+    cache = Path(os.environ.get("LOGGIA_CACHE_DIR", "~/.cache/loggia")).expanduser()
+    return settings.model_copy(
+        update={
+            "cache_dir": cache,
+            "engine_pip_arguments": os.environ.get("LOGGIA_ENGINE_PIP_ARGUMENTS", ""),
+        }
+    )
+
+
+@pytest.fixture
+def real_gallery(real_settings: Settings, pool: Pool) -> Iterator[Gallery]:
+    gallery = Gallery(real_settings, pool)
+    yield gallery
+    gallery.close()
+
+
+@pytest.fixture
+def real_worker(real_settings: Settings, real_gallery: Gallery, tmp_path: Path) -> Iterator[Worker]:
+    environments = EngineEnvironments(
+        real_settings.cache, pip_arguments=real_settings.engine_pip_arguments
+    )
+    environments.ensure(Vllm().environment(Hardware()), print, lambda: False)
+    worker = Worker(real_settings, tmp_path / "worker.log")
+    worker.start_roles()
+    yield worker
+    worker.kill()
+    print(worker.log.read_text())
+
+
+@pytest.fixture
+def llama(real_gallery: Gallery) -> UUID:
+    return real_gallery.import_model(tiny_llama())
