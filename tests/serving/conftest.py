@@ -285,14 +285,27 @@ class Worker:
     def start_roles(self) -> None:
         """Starts the real roles, with Kafka between them: the relay and the deploy worker."""
         self.relay = self._run(["backend.cli", "relay"], self.environment)
+        self.start_real()
+
+    def start_real(self) -> None:
+        """Starts the real deploy worker."""
         self.process = self._run(["backend.cli", "work", "deploy"], self.environment)
 
     def start_gateway(self) -> str:
-        """Starts the real gateway; returns where OpenAI clients point."""
+        """Starts the real gateway; returns where OpenAI clients point, once it is ready."""
         port = free_port()
         self.gateway = self._run(
             ["backend.cli", "gateway"], {**self.environment, "LOGGIA_GATEWAY_PORT": str(port)}
         )
+
+        def ready() -> bool:
+            try:
+                url = f"http://127.0.0.1:{port}/readyz"
+                return httpx.get(url, trust_env=False).status_code == httpx.codes.OK
+            except httpx.TransportError:
+                return False
+
+        eventually(ready, "the gateway is ready", seconds=40)
         return f"http://127.0.0.1:{port}/v1"
 
     def _run(self, module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -332,6 +345,9 @@ def worker(serving_settings: Settings, tmp_path: Path, gallery: Gallery) -> Iter
     yield worker
     worker.kill()
     print(worker.log.read_text() if worker.log.exists() else "no worker ran")
+
+
+# Real engines, in the environments that the user's cache keeps.
 
 
 @pytest.fixture

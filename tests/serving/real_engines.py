@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import numpy as np
 import openai
 from safetensors.numpy import load, save
 
-from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
 
 # The first run on a machine installs the engine; later ones start it within half a minute.
@@ -38,13 +36,4 @@ def consumers(gallery: Gallery, worker: Worker, *models: UUID) -> Callable[[UUID
     """An official client for each model, with a key of it, at the real gateway."""
     keys = {model_id: gallery.key(model_id) for model_id in models}
     url = worker.start_gateway()
-    ready = url.removesuffix("/v1") + "/readyz"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(ready, trust_env=False).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
-
-    eventually(answers, "the gateway is ready")
     return lambda model_id: openai.OpenAI(base_url=url, api_key=keys[model_id])
