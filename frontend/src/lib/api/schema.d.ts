@@ -88,6 +88,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/engines/{engine}/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadEngineOptions
+         * @description What the engine that is installed on a server can be told beyond the form.
+         *
+         *     `known` is false before it has been installed there.
+         */
+        get: operations["readEngineOptions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/events": {
         parameters: {
             query?: never;
@@ -410,6 +432,52 @@ export interface paths {
          * @description Stops serving, once the requests that are being answered are done.
          */
         delete: operations["stopDeployment"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/adapters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListAdapters
+         * @description The adapters that were imported for this model, and which of them are loaded beside it.
+         */
+        get: operations["listAdapters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/adapters/{adapter_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * LoadAdapter
+         * @description Makes the adapter's current version callable by its name beside the base model.
+         *
+         *     Where the engines that run cannot hold it, others take their place first, without a gap.
+         */
+        put: operations["loadAdapter"];
+        post?: never;
+        /**
+         * UnloadAdapter
+         * @description Ends calls of the adapter beside the base model; running requests are finished.
+         */
+        delete: operations["unloadAdapter"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1008,6 +1076,25 @@ export interface components {
             rank?: number | null;
             targetModules?: string[];
         };
+        /** AdapterList */
+        AdapterList: {
+            items: components["schemas"]["AdapterView"][];
+            mayChange: boolean;
+        };
+        /** AdapterView */
+        AdapterView: {
+            failure: string | null;
+            loadedVersion: string | null;
+            /** Format: uuid */
+            modelId: string;
+            name: string;
+            rank: number | null;
+            refusal: string | null;
+            since: string | null;
+            state: string | null;
+            version: string | null;
+            warnings: string[];
+        };
         /** Address */
         Address: {
             address: string;
@@ -1280,6 +1367,22 @@ export interface components {
             name: string;
             reason: string | null;
             remedy: string | null;
+        };
+        /** EngineOptionList */
+        EngineOptionList: {
+            accelerator: string;
+            engine: string;
+            known: boolean;
+            options: components["schemas"]["EngineOptionView"][];
+            version: string | null;
+        };
+        /** EngineOptionView */
+        EngineOptionView: {
+            choices: string[];
+            help: string;
+            kind: string;
+            many: boolean;
+            name: string;
         };
         /** EventItem */
         EventItem: {
@@ -1658,8 +1761,11 @@ export interface components {
         /** OptimizationOption */
         OptimizationOption: {
             available: boolean;
+            engine?: string | null;
             label: string;
             method: string;
+            methods?: components["schemas"]["QuantizationOption"][];
+            note?: string | null;
             quantizations: string[];
             reason: string | null;
         };
@@ -1794,6 +1900,12 @@ export interface components {
         PublicationChange: {
             /** @enum {string} */
             state: "published" | "withdrawn";
+        };
+        /** QuantizationOption */
+        QuantizationOption: {
+            available: boolean;
+            name: string;
+            reason: string | null;
         };
         /** ReplicaCount */
         ReplicaCount: {
@@ -2169,6 +2281,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeployOptions"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readEngineOptions: {
+        parameters: {
+            query?: {
+                accelerator?: string;
+                server?: string;
+            };
+            header?: never;
+            path: {
+                engine: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineOptionList"];
                 };
             };
             /** @description A refusal or a failure. */
@@ -2891,6 +3037,112 @@ export interface operations {
             };
             path: {
                 model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listAdapters: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdapterList"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    loadAdapter: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+                adapter_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unloadAdapter: {
+        parameters: {
+            query?: {
+                reason?: string;
+            };
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+                adapter_id: string;
             };
             cookie?: never;
         };
