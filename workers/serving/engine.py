@@ -79,6 +79,7 @@ class Launch:
 
     Name and directory are those of the whole model, an adapter's base; `total_bytes` is both.
     `runs_own_code` says that somebody consented to running code that came with the model.
+    `gpu_memory_share` is the part of each of its GPUs' memory that it may fill, None for all.
     """
 
     replica_id: UUID
@@ -90,6 +91,7 @@ class Launch:
     use: Use = Use.GENERATE
     runs_own_code: bool = False
     adapter: AdapterFiles | None = None
+    gpu_memory_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,12 @@ class Prepared:
     adapter_directory: Path | None = None
 
     def here(
-        self, *, replica_id: UUID, port: int, configuration: DeployConfiguration
+        self,
+        *,
+        replica_id: UUID,
+        port: int,
+        configuration: DeployConfiguration,
+        gpu_memory_share: float | None = None,
     ) -> tuple[Environment, Launch]:
         """How one replica of it is to be started as a process of this machine.
 
@@ -69,6 +74,7 @@ class Prepared:
             use=subject.use,
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
+            gpu_memory_share=gpu_memory_share,
         )
         return self.environment, launch
 

@@ -18,6 +18,7 @@ from psycopg.rows import DictRow
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis
+from workers.serving.launchers.gpus import GpuShare
 from workers.serving.preparation import Needs, Prepared
 
 STOP_SECONDS = 10.0
@@ -25,10 +26,15 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a replica is going to be: the row's name for the server, and what the gateway calls."""
+    """Where a replica is going to be: the row's name for the server, and what the gateway calls.
+
+    `memory_gib` of the machine and the `devices` are promised to it alone, as long as it lives.
+    """
 
     server: str
     endpoint: str
+    memory_gib: float = 0.0
+    devices: tuple[GpuShare, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,14 @@ class Sighting:
 
 
 class NoPlace(DomainError):
-    """Nothing is free there, now or ever; `detail` says how much is missing."""
+    """Nothing is free there; `detail` says how much is missing.
+
+    `forever`: no other replica's end would help.
+    """
+
+    def __init__(self, detail: str, *, remedy: str, forever: bool = False) -> None:
+        super().__init__(detail, remedy=remedy)
+        self.forever = forever
 
 
 class ReplicaLog(Protocol):
