@@ -31,6 +31,7 @@ from backend.api.routes import (
     models,
     operations,
     previews,
+    servers,
     session,
     uploads,
     users,
@@ -43,7 +44,7 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections,    deployments, api_keys, events, operations,
+    connections, servers, deployments, api_keys, events, operations,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from backend.application.connections import Connections
 from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
+from backend.application.servers import Servers
 from backend.application.store import EventStore
 from backend.application.users import Users
 from backend.infra.connections import ConnectionStore, Seal
@@ -28,6 +29,7 @@ from backend.infra.dry_runs import DryRuns
 from backend.infra.object_store import ObjectStore
 from backend.infra.playground_tokens import PlaygroundTokens
 from backend.infra.postgres import TIME_OUTS, Pool, open_pool
+from backend.infra.servers import ServerStore
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
@@ -63,6 +65,8 @@ class Services:
     batches: Batches
     connections: Connections
     connection_store: ConnectionStore
+    servers: Servers
+    server_store: ServerStore
     looking: Looking
     deployments: Deployments
     api_keys: ApiKeys
@@ -114,6 +118,8 @@ class Services:
             batches=Batches(runner),
             connections=Connections(runner, seal),
             connection_store=connection_store,
+            servers=Servers(runner, seal),
+            server_store=ServerStore(pool, seal),
             looking=Looking(settings, connection_store),
             deployments=Deployments(runner),
             api_keys=ApiKeys(runner),

@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = UUID("3b0a7e0c-9a1d-4d52-8c0e-7d1f4f0c2b61")
 _MAX_ADDRESS = 500
 _MAX_REASON = 500
+_TRITON_GRPC_PORT = 8001
 _GRPC_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 
 JSON = dict[str, Any]
@@ -83,7 +84,8 @@ class Description:
             "name": self.name,
             "pool": self.pool or self.name,
             "address": checked_address(self.address),
-            "grpc_address": _checked_grpc_address(self.grpc_address, self.engine),
+            "grpc_address": _checked_grpc_address(self.grpc_address, self.engine)
+            or _default_grpc_address(self.address, self.engine),
             "engine": self.engine,
             "engine_version": self.engine_version[:100],
             "capacity": asdict(self.capacity),
@@ -345,6 +347,14 @@ def _checked_grpc_address(address: str, engine: str) -> str:
             field="grpc_address",
         )
     return address
+
+
+def _default_grpc_address(address: str, engine: str) -> str:
+    """Triton listens there where nobody says otherwise; only Triton has such an address."""
+    if engine != "triton":
+        return ""
+    host = urlsplit(address).hostname or ""
+    return f"[{host}]:{_TRITON_GRPC_PORT}" if ":" in host else f"{host}:{_TRITON_GRPC_PORT}"
 
 
 def _check_name(name: str, field: str, what: str) -> None:

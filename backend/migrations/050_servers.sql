@@ -53,5 +53,7 @@ ALTER TABLE loggia.replicas
     -- What the replica was promised: memory of the machine, and parts of GPUs
     -- [{"uuid", "index", "name", "memory_gib", "total_gib"}].
     ADD COLUMN memory_gib double precision NOT NULL DEFAULT 0,
-    ADD COLUMN devices    jsonb NOT NULL DEFAULT '[]';
+    ADD COLUMN devices    jsonb NOT NULL DEFAULT '[]',
+    -- On a server that runs already: the name to which it answers, once it does.
+    ADD COLUMN served_name text NOT NULL DEFAULT '';
 CREATE INDEX replicas_server_idx ON loggia.replicas (server) WHERE state <> 'ended';

@@ -143,7 +143,9 @@ class Reconciler:
             ready = 0
             for slot in range(configuration.scaling.min_replicas):
                 in_slot = [replica for replica in mine if replica.slot == slot]
-                ready += self._keep_slot(revision, slot, in_slot, prepared, configuration)
+                ready += self._keep_slot(
+                    revision, slot, in_slot, prepared, configuration, serves=not fresh
+                )
         except RevisionLost as lost:
             self._fail(revision, lost.failure)
             return
@@ -181,12 +183,14 @@ class Reconciler:
         in_slot: list[Replica],
         prepared: Prepared,
         configuration: DeployConfiguration,
+        *,
+        serves: bool,
     ) -> bool:
         """Brings the slot one step on; returns whether its replica answers."""
         live = next((replica for replica in in_slot if replica.is_live), None)
         if live is None:
             if self._upkeep.may_start(in_slot):
-                self._upkeep.place(revision, slot, len(in_slot), configuration)
+                self._upkeep.place(revision, slot, len(in_slot), configuration, serves=serves)
             return False
         if live.state is State.STARTING:
             if not live.announced:

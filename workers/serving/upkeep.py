@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import httpx
 
@@ -17,6 +18,7 @@ from workers.serving.engine_log import TAIL_LINES
 from workers.serving.launchers.launcher import (
     Launcher,
     Launchers,
+    NoPlace,
     Order,
     ReplicaLog,
     Wanted,
@@ -100,6 +102,7 @@ class Upkeep:
         self._logs: dict[str, ReplicaLog] = {}
         self._unhealthy_since: dict[str, float] = {}
         self._checked_at: dict[str, float] = {}
+        self._placeless_since: dict[UUID, float] = {}
 
     def observe(self, deployment: Deployment, replica: Replica) -> bool:
         """Looks at the replica's process; returns whether it turned out to be gone."""
@@ -124,7 +127,7 @@ class Upkeep:
         lines = launcher.log(replica.id).tail(_DIAGNOSED_LINES)
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         why = seen.why or engine.diagnose(lines, seen.exit_code)
-        self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:])
+        self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:], crashed=seen.crashed)
         return True
 
     def _follow_log(self, replica: Replica, launcher: Launcher) -> None:
@@ -138,7 +141,13 @@ class Upkeep:
         log.bound()
 
     def _lose(
-        self, replica: Replica, why: Diagnosis, exit_code: int | None, tail: list[str]
+        self,
+        replica: Replica,
+        why: Diagnosis,
+        exit_code: int | None,
+        tail: list[str],
+        *,
+        crashed: bool = True,
     ) -> None:
         # Its leader may have gone and left processes behind.
         self.stop(replica)
@@ -146,7 +155,7 @@ class Upkeep:
             self._lease(), replica, reason=why.reason, exit_code=exit_code, log_tail=tail
         )
         self._replicas.mark_ended(
-            replica, crashed=True, reason=why.reason, remedy=why.remedy, log_tail=tail
+            replica, crashed=crashed, reason=why.reason, remedy=why.remedy, log_tail=tail
         )
 
     def subject(self, deployment: Deployment, revision: int) -> Subject:
@@ -234,7 +243,7 @@ class Upkeep:
     def _answers(self, replica: Replica, prepared: Prepared) -> bool:
         subject = prepared.subject
         try:
-            return prepared.engine.answers(
+            return self._spoken(replica, prepared.engine).answers(
                 self._client, replica.endpoint, subject.name, subject.use
             )
         except (httpx.HTTPError, ValueError, LookupError):
@@ -265,7 +274,7 @@ class Upkeep:
             return
         self._checked_at[key] = now
         try:
-            healthy = engine.is_alive(self._client, replica.endpoint)
+            healthy = self._spoken(replica, engine).is_alive(self._client, replica.endpoint)
         except httpx.HTTPError:
             healthy = False
         if healthy:
@@ -286,16 +295,41 @@ class Upkeep:
             )
 
     def place(
-        self, revision: int, slot: int, generation: int, configuration: DeployConfiguration
+        self,
+        revision: int,
+        slot: int,
+        generation: int,
+        configuration: DeployConfiguration,
+        *,
+        serves: bool,
     ) -> None:
-        """Finds a place for one more replica, and writes its row. Raises `RevisionLost`."""
+        """Finds a place for one more replica, and writes its row; waits where there is none now.
+
+        Raises `RevisionLost` where there never will be, or where a revision that does not serve
+        yet has waited as long as for an engine's start.
+        """
         wanted = self._replicas.wanted(
             revision=revision, slot=slot, generation=generation, configuration=configuration
         )
         try:
             self._replicas.add(wanted, self._launchers.named(configuration.hardware.server))
+        except NoPlace as error:
+            waited = time.monotonic() - self._placeless_since.setdefault(
+                wanted.replica_id, time.monotonic()
+            )
+            limit = self._patience.start
+            if not serves and (error.forever or waited >= limit):
+                raise RevisionLost(Failure(error.detail, error.remedy)) from error
+            self._progress.starting(min(waited, limit), limit, error.detail)
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
+        else:
+            self._placeless_since.pop(wanted.replica_id, None)
+
+    def leaving(self, replica: Replica) -> str | None:
+        """Why the replica is to move elsewhere, or None."""
+        launcher = self._launchers.at(replica.server)
+        return launcher.leaving(replica.server) if launcher is not None else None
 
     def stop(self, replica: Replica) -> None:
         """Ends what belongs to the replica; nothing does where its server was given up."""
@@ -324,10 +358,13 @@ class Upkeep:
             return 0
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         try:
-            load = engine.load(self._client, replica.endpoint)
+            load = self._spoken(replica, engine).load(self._client, replica.endpoint)
         except (httpx.HTTPError, ValueError):
             return 1  # unknown: as if busy, until the time for draining is over
         return load.running + load.waiting
+
+    def _spoken(self, replica: Replica, engine: Engine) -> Engine:
+        return self._launcher(replica).speaks(engine)
 
     def _launcher(self, replica: Replica) -> Launcher:
         found = self._launchers.at(replica.server)

@@ -17,20 +17,27 @@ from psycopg_pool import PoolTimeout
 
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
+from backend.application.servers import Servers
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
 from backend.embedded.processes import RUN_ID_VARIABLE
+from backend.infra.connections import Seal
 from backend.infra.jobs import LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
+from backend.infra.servers import ServerStore
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
+from backend.sources.guarded import GuardedClient
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
-from workers.serving.launchers.local import LocalOnly, LocalProcesses
+from workers.serving.launchers.directory import Directory
+from workers.serving.launchers.local import LocalProcesses
+from workers.serving.launchers.remote import RemoteServers, ServerCredentials
+from workers.serving.measuring import Measuring
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
 from workers.serving.reconciler import Outlook, Reconciler
@@ -38,6 +45,7 @@ from workers.serving.records import Records
 from workers.serving.replicas import Replicas, live_on
 from workers.serving.targets import Lease, Targets
 from workers.serving.upkeep import Failure, Patience
+from workers.serving.watching import ServerWatch
 
 _TICK_SECONDS = 0.25
 _STEADY_SECONDS = 1.0
@@ -79,11 +87,16 @@ class ServingWorker:
         )
         self._local = LocalProcesses(settings.data)
         self._store = EventStore(settings)
-        self._records = Records(Deployments(CommandRunner(self._store, settings.secret_key)))
+        runner = CommandRunner(self._store, settings.secret_key)
+        self._records = Records(Deployments(runner))
         self._targets = Targets(
             pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
-        self._launchers = LocalOnly(self._local)
+        seal = Seal(settings.secret_key)
+        servers = ServerStore(pool, seal)
+        self._guarded = GuardedClient.from_settings(settings)
+        remote = RemoteServers(pool, servers, self._guarded)
+        self._launchers = Directory(self._local, remote)
         self._files = ModelFiles(
             ObjectStore.from_settings(settings),
             settings.data / "engines" / "files",
@@ -96,6 +109,17 @@ class ServingWorker:
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
             trust_env=False,
+            auth=ServerCredentials(remote),
+        )
+        self._watch = ServerWatch(settings, servers, Servers(runner, seal))
+        self._measuring = Measuring(
+            pool,
+            self._local,
+            self._launchers,
+            engines,
+            self._environments,
+            self._client,
+            watches=lambda: self._watch.watches,
         )
         self._cared: dict[UUID, _Care] = {}
         self._renewed_at = 0.0
@@ -103,6 +127,12 @@ class ServingWorker:
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
         self._tidy()
+        observers = [
+            threading.Thread(target=part.run, args=(stop,), name=type(part).__name__)
+            for part in (self._watch, self._measuring)
+        ]
+        for observer in observers:
+            observer.start()
         while not stop.is_set():
             try:
                 self._take()
@@ -112,6 +142,11 @@ class ServingWorker:
                 stop.wait(_RETRY_SECONDS)
             stop.wait(_TICK_SECONDS)
         self._finish()
+        for observer in observers:
+            observer.join(timeout=_STOP_SECONDS)
+        self._guarded.close()
+        self._client.close()
+        self._store.close()
 
     def _take(self) -> None:
         for deployment_id, care in list(self._cared.items()):
@@ -245,8 +280,6 @@ class ServingWorker:
             with suppress(*_DATABASE_ERRORS):
                 self._targets.release(care.reconciler.lease)
         self._publisher.close()
-        self._client.close()
-        self._store.close()
 
     @staticmethod
     def _shut_down(care: _Care) -> None:

@@ -17,7 +17,7 @@ from psycopg.rows import DictRow
 
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import DomainError
-from workers.serving.engine import Diagnosis
+from workers.serving.engine import Diagnosis, Engine
 from workers.serving.launchers.gpus import GpuShare
 from workers.serving.preparation import Needs, Prepared
 
@@ -63,13 +63,15 @@ class Sighting:
     """What is known of a replica; the exit code only where there is a process of our own.
 
     `known` is False where it has never been started, or has been stopped and cleared away. `why`
-    is the cause where the launcher knows it; else the engine reads it from the log.
+    is the cause where the launcher knows it; else the engine reads it from the log. `crashed` is
+    False where the replica went with its server: that says nothing about the revision.
     """
 
     known: bool
     running: bool
     exit_code: int | None = None
     why: Diagnosis | None = None
+    crashed: bool = True
 
 
 class NoPlace(DomainError):
@@ -137,6 +139,14 @@ class Launcher(Protocol):
 
     def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:
         """Ends it with everything that belongs to it; returns when all of it is gone."""
+        ...
+
+    def speaks(self, engine: Engine) -> Engine:
+        """The engine as it is asked there, whether it answers and how busy it is."""
+        ...
+
+    def leaving(self, server: str) -> str | None:
+        """Why replicas on the server are to move elsewhere, in a sentence; None: they stay."""
         ...
 
     def log(self, replica_id: UUID) -> ReplicaLog:

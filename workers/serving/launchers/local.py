@@ -26,20 +26,18 @@ import psutil
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from backend.domain.errors import Invalid
 from backend.embedded.processes import (
     REPLICA_VARIABLE,
     ProcessRecord,
     engine_members,
     leads_session,
 )
-from workers.serving.engine import Command
+from workers.serving.engine import Command, Engine
 from workers.serving.engine_log import EngineLog
 from workers.serving.launchers.bounds import Bounds
 from workers.serving.launchers.gpus import Gpus, GpuShare
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
-    Launcher,
     NoPlace,
     Order,
     Place,
@@ -213,6 +211,14 @@ class LocalProcesses:
         self.bounds.release(replica_id)
         self._record_path(replica_id).unlink(missing_ok=True)
 
+    def speaks(self, engine: Engine) -> Engine:
+        """As it is."""
+        return engine
+
+    def leaving(self, server: str) -> str | None:  # noqa: ARG002
+        """A worker's own machine is never drained: stopping the worker does that."""
+        return None
+
     def records(self) -> Iterator[RunRecord]:
         """Every engine that was started here and not yet cleared away."""
         for path in self._records.glob("*.json"):
@@ -328,30 +334,3 @@ def _terminate(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
-
-
-class LocalOnly:
-    """The `Launchers` of a platform that runs engines on its own machine."""
-
-    NAME = "local"
-
-    def __init__(self, local: LocalProcesses) -> None:
-        self._local = local
-
-    def named(self, server: str) -> Launcher:
-        """This machine. Raises `Invalid` for any other."""
-        if server != self.NAME:
-            raise Invalid(
-                f"hardware.server: there is no server '{server[:80]}'.",
-                remedy=f"Choose '{self.NAME}'.",
-                field="hardware.server",
-            )
-        return self._local
-
-    def at(self, server: str) -> Launcher | None:
-        """This machine, for the replicas of this data directory."""
-        return self._local if server == self._local.server else None
-
-    def public_name(self, server: str) -> str:
-        """This machine is called local."""
-        return self.NAME if server == self._local.server else server
