@@ -127,7 +127,7 @@ def _get(
         body = client.get(address, limit_bytes=_LIMIT_BYTES, headers=headers)
         return msgspec.json.decode(body, type=kind)
     except FetchFailed as failure:
-        if failure.status != 404:
+        if failure.status not in {400, 404, 405}:
             raise
         answered: Any = failure
     except msgspec.MsgspecError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -67,10 +67,15 @@ class GpuShare:
         return asdict(self)
 
 
+def _load() -> Any:
+    return importlib.import_module("pynvml")
+
+
 class Gpus:
     """The driver's library, opened when it is first asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Callable[[], Any] = _load) -> None:
+        self._load = load
         self._nvml: Any = None
         self._tried = False
 
@@ -137,11 +142,13 @@ class Gpus:
         if not self._tried:
             self._tried = True
             try:
-                nvml = importlib.import_module("pynvml")
-                nvml.nvmlInit()
-                self._nvml = nvml
+                nvml = self._load()
             except ImportError:
                 _log.info("no GPU is looked for: nvidia-ml-py is not installed")
+                return None
+            try:
+                nvml.nvmlInit()
+                self._nvml = nvml
             except nvml.NVMLError as error:
                 _log.info("no GPU is used", reason=str(error))
         return self._nvml
