@@ -85,6 +85,10 @@ class NoPlace(DomainError):
         self.forever = forever
 
 
+class PlaceLost(Exception):
+    """The place is not there at the moment; the replica is to get another one."""
+
+
 class ReplicaLog(Protocol):
     """A replica's output; reading never fails, at worst it says nothing."""
 
@@ -129,7 +133,7 @@ class Launcher(Protocol):
     def start(self, order: Order) -> str:
         """Brings the replica into being, unless it is; returns the engine's version.
 
-        Raises `DomainError` for what will never start, and `OSError`.
+        Raises `DomainError` for what will never start, `PlaceLost`, and `OSError`.
         """
         ...
 

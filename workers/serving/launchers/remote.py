@@ -16,7 +16,7 @@ import httpx
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from backend.domain.errors import DomainError, NotAllowed
+from backend.domain.errors import NotAllowed
 from backend.infra.postgres import Pool
 from backend.infra.servers import ServerStore, StoredServer
 from backend.sources.errors import FetchFailed, FetchRefused
@@ -28,6 +28,7 @@ from workers.serving.launchers.launcher import (
     NoPlace,
     Order,
     Place,
+    PlaceLost,
     Sighting,
     Wanted,
 )
@@ -117,7 +118,7 @@ class RemoteServers:
         raise _no_place(name, fitting, wanted.slot + 1, others)
 
     def start(self, order: Order) -> str:
-        """Makes sure that the server serves the model. Raises `DomainError`."""
+        """Makes sure that the server serves the model. Raises `NotAllowed` and `PlaceLost`."""
         server = self.server(order.place.server)
         if server is None:
             raise NotAllowed(
@@ -131,9 +132,9 @@ class RemoteServers:
             else:
                 self._require_served(server, name)
         except FetchRefused as refused:
-            raise _refused(refused.reason, refused.remedy) from refused
+            raise NotAllowed(refused.reason, remedy=refused.remedy) from refused
         except FetchFailed as failed:
-            raise ConnectionError(failed.reason) from failed
+            raise PlaceLost(failed.reason) from failed
         with self._pool.connection() as connection:
             connection.execute(
                 "UPDATE loggia.replicas SET served_name = %s WHERE replica_id = %s",
@@ -258,7 +259,3 @@ def _no_place(
         f"No server of '{name}' takes a replica: {'; '.join(said)}.",
         remedy="Stop another deployment there, or register one more server in the pool.",
     )
-
-
-def _refused(reason: str, remedy: str) -> DomainError:
-    return NotAllowed(reason, remedy=remedy)

@@ -15,15 +15,18 @@ from tritonclient.utils import InferenceServerException
 from backend.domain.errors import NotAllowed
 from backend.infra.logging import get_logger
 from backend.infra.servers import StoredServer
+from workers.serving.launchers.launcher import PlaceLost
 
 _LOAD_SECONDS = 600.0
+# As the client writes gRPC's status.
+_NOT_THERE = {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
 _log = get_logger(__name__)
 
 
 def load_model(server: StoredServer, name: str) -> None:
     """Loads the model of this name from the server's repository, and waits until it is ready.
 
-    Raises `NotAllowed` with what Triton says where it cannot.
+    Raises `NotAllowed` with what Triton says where it cannot, and `PlaceLost`.
     """
     try:
         with _client(server, _LOAD_SECONDS) as (client, options):
@@ -31,6 +34,8 @@ def load_model(server: StoredServer, name: str) -> None:
                 return
             client.load_model(name, **options)
     except InferenceServerException as error:
+        if error.status() in _NOT_THERE:
+            raise PlaceLost(error.message()) from error
         raise NotAllowed(
             f"The server '{server.name}' cannot load '{name}': {error.message()}",
             remedy="Put the model into the server's repository under this name, and start the "
