@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -239,3 +240,59 @@ def test_a_capacity_counts_deployments(gallery: Gallery, servers: Pool) -> None:
         "gpu_memory_gib": None,
     }  # fmt: skip
     assert KEY not in str(registered)
+
+
+def test_a_drained_server_is_left_when_others_answer_in_its_place(
+    gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
+) -> None:
+    servers.vllm("gpu-1", "tiny", pool="gpus")
+    worker.start()
+    gallery.deploy(model_id, **on("gpus"))
+    gallery.await_state(model_id, "deployed")
+    servers.servers.drain(CommandContext(ADA), "gpu-1", reason="new driver")
+    # Where there is no room elsewhere, it stays.
+    with pytest.raises(NotAllowed, match="a replica runs on it"):
+        servers.servers.remove(CommandContext(ADA), "gpu-1")
+    second = servers.vllm("gpu-2", "tiny", pool="gpus")
+    (retired,) = gallery.await_recorded(model_id, "ReplicaRetired")
+    assert retired["reason"] == "The server 'gpu-1' is being drained."
+    assert gallery.endpoint(model_id) == second.address
+    kinds = [kind for kind, _ in gallery.events(model_id)]
+    assert kinds[-3:] == ["ReplicaStarted", "ReplicaReady", "ReplicaRetired"]
+
+    def removed() -> bool:
+        try:
+            servers.servers.remove(CommandContext(ADA), "gpu-1")
+        except NotAllowed:
+            return False
+        return True
+
+    eventually(removed, "the drained server can be removed")
+    assert gallery.deployment(model_id).state == "deployed"
+
+
+def test_the_gateway_calls_a_server_with_its_key(
+    gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
+) -> None:
+    server = servers.vllm("gpu-7", "tiny", key=KEY)
+    worker.start()
+    gallery.deploy(model_id, **on("gpu-7"))
+    gallery.await_state(model_id, "deployed")
+    base, key = worker.start_gateway(), gallery.key(model_id)
+
+    def answered() -> httpx.Response | None:
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.post(
+                f"{base}/completions",
+                json={"model": "tiny", "prompt": "Hello", "max_tokens": 1},
+                headers={"Authorization": f"Bearer {key}"},
+                trust_env=False,
+            )
+            return answer if answer.status_code == 200 else None
+        return None
+
+    answer = eventually(answered, "the gateway answers")
+    assert answer is not None
+    assert answer.json()["choices"][0]["text"] == f"from {server.port}"
+    assert {sent for _, sent in server.asked} == {f"Bearer {KEY}"}
+    assert KEY not in worker.log.read_text()

@@ -60,7 +60,7 @@ class DrainRequest(Body):
     reason: str = ""
 
 
-class Trial(msgspec.Struct, rename="camel", frozen=True):
+class ServerTrial(msgspec.Struct, rename="camel", frozen=True):
     """What the server said of itself; `models` are the names that a vLLM server serves."""
 
     engine_version: str
@@ -101,10 +101,10 @@ async def register_server(
 
 
 @post(PATH + "/test", operation_id="testServer", status_code=200)
-async def test_server(data: JSONBody[NewServer], services: NamedDependency[Services]) -> Trial:
+async def test_server(data: JSONBody[NewServer], services: NamedDependency[Services]) -> ServerTrial:
     """Asks a server without registering it."""
     found = await services.fetches.run(lambda: _ask(services, data, data.credentials or None))
-    return Trial(found.engine_version, list(found.models), found.loads_models)
+    return ServerTrial(found.engine_version, list(found.models), found.loads_models)
 
 
 @put(PATH + "/{name:str}", operation_id="changeServer")
