@@ -1,4 +1,4 @@
-"""What bounds an engine: for real where no cgroup is delegated, and in a double of a cgroup tree."""
+"""What bounds an engine: for real without a cgroup, and in a double of a delegated one."""
 
 from __future__ import annotations
 

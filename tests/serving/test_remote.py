@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -14,12 +16,24 @@ import pytest
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.feed import EventFeed
 from backend.application.servers import Servers
+from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.model import Model
+from backend.domain.servable import Use
 from backend.domain.server import Capacity, Description
 from backend.infra.connections import Seal
+from backend.infra.servers import ServerStore
+from backend.sources.addresses import AddressRules
+from backend.sources.guarded import GuardedClient
 from tests.rig.inference import HttpDouble, TritonDouble, VllmDouble
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
+from tests.serving.doubles import EngineDouble
+from workers.serving.launchers.launcher import NoPlace, Order, Place, PlaceLost, Wanted
+from workers.serving.launchers.plain_triton import PlainTriton
+from workers.serving.launchers.remote import RemoteServers, ServerCredentials
+from workers.serving.preparation import Prepared
+from workers.serving.subject import Subject
 
 # Of a watch every two seconds: lost after five of silence.
 LOST_SECONDS = 10
@@ -43,10 +57,14 @@ class Pool:
         self.register(name, double, "vllm", pool=pool)
         return double
 
-    def triton(self, name: str, *repository: str, key: str | None = None) -> TritonDouble:
+    def triton(
+        self, name: str, *repository: str, key: str | None = None, deployments: int = 1
+    ) -> TritonDouble:
         """A Triton double with these models in its repository, registered."""
         double = self.doubles.enter_context(TritonDouble(*repository, key=key))
-        self.register(name, double, "triton", grpc_address=double.grpc_address)
+        capacity = Capacity(deployments=deployments)
+        address = double.grpc_address
+        self.register(name, double, "triton", grpc_address=address, capacity=capacity)
         return double
 
     def register(self, name: str, double: HttpDouble, engine: str, **more: Any) -> None:
@@ -197,38 +215,78 @@ def test_a_full_server_takes_the_next_deployment_when_the_first_has_gone(
     gallery.await_state(other, "deployed")
 
 
-def test_triton_loads_the_model_and_unloads_it(
-    gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
+class Desk:
+    """The launcher itself, with rows of replicas of one deployment on a Triton server."""
+
+    def __init__(self, gallery: Gallery, model_id: UUID) -> None:
+        settings = gallery.settings
+        self.pool = gallery.pool
+        self.model_id = model_id
+        allowed = AddressRules([ip_network("127.0.0.0/8")])
+        store = ServerStore(gallery.pool, Seal(settings.secret_key))
+        self.launcher = RemoteServers(gallery.pool, store, GuardedClient(allowed))
+        version = gallery.store.load(Model, model_id).version_of("0.0.1")
+        self.prepared = Prepared(EngineDouble(), Subject("tiny", version))
+        configuration = DeployConfiguration.from_dict(on("infer-1", "triton"))
+        self.wanted = Wanted(uuid4(), uuid4(), model_id, 1, 0, configuration)
+
+    def start(self) -> UUID:
+        """Places one more replica, and has it started."""
+        wanted = replace(self.wanted, replica_id=uuid4(), deployment_id=uuid4())
+        with self.pool.connection() as connection:
+            place = self.launcher.place(wanted, connection.cursor())
+            connection.execute(
+                "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
+                "server, state, endpoint) VALUES (%s, %s, %s, 1, 0, %s, 'starting', %s)",
+                (wanted.replica_id, wanted.deployment_id, self.model_id, *_where(place)),
+            )
+        assert self.launcher.start(Order(wanted, place, self.prepared)) == "9"
+        return wanted.replica_id
+
+    def stop(self, replica_id: UUID) -> None:
+        self.launcher.stop(replica_id, seconds=5)
+        with self.pool.connection() as connection:
+            connection.execute(
+                "UPDATE loggia.replicas SET state = 'ended' WHERE replica_id = %s", (replica_id,)
+            )
+
+
+def _where(place: Place) -> tuple[str, str]:
+    return place.server, place.endpoint
+
+
+def test_triton_loads_a_model_for_the_first_replica_and_unloads_it_after_the_last(
+    gallery: Gallery, servers: Pool, model_id: UUID
 ) -> None:
-    server = servers.triton("infer-1", "tiny", key=KEY)
-    worker.start()
-    gallery.deploy(model_id, **on("infer-1", "triton"))
-    gallery.await_state(model_id, "deployed")
+    server = servers.triton("infer-1", "tiny", key=KEY, deployments=2)
+    desk = Desk(gallery, model_id)
+    first, second = desk.start(), desk.start()
     assert server.loaded == {"tiny"}
-    ready = httpx.get(
-        f"{gallery.endpoint(model_id)}/v2/models/tiny/ready",
-        headers={"Authorization": f"Bearer {KEY}"},
-        trust_env=False,
-    )
-    assert ready.status_code == 200
-    gallery.deploy(model_id, **on("infer-1", "triton"))
-    gallery.await_recorded(model_id, "RevisionRetired")
+    assert desk.launcher.find(first).running
+    engine = PlainTriton(EngineDouble())
+    with httpx.Client(trust_env=False, auth=ServerCredentials(desk.launcher)) as client:
+        assert engine.is_alive(client, server.address)
+        assert engine.answers(client, server.address, "tiny", Use.GENERATE)
+        assert not engine.answers(client, server.address, "other", Use.GENERATE)
+    with pytest.raises(NoPlace, match="serves 2 deployments, its capacity"):
+        desk.start()
+    desk.stop(first)
     assert server.loaded == {"tiny"}
-    gallery.stop(model_id)
-    gallery.await_state(model_id, "stopped")
+    desk.stop(second)
     assert server.loaded == set()
 
 
-def test_a_model_that_is_not_in_tritons_repository_fails_in_its_words(
-    gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
+def test_what_triton_cannot_load_is_said_in_its_words(
+    gallery: Gallery, servers: Pool, model_id: UUID
 ) -> None:
-    servers.triton("infer-1", "other")
-    worker.start()
-    gallery.deploy(model_id, **on("infer-1", "triton"))
-    gallery.await_state(model_id, "failed")
-    (failed,) = gallery.recorded(model_id, "RevisionFailed")
-    assert "no version is available" in failed["reason"]
-    assert "--model-control-mode=explicit" in failed["remedy"]
+    server = servers.triton("infer-1", "other")
+    desk = Desk(gallery, model_id)
+    with pytest.raises(NotAllowed, match="no version is available") as refused:
+        desk.start()
+    assert "--model-control-mode=explicit" in refused.value.remedy
+    server.stop()
+    with pytest.raises(PlaceLost):
+        desk.start()
 
 
 def test_a_capacity_counts_deployments(gallery: Gallery, servers: Pool) -> None:

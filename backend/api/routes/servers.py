@@ -101,7 +101,9 @@ async def register_server(
 
 
 @post(PATH + "/test", operation_id="testServer", status_code=200)
-async def test_server(data: JSONBody[NewServer], services: NamedDependency[Services]) -> ServerTrial:
+async def test_server(
+    data: JSONBody[NewServer], services: NamedDependency[Services]
+) -> ServerTrial:
     """Asks a server without registering it."""
     found = await services.fetches.run(lambda: _ask(services, data, data.credentials or None))
     return ServerTrial(found.engine_version, list(found.models), found.loads_models)
