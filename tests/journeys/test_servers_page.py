@@ -108,7 +108,9 @@ def test_the_page_has_no_serious_accessibility_fault(
         expect(panel(desk, name)).to_be_visible()
         local = panel(desk, "local")
         local.get_by_role("button", name="Show the load over time").click()
-        expect(local.get_by_role("img", name=re.compile("^Processor. Processor: now"))).to_be_visible()
+        expect(
+            local.get_by_role("img", name=re.compile("^Processor. Processor: now"))
+        ).to_be_visible()
         page.wait_for_timeout(500)
         found += desk.serious_axe_violations()
         assert found == []
