@@ -17,7 +17,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.model import Model, ModelState
 from backend.domain.servable import Imported, obstacle
-from backend.domain.server import LOCAL
+from backend.domain.server import BUILT_IN, LOCAL
 from backend.domain.version import Version
 
 
@@ -355,7 +355,7 @@ def _known_server(wanted: DeployConfiguration) -> InTransaction:
     name, engine = wanted.hardware.server, wanted.engine
 
     def check(cursor: Cursor[DictRow]) -> None:
-        if name == LOCAL:
+        if name in BUILT_IN:
             return
         cursor.execute(
             "SELECT engine FROM loggia.servers WHERE name = %s OR pool = %s", (name, name)

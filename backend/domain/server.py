@@ -19,6 +19,8 @@ from backend.domain.values import name_key
 ENGINES = ("vllm", "triton")
 # What deployments call the machine of the deploy worker.
 LOCAL = "local"
+# Places that nobody registers: the platform has them by its settings.
+BUILT_IN = frozenset({LOCAL, "kubernetes", "docker"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = UUID("3b0a7e0c-9a1d-4d52-8c0e-7d1f4f0c2b61")
 _MAX_ADDRESS = 500
@@ -364,9 +366,9 @@ def _check_name(name: str, field: str, what: str) -> None:
             remedy="Use 1 to 64 letters, digits, dots, hyphens and underscores.",
             field=field,
         )
-    if name_key(name) == LOCAL:
+    if name_key(name) in BUILT_IN:
         raise Invalid(
-            f"'{LOCAL}' is the machine of the deploy worker.",
+            f"'{name_key(name)}' is a place of the platform itself.",
             remedy="Choose another name.",
             field=field,
         )

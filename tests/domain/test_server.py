@@ -36,7 +36,7 @@ def test_a_server_is_described_in_one_form() -> None:
     [
         ({"name": "a b"}, "name"),
         ({"name": "Local"}, "name"),
-        ({"pool": "local"}, "pool"),
+        ({"pool": "kubernetes"}, "pool"),
         ({"engine": "ollama"}, "engine"),
         ({"address": "gpu-7:8000"}, "address"),
         ({"address": "http://ada:secret@gpu-7"}, "address"),
