@@ -279,7 +279,7 @@ def test_triton_loads_a_model_for_the_first_replica_and_unloads_it_after_the_las
 def test_what_triton_cannot_load_is_said_in_its_words(
     gallery: Gallery, servers: Pool, model_id: UUID
 ) -> None:
-    server = servers.triton("infer-1", "other")
+    server = servers.triton("infer-1", "other", deployments=2)
     desk = Desk(gallery, model_id)
     with pytest.raises(NotAllowed, match="no version is available") as refused:
         desk.start()

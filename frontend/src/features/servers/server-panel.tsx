@@ -1,4 +1,4 @@
-import { Button } from '@mantine/core';
+import { Button, ScrollArea } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useQueryClient } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
@@ -70,11 +70,11 @@ function factsOf(server: Server): Fact[] {
   const engines = server.engines.map(({ name, version }) => `${name} ${version}`).join(', ');
   const facts: (Fact | null)[] = [
     { label: 'Engines', value: engines === '' ? 'none installed yet' : engines },
-    server.cpuPercent === null ? null : { label: 'Processor', value: `${formatNumber(Math.round(server.cpuPercent ?? 0))} % busy` },
+    server.cpuPercent === null ? null : { label: 'Processor', value: `${formatNumber(Math.round(server.cpuPercent))} % busy` },
     server.memoryUsedGib === null
       ? null
-      : { label: 'Memory in use', value: `${formatNumber(server.memoryUsedGib ?? 0)} of ${formatNumber(server.memoryGib ?? 0)} GiB` },
-    server.memoryPromisedGib === null ? null : { label: 'Promised to replicas', value: `${formatNumber(server.memoryPromisedGib ?? 0)} GiB` },
+      : { label: 'Memory in use', value: `${formatNumber(server.memoryUsedGib)} of ${formatNumber(server.memoryGib ?? 0)} GiB` },
+    server.memoryPromisedGib === null ? null : { label: 'Promised to replicas', value: `${formatNumber(server.memoryPromisedGib)} GiB` },
     server.bounds === null ? null : { label: 'Bounds', value: server.bounds },
     server.driver === null ? null : { label: 'GPU driver', value: server.driver },
   ];
@@ -87,7 +87,7 @@ function factsOf(server: Server): Fact[] {
       { label: 'Registered by', value: actorText(registration.registeredBy) },
     );
   }
-  if (server.checkedAt !== null) facts.push({ label: 'Last look', value: <RelativeTime time={server.checkedAt ?? ''} /> });
+  if (server.checkedAt !== null) facts.push({ label: 'Last look', value: <RelativeTime time={server.checkedAt} /> });
   return facts.filter((fact) => fact !== null);
 }
 
@@ -97,7 +97,7 @@ function GpuTable({ server }: { server: Server }) {
   return (
     <div>
       <h3 className={classes.heading}>GPUs</h3>
-      <div className={classes.scroll} tabIndex={0} role="region" aria-label={`GPUs of ${server.name}`}>
+      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': `GPUs of ${server.name}` }}>
         <table className={classes.table}>
           <thead>
             <tr>
@@ -124,7 +124,7 @@ function GpuTable({ server }: { server: Server }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </ScrollArea>
     </div>
   );
 }
@@ -134,7 +134,7 @@ function ReplicaTable({ server }: { server: Server }) {
   return (
     <div>
       <h3 className={classes.heading}>What runs here</h3>
-      <div className={classes.scroll} tabIndex={0} role="region" aria-label={`Replicas on ${server.name}`}>
+      <ScrollArea type="auto" viewportProps={{ tabIndex: 0, role: 'region', 'aria-label': `Replicas on ${server.name}` }}>
         <table className={classes.table}>
           <thead>
             <tr>
@@ -164,7 +164,7 @@ function ReplicaTable({ server }: { server: Server }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </ScrollArea>
     </div>
   );
 }
