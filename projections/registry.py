@@ -6,8 +6,10 @@ from projections.audit import AUDIT
 from projections.deployments import DEPLOYMENT_HISTORY
 from projections.gallery import GALLERY
 from projections.marketplace import MARKETPLACE
+from projections.servers import SERVERS
 from projections.tables import Projection
 
 PROJECTIONS: dict[str, Projection] = {
-    projection.name: projection for projection in (GALLERY, DEPLOYMENT_HISTORY, MARKETPLACE, AUDIT)
+    projection.name: projection
+    for projection in (GALLERY, DEPLOYMENT_HISTORY, MARKETPLACE, SERVERS, AUDIT)
 }

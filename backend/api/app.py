@@ -32,6 +32,7 @@ from backend.api.routes import (
     models,
     operations,
     previews,
+    servers,
     session,
     uploads,
     users,
@@ -44,7 +45,7 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections, deployments, adapters, api_keys, events, operations,
+    connections, servers, deployments, adapters, api_keys, events, operations,
 )  # fmt: skip
 
 

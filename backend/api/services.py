@@ -23,6 +23,7 @@ from backend.application.deployments import Deployments
 from backend.application.engine_facts import EngineFactsTable
 from backend.application.feed import EventFeed
 from backend.application.models import Models
+from backend.application.servers import Servers
 from backend.application.store import EventStore
 from backend.application.users import Users
 from backend.infra.connections import ConnectionStore, Seal
@@ -30,6 +31,7 @@ from backend.infra.dry_runs import DryRuns
 from backend.infra.object_store import ObjectStore
 from backend.infra.playground_tokens import PlaygroundTokens
 from backend.infra.postgres import TIME_OUTS, Pool, open_pool
+from backend.infra.servers import ServerStore
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
 from backend.infra.uploads import Uploads
@@ -65,6 +67,8 @@ class Services:
     batches: Batches
     connections: Connections
     connection_store: ConnectionStore
+    servers: Servers
+    server_store: ServerStore
     looking: Looking
     deployments: Deployments
     adapters: Adapters
@@ -118,6 +122,8 @@ class Services:
             batches=Batches(runner),
             connections=Connections(runner, seal),
             connection_store=connection_store,
+            servers=Servers(runner, seal),
+            server_store=ServerStore(pool, seal),
             looking=Looking(settings, connection_store),
             deployments=Deployments(runner, EngineFactsTable(pool)),
             adapters=Adapters(runner),

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.engine_facts import EngineFactsTable
 from backend.application.store import InTransaction
@@ -15,6 +18,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.model import Model, ModelState
 from backend.domain.servable import ENGINES, Imported, obstacle
+from backend.domain.server import BUILT_IN, LOCAL
 from backend.domain.version import Version
 
 
@@ -68,7 +72,11 @@ class Deployments:
                 base_model_version=base.number if base else None,
                 reason=reason.strip(),
             )
-            return Decision([deployment], result={"revision": deployment.desired_revision})
+            return Decision(
+                [deployment],
+                [_known_server(wanted)],
+                result={"revision": deployment.desired_revision},
+            )
 
         return self._runner.run(context, decide)
 
@@ -108,9 +116,10 @@ class Deployments:
         server: str,
         engine: str,
         engine_version: str,
+        devices: Sequence[str] = (),
         fence: InTransaction | None = None,
     ) -> Accepted:
-        """An engine has been started."""
+        """An engine has been started, on these GPUs."""
         return self._decide(
             context,
             model_id,
@@ -120,6 +129,7 @@ class Deployments:
                 server=server,
                 engine=engine,
                 engine_version=engine_version,
+                devices=devices,
             ),
             fence,
         )
@@ -344,3 +354,26 @@ class Deployments:
             return Decision([deployment], [fence] if fence else [], result)
 
         return self._runner.run(context, decide)
+
+
+def _known_server(wanted: DeployConfiguration) -> InTransaction:
+    """A statement that refuses a server, or a pool, that is not there for the engine."""
+    name, engine = wanted.hardware.server, wanted.engine
+
+    def check(cursor: Cursor[DictRow]) -> None:
+        if name in BUILT_IN:
+            return
+        cursor.execute(
+            "SELECT engine FROM loggia.servers WHERE name = %s OR pool = %s", (name, name)
+        )
+        engines = {row["engine"] for row in cursor.fetchall()}
+        if engine in engines:
+            return
+        wrong = f"has {', '.join(sorted(engines))}, not {engine}" if engines else "does not exist"
+        raise Invalid(
+            f"hardware.server: '{name[:80]}' {wrong}.",
+            remedy=f"Choose '{LOCAL}', or a server or pool that is registered with {engine}.",
+            field="hardware.server",
+        )
+
+    return check

@@ -36,6 +36,7 @@ from backend.domain.errors import NotFound
 from backend.domain.events import Aggregate
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
+from backend.domain.server import Server
 from backend.domain.user import User
 from backend.infra.postgres import TIME_OUTS, UNREACHABLE
 from backend.infra.settings import Settings
@@ -58,6 +59,7 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
     ApiKey,
     User,
     Connection,
+    Server,
 )
 
 

@@ -15,6 +15,7 @@ from backend.cli import (
     platform,
     projections,
     roles,
+    servers,
     versions,
 )
 
@@ -26,6 +27,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    deployments, adapters, events, roles,
+    servers, deployments, adapters, events, roles,
 ):  # fmt: skip
     part.register(app)

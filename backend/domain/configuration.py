@@ -127,17 +127,27 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a replica runs and what it may use; memory is in GiB."""
+    """Where a replica runs and what it may use; memory is in GiB, on GPUs that of all together.
+
+    `gpu_sharing` is `exclusive`, or `memory` where a replica takes only its part of a GPU.
+    """
 
     server: str = "local"
     accelerator: str = "cpu"
     accelerator_count: int = 0
     memory_gib: float = 4.0
+    gpu_sharing: str = "exclusive"
 
     def check(self) -> None:
         if self.accelerator not in {"cpu", "gpu"}:
             raise _invalid(
                 "hardware.accelerator", f"'{self.accelerator}' is unknown.", "Choose cpu or gpu."
+            )
+        if self.gpu_sharing not in {"exclusive", "memory"}:
+            raise _invalid(
+                "hardware.gpu_sharing",
+                f"'{self.gpu_sharing}' is unknown.",
+                "Choose exclusive or memory.",
             )
         _within("hardware.accelerator_count", self.accelerator_count, 0, 64)
         _within("hardware.memory_gib", self.memory_gib, 0.5, 4096)

@@ -157,9 +157,16 @@ class Deployment(HoldsAdapters, Aggregate):
         self._record(self.StopRequested, reason=reason)
 
     def record_replica_started(
-        self, *, revision: int, replica_id: UUID, server: str, engine: str, engine_version: str
+        self,
+        *,
+        revision: int,
+        replica_id: UUID,
+        server: str,
+        engine: str,
+        engine_version: str,
+        devices: Sequence[str] = (),
     ) -> None:
-        """An engine process has been started for the revision."""
+        """A replica has been started for the revision; `devices` are the GPUs given to it."""
         self._record(
             self.ReplicaStarted,
             revision=revision,
@@ -167,6 +174,7 @@ class Deployment(HoldsAdapters, Aggregate):
             server=server,
             engine=engine,
             engine_version=engine_version,
+            devices=list(devices),
         )
 
     def record_replica_ready(

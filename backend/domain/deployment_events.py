@@ -82,11 +82,19 @@ class Requested(DeploymentEvent):
 
 class ReplicaStarted(DeploymentEvent):
     TOPIC = "ReplicaStarted"
+    class_version = 2
     revision: int
     replica_id: UUID
     server: str
     engine: str
     engine_version: str
+    # The GPUs that it was given, for people.
+    devices: list[str]
+
+    @staticmethod
+    def upcast_v1_v2(state: JSON) -> None:
+        """Version 1 did not say."""
+        state["devices"] = []
 
     def apply(self, aggregate: Deployment) -> None:
         aggregate.replicas[str(self.replica_id)] = "started"

@@ -23,6 +23,7 @@ from backend.gateway.metrics import Metrics
 from backend.gateway.payload import Payload
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.routing import ModelRoute, RoutingTable
+from backend.gateway.server_keys import ServerKeys
 from backend.gateway.spreading import conversation_of
 from backend.infra.logging import get_logger
 from backend.infra.playground_tokens import PREFIX, InvalidToken, PlaygroundTokens
@@ -56,6 +57,7 @@ class Gateway:
         rate_limits: RateLimits,
         metrics: Metrics,
         demand: DemandMeter,
+        keys: ServerKeys,
         limits: Limits | None = None,
     ) -> None:
         self._table = table
@@ -65,7 +67,7 @@ class Gateway:
         self._metrics = metrics
         self._limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
-        self._engines = Engines(self._limits, metrics, demand)
+        self._engines = Engines(self._limits, metrics, demand, keys)
         self._active: set[asyncio.Task[object]] = set()
         self._endpoints: dict[str, tuple[str, Endpoint]] = {
             "/v1/chat/completions": ("POST", self._generate),

@@ -14,6 +14,7 @@ from backend.gateway.errors import GatewayError, engine_failed, unavailable
 from backend.gateway.limits import Limits
 from backend.gateway.metrics import Metrics
 from backend.gateway.routing import ModelRoute
+from backend.gateway.server_keys import ServerKeys
 from backend.gateway.spreading import Replica
 from backend.gateway.waiting import WaitingRoom, no_replica
 from backend.infra.logging import get_logger
@@ -31,7 +32,9 @@ _log = get_logger(__name__)
 class Engines:
     """The connections to all engines. Make it inside the event loop."""
 
-    def __init__(self, limits: Limits, metrics: Metrics, demand: DemandMeter) -> None:
+    def __init__(
+        self, limits: Limits, metrics: Metrics, demand: DemandMeter, keys: ServerKeys
+    ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._demand = demand
@@ -43,6 +46,7 @@ class Engines:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
             auto_decompress=False,
+            middlewares=(keys.send,),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         )
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from backend.application.feed import StoredEvent
 from backend.gateway.routing import RoutingTable
+from backend.gateway.server_keys import EVENT_TYPES, ServerKeys
 from backend.infra.logging import get_logger
 
 _RESTART_SECONDS = 1.0
@@ -31,10 +32,15 @@ class TableFollower:
     """
 
     def __init__(
-        self, feed: Feed, table: RoutingTable, applied: Callable[[int], None] = lambda _: None
+        self,
+        feed: Feed,
+        table: RoutingTable,
+        keys: ServerKeys,
+        applied: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._feed = feed
         self._table = table
+        self._keys = keys
         self._applied = applied
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -53,9 +59,11 @@ class TableFollower:
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         after = 0
+        types = (*self._table.event_types, *EVENT_TYPES)
         while not self._stop.is_set():
             try:
-                for batch in self._feed.follow(after, self._stop, self._table.event_types):
+                for batch in self._feed.follow(after, self._stop, types):
+                    self._keys.follow(batch)
                     after = batch[-1].public.position if batch else after
                     loop.call_soon_threadsafe(self._apply, batch)
             except Exception:

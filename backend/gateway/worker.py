@@ -23,6 +23,7 @@ from backend.gateway.limits import Limits
 from backend.gateway.metrics import Metrics
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.routing import RoutingTable
+from backend.gateway.server_keys import ServerKeys
 from backend.gateway.table import Feed, TableFollower
 from backend.infra.logging import get_logger
 from backend.infra.playground_tokens import PlaygroundTokens
@@ -55,7 +56,8 @@ async def serve(
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         limits = Limits(wait_seconds=settings.gateway_wait_seconds)
-        async with running(feed, tokens, listener, rate_limits, limits, demand.publish):
+        keys = ServerKeys.from_settings(settings)
+        async with running(feed, tokens, listener, rate_limits, limits, demand.publish, keys):
             _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
             await stop.wait()
             _log.info("gateway ending: running requests are being finished")
@@ -72,12 +74,13 @@ async def running(
     rate_limits: RateLimits,
     limits: Limits | None = None,
     publish: Publish | None = None,
+    keys: ServerKeys | None = None,
 ) -> AsyncIterator[TableFollower]:
     """A gateway on this socket; leaving the block ends it, running requests first.
 
-    `publish` is told of the demand, from a thread.
+    `publish` is told of the demand, from a thread; `keys` are those of registered servers.
     """
-    limits = limits or Limits()
+    limits, keys = limits or Limits(), keys or ServerKeys()
     loop = asyncio.get_running_loop()
     table, metrics, demand = RoutingTable(), Metrics(), DemandMeter(loop.time)
 
@@ -85,8 +88,8 @@ async def running(
         metrics.position.set(position)
         gateway.routes_changed()
 
-    follower = TableFollower(feed, table, applied)
-    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, demand, limits)
+    follower = TableFollower(feed, table, keys, applied)
+    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, demand, keys, limits)
     server = _server(gateway, limits)
     accepting = await loop.create_server(server, sock=listener, backlog=_BACKLOG)
     telling = loop.create_task(publish_demand(demand, publish)) if publish else None

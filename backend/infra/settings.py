@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     )
     fetch_allowed_networks: str = Field(
         "",
-        description="Closed address ranges that imports may fetch from all the same, such as "
-        "10.1.0.0/16,fd00::/8.",
+        description="Closed address ranges that imports may fetch from and servers may be in all "
+        "the same, such as 10.1.0.0/16,fd00::/8.",
     )
     fetch_bytes_per_second: int | None = Field(
         None, ge=1024, description="Speed limit of each download; unset: none."

@@ -47,6 +47,7 @@ class HardwareView(_Part):
     accelerator: str
     accelerator_count: int
     memory_gib: float
+    gpu_sharing: str = "exclusive"
 
 
 class ConfigurationView(_Part):
@@ -71,7 +72,12 @@ class Change(msgspec.Struct, rename="camel", frozen=True):
 
 def from_domain(document: dict[str, Any]) -> ConfigurationView:
     """The view of a configuration as events hold it."""
-    return msgspec.convert(camel_keys(document), ConfigurationView)
+    view = msgspec.convert(camel_keys(document), ConfigurationView)
+    if view.hardware.gpu_sharing:
+        return view
+    # Events of before there was a choice.
+    hardware = msgspec.structs.replace(view.hardware, gpu_sharing="exclusive")
+    return msgspec.structs.replace(view, hardware=hardware)
 
 
 def to_domain(view: ConfigurationView) -> dict[str, Any]:

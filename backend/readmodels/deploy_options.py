@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import msgspec
-import psutil
 
 from backend.application.engine_facts import EngineFactsTable
 from backend.domain import terms
@@ -18,7 +15,9 @@ from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import NotFound
 from backend.domain.servable import ENGINES, OFFERED, Imported, Obstacle
 from backend.infra.postgres import Pool
+from backend.readmodels import deploy_servers
 from backend.readmodels.configuration import ConfigurationView, from_domain
+from backend.readmodels.deploy_servers import ServerView
 from backend.readmodels.optimizations import OptimizationOption, optimizations
 from backend.readmodels.servable import obstacles_by_engine
 
@@ -27,7 +26,6 @@ GIB = 1024**3
 _ENGINE_GIB = 2.5
 _WEIGHTS_FACTOR = 1.2
 _LARGEST_DEFAULT_CONTEXT = 4096
-_PROBE_SECONDS = 5
 
 
 class TermsView(msgspec.Struct, rename="camel", frozen=True):
@@ -36,25 +34,6 @@ class TermsView(msgspec.Struct, rename="camel", frozen=True):
     version: str
     text: str
     sha256: str
-
-
-class GpuView(msgspec.Struct, rename="camel", frozen=True):
-    """A GPU of a server."""
-
-    name: str
-    memory_gib: float
-
-
-class ServerView(msgspec.Struct, rename="camel", frozen=True):
-    """A server that can run engines; `reason` says why the model does not fit."""
-
-    name: str
-    accelerator: str
-    cpu_count: int
-    memory_gib: float
-    gpus: list[GpuView]
-    fits: bool
-    reason: str | None
 
 
 class EngineOption(msgspec.Struct, rename="camel", frozen=True):
@@ -92,18 +71,18 @@ def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
     )
     card = model.card
     needed = memory_needed_gib(model.total_bytes)
-    gpus = _gpus()
+    servers = deploy_servers.offered(pool, needed)
     return DeployOptions(
         terms=TermsView(terms.VERSION, terms.TEXT, terms.SHA256),
-        servers=[_local_server(needed, gpus)],
+        servers=servers,
         defaults=_imported(card)
-        or from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
+        or from_domain(_defaults(card, needed, on_gpu=bool(servers[0].gpus)).to_dict()),
         engines=_engines(model.obstacles),
         optimizations=optimizations(
             EngineFactsTable(pool),
             model.imported,
             model.base,
-            accelerator="gpu" if gpus else "cpu",
+            accelerator="gpu" if servers[0].gpus else "cpu",
         ),
     )
 
@@ -121,9 +100,6 @@ class _Model(msgspec.Struct, frozen=True):
     obstacles: Mapping[str, Obstacle | None]
     imported: Imported | None
     base: Imported | None
-
-
-_ANY = _Model({}, 0, _WITHOUT_MODEL, None, None)
 
 
 def _model(pool: Pool, model_id: UUID) -> _Model:
@@ -185,40 +161,3 @@ def _defaults(card: dict[str, Any], needed: float, *, on_gpu: bool) -> DeployCon
         ),
         engine_arguments=arguments,
     )
-
-
-def _local_server(needed: float, gpus: list[GpuView]) -> ServerView:
-    memory = round(psutil.virtual_memory().total / GIB, 1)
-    available = max((gpu.memory_gib for gpu in gpus), default=memory)
-    fits = needed <= available
-    where = "its largest GPU" if gpus else "it"
-    return ServerView(
-        name="local",
-        accelerator="gpu" if gpus else "cpu",
-        cpu_count=psutil.cpu_count() or 1,
-        memory_gib=memory,
-        gpus=gpus,
-        fits=fits,
-        reason=None
-        if fits
-        else f"The model needs about {needed:g} GiB, and {where} has {available:g} GiB.",
-    )
-
-
-def _gpus() -> list[GpuView]:
-    """What the driver's own tool says; none where there is no driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        answer = subprocess.run(
-            [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    lines = [line.rpartition(",") for line in answer.stdout.splitlines() if "," in line]
-    return [GpuView(name.strip(), round(int(mib) / 1024, 1)) for name, _, mib in lines]

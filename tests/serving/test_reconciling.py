@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from uuid import UUID
@@ -14,6 +15,7 @@ from backend.application.commands import CommandContext
 from backend.application.feed import EventFeed
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
+from workers.serving.launchers.local import memory_gib
 
 
 def test_deploy_serves_and_stop_leaves_nothing(
@@ -313,3 +315,29 @@ def test_a_revision_serves_the_version_that_was_current_and_a_rollback_brings_it
     assert gallery.served_files(model_id)["model.safetensors"] == b"weights"
     requested = gallery.recorded(model_id, "DeploymentRequested")
     assert [facts["model_version"] for facts in requested] == ["0.0.1", "0.0.2", "0.0.1"]
+
+
+def test_what_will_never_fit_fails_with_how_much_is_missing(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    worker.start()
+    gallery.deploy(model_id, hardware={"memory_gib": 4000})
+    gallery.await_state(model_id, "failed")
+    (failed,) = gallery.recorded(model_id, "RevisionFailed")
+    assert re.search(r"wants 4000 GiB of memory.* GiB are missing", failed["reason"])
+    assert "hardware.memoryGib" in failed["remedy"]
+
+
+def test_a_replica_waits_for_memory_that_another_was_promised(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    most = memory_gib()
+    worker.start()
+    gallery.deploy(model_id, hardware={"memory_gib": round(most * 0.7, 1)})
+    gallery.await_state(model_id, "deployed")
+    other = gallery.import_model({"config.json": b"{}", "model.safetensors": b"more"}, "other")
+    gallery.deploy(other, hardware={"memory_gib": round(most * 0.6, 1)})
+    time.sleep(1)
+    assert gallery.recorded(other, "ReplicaStarted") == []
+    gallery.stop(model_id)
+    gallery.await_state(other, "deployed")

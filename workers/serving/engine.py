@@ -69,6 +69,7 @@ class Launch:
     `runs_own_code` says that somebody consented to running code that came with the model.
     `adapter_rank` is the largest of adapters that may be loaded later; 0 where none may.
     `template` is the model's deployment template for Ollama.
+    `gpu_memory_share` is the part of each of its GPUs' memory that it may fill, None for all.
     """
 
     replica_id: UUID
@@ -82,6 +83,7 @@ class Launch:
     adapter: AdapterFiles | None = None
     adapter_rank: int = 0
     template: str = ""
+    gpu_memory_share: float | None = None
 
 
 @dataclass(frozen=True)

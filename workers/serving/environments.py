@@ -112,6 +112,15 @@ class EngineEnvironments:
         python = self._root / spec.label / "bin" / "python"
         return Environment(python, stamp.version, stamp.options, stamp.quantizations)
 
+    def installed(self) -> list[dict[str, str]]:
+        """Name and version of every environment that is complete."""
+        found = []
+        for path in sorted(self._root.glob(f"*/{_STAMP}")):
+            with suppress(OSError, msgspec.MsgspecError):
+                stamp = msgspec.json.decode(path.read_bytes(), type=_Stamp)
+                found.append({"name": stamp.name, "version": stamp.version})
+        return found
+
     def ensure(self, spec: EnvironmentSpec, report: Report, abandoned: Abandoned) -> Environment:
         """The environment, made now if need be; `report` gets percent and a line.
 

@@ -45,7 +45,12 @@ class Prepared:
     adapter_directory: Path | None = None
 
     def here(
-        self, *, replica_id: UUID, port: int, configuration: DeployConfiguration
+        self,
+        *,
+        replica_id: UUID,
+        port: int,
+        configuration: DeployConfiguration,
+        gpu_memory_share: float | None = None,
     ) -> tuple[Environment, Launch]:
         """How one replica of it is to be started as a process of this machine.
 
@@ -71,6 +76,7 @@ class Prepared:
             adapter=adapter,
             adapter_rank=subject.adapter_rank,
             template=subject.template,
+            gpu_memory_share=gpu_memory_share,
         )
         return self.environment, launch
 

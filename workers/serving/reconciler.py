@@ -10,6 +10,7 @@ recorded again under the same key, which writes nothing, and the row follows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from itertools import count, islice
 
@@ -157,12 +158,18 @@ class Reconciler:
             if prepared is None:
                 return
             ready = 0
-            for slot in _slots(kept, wanted):
+            for slot in _slots(kept, wanted, self._upkeep.leaving):
                 in_slot = [replica for replica in mine if replica.slot == slot]
                 others = [r for r in kept if r.slot != slot and r.state is State.READY]
                 others_serve = bool(others) and not fresh
                 ready += self._keep_slot(
-                    revision, slot, in_slot, prepared, configuration, others_serve
+                    revision,
+                    slot,
+                    in_slot,
+                    prepared,
+                    configuration,
+                    serves=not fresh,
+                    others_serve=others_serve,
                 )
         except RevisionLost as lost:
             self._fail(revision, lost.failure)
@@ -176,15 +183,25 @@ class Reconciler:
             self._switch(revision)
 
     def _dismiss(self, deployment: Deployment, mine: list[Replica], wanted: int) -> list[Replica]:
-        """Retires what is more than wanted, the newest first, and drains it; returns the rest."""
+        """Retires what is more than wanted, and drains it; returns the rest.
+
+        First go those whose server is being emptied, as soon as others answer in their place.
+        """
         for replica in mine:
             if replica.state is State.DRAINING:
                 self._upkeep.drain(deployment, replica)
         # One that does not answer yet is missed least.
         kept = sorted((r for r in mine if r.is_kept), key=lambda r: r.state is not State.READY)
-        for replica in kept[wanted:]:
+        leaving = {r.id: why for r in kept if (why := self._upkeep.leaving(r)) is not None}
+        staying = [replica for replica in kept if replica.id not in leaving]
+        for replica in staying[wanted:]:
             self._upkeep.retire(replica, f"Scaled down to {wanted}.")
-        return kept[:wanted]
+        staying = staying[:wanted]
+        missing = wanted - sum(replica.state is State.READY for replica in staying)
+        going = [replica for replica in kept if replica.id in leaving]
+        for replica in going[missing:]:
+            self._upkeep.retire(replica, leaving[replica.id])
+        return staying + going[:missing]
 
     def _prepared(
         self, deployment: Deployment, revision: int, configuration: DeployConfiguration
@@ -215,6 +232,8 @@ class Reconciler:
         in_slot: list[Replica],
         prepared: Prepared,
         configuration: DeployConfiguration,
+        *,
+        serves: bool,
         others_serve: bool,
     ) -> bool:
         """Brings the slot one step on; returns whether its replica answers."""
@@ -223,18 +242,16 @@ class Reconciler:
             if live is None:
                 if self._upkeep.may_start(in_slot, others_serve=others_serve):
                     generation = max((r.generation + 1 for r in in_slot), default=0)
-                    self._upkeep.place(revision, slot, generation, configuration)
+                    self._upkeep.place(revision, slot, generation, configuration, serves=serves)
                 return False
             if live.state is State.STARTING:
-                if not live.announced:
-                    self._upkeep.start(live, prepared, configuration)
-                return self._upkeep.await_answer(live, prepared)
+                started = live.announced or self._upkeep.start(live, prepared, configuration)
+                return started and self._upkeep.await_answer(live, prepared)
         except RevisionLost as lost:
             if not others_serve:
                 raise
             if live is not None:
                 self._upkeep.give_up(live, lost.failure)
-            return False
             return False
         self._upkeep.check_health(live, prepared.engine)
         return live.state is State.READY
@@ -287,8 +304,9 @@ def _wanted(deployment: Deployment) -> list[int]:
     return wanted
 
 
-def _slots(kept: list[Replica], wanted: int) -> list[int]:
-    """The slots of these replicas, and free ones for those that are missing."""
+def _slots(kept: list[Replica], wanted: int, leaving: Callable[[Replica], str | None]) -> list[int]:
+    """The slots of these replicas, and free ones for those that are missing or leave."""
     taken = {replica.slot for replica in kept}
+    staying = sum(leaving(replica) is None for replica in kept)
     free = (slot for slot in count() if slot not in taken)
-    return sorted([*taken, *islice(free, wanted - len(taken))])
+    return sorted([*taken, *islice(free, max(0, wanted - staying))])

@@ -34,6 +34,7 @@ class Records:
             server=server,
             engine=engine,
             engine_version=engine_version,
+            devices=[f"{share.index}: {share.name}" for share in replica.devices],
             fence=fence(lease),
         )
 

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from backend.domain.configuration import DeployConfiguration
 from backend.infra.postgres import Pool
+from workers.serving.launchers.gpus import GpuShare
 from workers.serving.launchers.launcher import Launcher, Place, Wanted
 from workers.serving.targets import Lease, fence
 
@@ -52,6 +53,8 @@ class Replica:
     end_reason: str
     end_remedy: str
     log_tail: list[str]
+    memory_gib: float = 0.0
+    devices: tuple[GpuShare, ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -66,7 +69,7 @@ class Replica:
     @property
     def place(self) -> Place:
         """Where it is."""
-        return Place(self.server, self.endpoint)
+        return Place(self.server, self.endpoint, self.memory_gib, self.devices)
 
     @property
     def served_seconds(self) -> float:
@@ -122,8 +125,8 @@ class Replicas:
             place = launcher.place(wanted, cursor)
             cursor.execute(
                 "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
-                "generation, server, state, endpoint) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, 'starting', %s) "
+                "generation, state, engine, server, endpoint, memory_gib, devices) "
+                "VALUES (%s, %s, %s, %s, %s, %s, 'starting', %s, %s, %s, %s, %s) "
                 "ON CONFLICT (replica_id) DO NOTHING",
                 (
                     wanted.replica_id,
@@ -132,8 +135,11 @@ class Replicas:
                     wanted.revision,
                     wanted.slot,
                     generation,
+                    wanted.configuration.engine,
                     place.server,
                     place.endpoint,
+                    place.memory_gib,
+                    Jsonb([share.facts() for share in place.devices]),
                 ),
             )
 
@@ -229,4 +235,6 @@ def _replica(row: DictRow) -> Replica:
         end_reason=row["end_reason"],
         end_remedy=row["end_remedy"],
         log_tail=row["log_tail"],
+        memory_gib=row["memory_gib"],
+        devices=tuple(GpuShare(**share) for share in row["devices"]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import httpx
 
@@ -18,7 +19,9 @@ from workers.serving.held_adapters import HeldAdapters, doubts
 from workers.serving.launchers.launcher import (
     Launcher,
     Launchers,
+    NoPlace,
     Order,
+    PlaceLost,
     ReplicaLog,
     Wanted,
 )
@@ -107,6 +110,7 @@ class Upkeep:
         self._logs: dict[str, ReplicaLog] = {}
         self._unhealthy_since: dict[str, float] = {}
         self._checked_at: dict[str, float] = {}
+        self._placeless_since: dict[UUID, float] = {}
 
     def observe(self, deployment: Deployment, replica: Replica) -> bool:
         """Looks at the replica's process; returns whether it turned out to be gone."""
@@ -131,7 +135,7 @@ class Upkeep:
         lines = launcher.log(replica.id).tail(_DIAGNOSED_LINES)
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         why = seen.why or engine.diagnose(lines, seen.exit_code)
-        self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:])
+        self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:], crashed=seen.crashed)
         return True
 
     def _follow_log(self, replica: Replica, launcher: Launcher) -> None:
@@ -145,7 +149,13 @@ class Upkeep:
         log.bound()
 
     def _lose(
-        self, replica: Replica, why: Diagnosis, exit_code: int | None, tail: list[str]
+        self,
+        replica: Replica,
+        why: Diagnosis,
+        exit_code: int | None,
+        tail: list[str],
+        *,
+        crashed: bool = True,
     ) -> None:
         # Its leader may have gone and left processes behind.
         self.stop(replica)
@@ -154,7 +164,7 @@ class Upkeep:
             self._lease(), replica, reason=why.reason, exit_code=exit_code, log_tail=tail
         )
         self._replicas.mark_ended(
-            replica, crashed=True, reason=why.reason, remedy=why.remedy, log_tail=tail
+            replica, crashed=crashed, reason=why.reason, remedy=why.remedy, log_tail=tail
         )
 
     def subject(self, deployment: Deployment, revision: int) -> Subject:
@@ -198,7 +208,8 @@ class Upkeep:
 
     def start(
         self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
-    ) -> None:
+    ) -> bool:
+        """Brings it into being; False where its place has gone. Raises `RevisionLost`."""
         lease = self._lease()
         wanted = Wanted(
             replica_id=replica.id,
@@ -211,6 +222,9 @@ class Upkeep:
         order = Order(wanted, replica.place, prepared)
         try:
             engine_version = self._launcher(replica).start(order)
+        except PlaceLost as lost:
+            self._replicas.mark_ended(replica, crashed=False, reason=str(lost))
+            return False
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
         except OSError as error:
@@ -229,6 +243,7 @@ class Upkeep:
             engine_version=engine_version,
         )
         self._replicas.announce(replica)
+        return True
 
     def await_answer(self, replica: Replica, prepared: Prepared) -> bool:
         if self._answers(replica, prepared) and self.adapters.bring(replica, prepared):
@@ -257,7 +272,7 @@ class Upkeep:
     def _answers(self, replica: Replica, prepared: Prepared) -> bool:
         subject = prepared.subject
         try:
-            return prepared.engine.answers(
+            return self._spoken(replica, prepared.engine).answers(
                 self._client, replica.endpoint, subject.name, subject.use
             )
         except (httpx.HTTPError, ValueError, LookupError):
@@ -283,7 +298,7 @@ class Upkeep:
             return
         self._checked_at[key] = now
         try:
-            healthy = engine.is_alive(self._client, replica.endpoint)
+            healthy = self._spoken(replica, engine).is_alive(self._client, replica.endpoint)
         except httpx.HTTPError:
             healthy = False
         if healthy:
@@ -304,17 +319,42 @@ class Upkeep:
             )
 
     def place(
-        self, revision: int, slot: int, generation: int, configuration: DeployConfiguration
+        self,
+        revision: int,
+        slot: int,
+        generation: int,
+        configuration: DeployConfiguration,
+        *,
+        serves: bool,
     ) -> None:
-        """Finds a place for one more replica, and writes its row. Raises `RevisionLost`."""
+        """Finds a place for one more replica, and writes its row; waits where there is none now.
+
+        Raises `RevisionLost` where there never will be, or where a revision that does not serve
+        yet has waited as long as for an engine's start.
+        """
         wanted = self._replicas.wanted(
             revision=revision, slot=slot, generation=generation, configuration=configuration
         )
         try:
             launcher = self._launchers.named(configuration.hardware.server)
             self._replicas.add(wanted, launcher, generation=generation)
+        except NoPlace as error:
+            waited = time.monotonic() - self._placeless_since.setdefault(
+                wanted.replica_id, time.monotonic()
+            )
+            limit = self._patience.start
+            if not serves and (error.forever or waited >= limit):
+                raise RevisionLost(Failure(error.detail, error.remedy)) from error
+            self._progress.starting(min(waited, limit), limit, error.detail)
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
+        else:
+            self._placeless_since.pop(wanted.replica_id, None)
+
+    def leaving(self, replica: Replica) -> str | None:
+        """Why the replica is to move elsewhere, or None."""
+        launcher = self._launchers.at(replica.server)
+        return launcher.leaving(replica.server) if launcher is not None else None
 
     def stop(self, replica: Replica) -> None:
         """Ends what belongs to the replica; nothing does where its server was given up."""
@@ -349,10 +389,13 @@ class Upkeep:
             return 0
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         try:
-            load = engine.load(self._client, replica.endpoint)
+            load = self._spoken(replica, engine).load(self._client, replica.endpoint)
         except (httpx.HTTPError, ValueError):
             return 1  # unknown: as if busy, until the time for draining is over
         return load.running + load.waiting
+
+    def _spoken(self, replica: Replica, engine: Engine) -> Engine:
+        return self._launcher(replica).speaks(engine)
 
     def _launcher(self, replica: Replica) -> Launcher:
         found = self._launchers.at(replica.server)

@@ -19,22 +19,29 @@ from backend.application.adapters import Adapters
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.engine_facts import EngineFactsTable
+from backend.application.servers import Servers
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
+from backend.infra.connections import Seal
 from backend.infra.demand import DemandCalls
 from backend.infra.jobs import LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.processes import RUN_ID_VARIABLE
+from backend.infra.servers import ServerStore
 from backend.infra.settings import Settings
 from backend.infra.telemetry import TelemetryPublisher
+from backend.sources.guarded import GuardedClient
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
 from workers.serving.installed import InstalledEngines
-from workers.serving.launchers.local import LocalOnly, LocalProcesses
+from workers.serving.launchers.directory import Directory
+from workers.serving.launchers.local import LocalProcesses
+from workers.serving.launchers.remote import RemoteServers, ServerCredentials
+from workers.serving.measuring import Measuring
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
 from workers.serving.reconciler import Outlook, Reconciler
@@ -42,6 +49,7 @@ from workers.serving.records import Records
 from workers.serving.replicas import Replicas, live_on
 from workers.serving.targets import Lease, Targets
 from workers.serving.upkeep import Failure, Patience
+from workers.serving.watching import ServerWatch
 
 _TICK_SECONDS = 0.25
 _STEADY_SECONDS = 1.0
@@ -89,7 +97,11 @@ class ServingWorker:
             pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
         self._calls = DemandCalls(settings.dsn)
-        self._launchers = LocalOnly(self._local)
+        seal = Seal(settings.secret_key)
+        servers = ServerStore(pool, seal)
+        self._guarded = GuardedClient.from_settings(settings)
+        remote = RemoteServers(pool, servers, self._guarded)
+        self._launchers = Directory(self._local, remote)
         self._files = ModelFiles(
             ObjectStore.from_settings(settings),
             settings.data / "engines" / "files",
@@ -103,6 +115,17 @@ class ServingWorker:
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
             trust_env=False,
+            auth=ServerCredentials(remote),
+        )
+        self._watch = ServerWatch(settings, servers, Servers(runner, seal))
+        self._measuring = Measuring(
+            pool,
+            self._local,
+            self._launchers,
+            engines,
+            self._environments,
+            self._client,
+            watches=lambda: self._watch.watches,
         )
         self._cared: dict[UUID, _Care] = {}
         self._renewed_at = 0.0
@@ -112,6 +135,12 @@ class ServingWorker:
         self._tidy()
         teller = threading.Thread(target=self._tell_engines, args=(stop,), name="engines")
         teller.start()
+        observers = [
+            threading.Thread(target=part.run, args=(stop,), name=type(part).__name__)
+            for part in (self._watch, self._measuring)
+        ]
+        for observer in observers:
+            observer.start()
         while not stop.is_set():
             try:
                 self._take()
@@ -124,6 +153,11 @@ class ServingWorker:
         self._calls.close()
         teller.join(timeout=_STOP_SECONDS)
         self._finish()
+        for observer in observers:
+            observer.join(timeout=_STOP_SECONDS)
+        self._guarded.close()
+        self._client.close()
+        self._store.close()
 
     def _tell_engines(self, stop: threading.Event) -> None:
         try:
@@ -276,8 +310,6 @@ class ServingWorker:
             with suppress(*_DATABASE_ERRORS):
                 self._targets.release(care.reconciler.lease)
         self._publisher.close()
-        self._client.close()
-        self._store.close()
 
     @staticmethod
     def _shut_down(care: _Care) -> None:

@@ -105,6 +105,12 @@ const marketplace = createRoute({
   component: lazyRouteComponent(() => import('@/features/marketplace/marketplace-page')),
 });
 
+const servers = createRoute({
+  getParentRoute: () => shell,
+  path: '/servers',
+  component: lazyRouteComponent(() => import('@/features/servers/servers-page')),
+});
+
 const events = createRoute({
   getParentRoute: () => shell,
   path: '/events',
@@ -120,7 +126,7 @@ const settings = createRoute({
 
 const routeTree = root.addChildren([
   signIn,
-  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, events, settings]),
+  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, servers, events, settings]),
 ]);
 
 export function createAppRouter(queryClient: QueryClient) {

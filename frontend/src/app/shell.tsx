@@ -4,6 +4,7 @@ import {
   IconBuildingStore,
   IconHistory,
   IconLayoutGrid,
+  IconServer2,
   IconSettings,
   type Icon,
 } from '@tabler/icons-react';
@@ -25,7 +26,7 @@ import classes from './shell.module.css';
 const route = getRouteApi('/shell');
 
 interface Place {
-  to: '/' | '/marketplace' | '/events' | '/settings';
+  to: '/' | '/marketplace' | '/servers' | '/events' | '/settings';
   name: string;
   icon: Icon;
 }
@@ -33,6 +34,7 @@ interface Place {
 const PLACES: Place[] = [
   { to: '/', name: 'Gallery', icon: IconLayoutGrid },
   { to: '/marketplace', name: 'Marketplace', icon: IconBuildingStore },
+  { to: '/servers', name: 'Servers', icon: IconServer2 },
   { to: '/events', name: 'Events', icon: IconHistory },
   { to: '/settings', name: 'Settings', icon: IconSettings },
 ];

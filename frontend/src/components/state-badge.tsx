@@ -1,10 +1,10 @@
-import type { DeploymentState, HistoryEntry, ModelState, Publication, ReportCheck } from '@/lib/api/types';
+import type { DeploymentState, HistoryEntry, ModelState, PlacedReplica, Publication, ReportCheck, Server } from '@/lib/api/types';
 import classes from './state-badge.module.css';
 
 type Tone = 'neutral' | 'active' | 'good' | 'bad' | 'warn';
 type Outcome = HistoryEntry['outcome'];
 type CheckOutcome = ReportCheck['outcome'];
-export type AnyState = ModelState | DeploymentState | Publication | Outcome | CheckOutcome;
+export type AnyState = ModelState | DeploymentState | Publication | Outcome | CheckOutcome | Server['state'] | PlacedReplica['state'];
 
 const STATES: Record<AnyState, { text: string; tone: Tone }> = {
   importing: { text: 'Importing', tone: 'active' },
@@ -25,6 +25,10 @@ const STATES: Record<AnyState, { text: string; tone: Tone }> = {
   pass: { text: 'Passed', tone: 'good' },
   warn: { text: 'Warning', tone: 'warn' },
   fail: { text: 'Failed', tone: 'bad' },
+  ready: { text: 'Ready', tone: 'good' },
+  starting: { text: 'Starting', tone: 'active' },
+  draining: { text: 'Draining', tone: 'warn' },
+  lost: { text: 'Lost', tone: 'bad' },
 };
 
 export function stateText(state: AnyState): string {

@@ -8,7 +8,7 @@ const configuration: DeployConfiguration = {
   optimization: { method: 'skip', quantization: null },
   parameters: { temperature: 0.7, maxTokens: 256, topP: 0.95, topK: -1, stop: [], batchSize: 8 },
   scaling: { minReplicas: 1, maxReplicas: 1, scaleUpDelaySeconds: 30, scaleDownDelaySeconds: 300 },
-  hardware: { server: 'local', accelerator: 'cpu', acceleratorCount: 0, memoryGib: 4 },
+  hardware: { server: 'local', accelerator: 'cpu', acceleratorCount: 0, memoryGib: 4, gpuSharing: 'exclusive' },
   engineArguments: { max_model_len: '256' },
 };
 

@@ -10,6 +10,8 @@ describe('eventWords', () => {
     ['ModelCurrentVersionSelected', { version: '1.0.0' }, 'Version 1.0.0 made current'],
     ['ImportBatchRequested', { address: 'https://example.org', model_ids: ['a', 'b'] }, 'Import of 2 models from https://example.org requested'],
     ['ConnectionRemoved', { name: 'hub' }, 'Connection "hub" removed'],
+    ['ServerDrainRequested', { name: 'gpu-7', reason: 'new driver' }, 'Server "gpu-7" is being drained: new driver'],
+    ['ServerLost', { name: 'gpu-7', reason: 'no answer' }, 'Server "gpu-7" lost: no answer'],
     ['SomethingNew', {}, 'Something new'],
   ])('says %s as a sentence', (type, data, sentence) => {
     expect(eventWords(type, data).text).toBe(sentence);

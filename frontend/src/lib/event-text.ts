@@ -73,6 +73,19 @@ const WORDS_ABOUT_OTHERS: typeof WORDS = {
   },
   ConnectionSaved: { tone: 'neutral', text: (data) => `Connection "${word(data['name']) ?? ''}" saved` },
   ConnectionRemoved: { tone: 'neutral', text: (data) => `Connection "${word(data['name']) ?? ''}" removed` },
+  ServerRegistered: {
+    tone: 'good',
+    text: (data) => `Server "${word(data['name']) ?? ''}" registered with ${word(data['engine']) ?? 'an engine'} ${word(data['engineVersion']) ?? ''}`.trimEnd(),
+  },
+  ServerChanged: { tone: 'neutral', text: (data) => `Server "${word(data['name']) ?? ''}" changed` },
+  ServerDrainRequested: {
+    tone: 'active',
+    text: (data) => `Server "${word(data['name']) ?? ''}" is being drained${word(data['reason']) === null ? '' : `: ${word(data['reason'])}`}`,
+  },
+  ServerDrainEnded: { tone: 'neutral', text: (data) => `Server "${word(data['name']) ?? ''}" takes replicas again` },
+  ServerRemoved: { tone: 'neutral', text: (data) => `Server "${word(data['name']) ?? ''}" removed` },
+  ServerLost: { tone: 'bad', text: (data) => `Server "${word(data['name']) ?? ''}" lost: ${word(data['reason']) ?? 'unknown'}` },
+  ServerRecovered: { tone: 'good', text: (data) => `Server "${word(data['name']) ?? ''}" answers again` },
   UserRegistered: {
     tone: 'neutral',
     text: (data) => `Account ${word(data['username']) ?? ''} made with the role ${word(data['role']) ?? 'unknown'}`,

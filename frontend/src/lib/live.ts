@@ -146,7 +146,7 @@ class LiveStream {
       this.#read(keys.model(modelId));
     }
     this.#touched.clear();
-    for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections]) {
+    for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections, keys.servers]) {
       this.#read(queryKey);
     }
   }

@@ -11,6 +11,8 @@ export const keys = {
   users: ['users'] as const,
   tokens: ['tokens'] as const,
   connections: ['connections'] as const,
+  servers: ['servers'] as const,
+  serverLoad: (name: string, hours: number) => ['server-load', name, hours] as const,
   parked: ['parked'] as const,
   batches: ['batches'] as const,
   batch: (batchId: string) => ['batches', batchId] as const,

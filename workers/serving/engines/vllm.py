@@ -149,6 +149,9 @@ class Vllm:
                 own["distributed-executor-backend"] = "uni"
         elif configuration.hardware.accelerator_count > 1:
             defaults["tensor_parallel_size"] = str(configuration.hardware.accelerator_count)
+        if launch.gpu_memory_share is not None:
+            # Rounded down, so that all shares together are no more than the GPU has.
+            defaults["gpu_memory_utilization"] = f"{int(launch.gpu_memory_share * 1000) / 1000}"
         asked = command_line(given, self.settable(environment))
         filled = command_line(
             {name: value for name, value in defaults.items() if name not in given},

@@ -17,7 +17,8 @@ from psycopg.rows import DictRow
 
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import DomainError
-from workers.serving.engine import Diagnosis
+from workers.serving.engine import Diagnosis, Engine
+from workers.serving.launchers.gpus import GpuShare
 from workers.serving.preparation import Needs, Prepared
 
 STOP_SECONDS = 10.0
@@ -25,10 +26,15 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a replica is going to be: the row's name for the server, and what the gateway calls."""
+    """Where a replica is going to be: the row's name for the server, and what the gateway calls.
+
+    `memory_gib` of the machine and the `devices` are promised to it alone, as long as it lives.
+    """
 
     server: str
     endpoint: str
+    memory_gib: float = 0.0
+    devices: tuple[GpuShare, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,17 +63,30 @@ class Sighting:
     """What is known of a replica; the exit code only where there is a process of our own.
 
     `known` is False where it has never been started, or has been stopped and cleared away. `why`
-    is the cause where the launcher knows it; else the engine reads it from the log.
+    is the cause where the launcher knows it; else the engine reads it from the log. `crashed` is
+    False where the replica went with its server: that says nothing about the revision.
     """
 
     known: bool
     running: bool
     exit_code: int | None = None
     why: Diagnosis | None = None
+    crashed: bool = True
 
 
 class NoPlace(DomainError):
-    """Nothing is free there, now or ever; `detail` says how much is missing."""
+    """Nothing is free there; `detail` says how much is missing.
+
+    `forever`: no other replica's end would help.
+    """
+
+    def __init__(self, detail: str, *, remedy: str, forever: bool = False) -> None:
+        super().__init__(detail, remedy=remedy)
+        self.forever = forever
+
+
+class PlaceLost(Exception):
+    """The place is not there at the moment; the replica is to get another one."""
 
 
 class ReplicaLog(Protocol):
@@ -114,7 +133,7 @@ class Launcher(Protocol):
     def start(self, order: Order) -> str:
         """Brings the replica into being, unless it is; returns the engine's version.
 
-        Raises `DomainError` for what will never start, and `OSError`.
+        Raises `DomainError` for what will never start, `PlaceLost`, and `OSError`.
         """
         ...
 
@@ -124,6 +143,14 @@ class Launcher(Protocol):
 
     def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:
         """Ends it with everything that belongs to it; returns when all of it is gone."""
+        ...
+
+    def speaks(self, engine: Engine) -> Engine:
+        """The engine as it is asked there, whether it answers and how busy it is."""
+        ...
+
+    def leaving(self, server: str) -> str | None:
+        """Why replicas on the server are to move elsewhere, in a sentence; None: they stay."""
         ...
 
     def log(self, replica_id: UUID) -> ReplicaLog:

@@ -7,6 +7,7 @@ by the replica's id in its environment. Nothing is signalled that does not prove
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -24,24 +26,25 @@ import psutil
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from backend.domain.errors import Invalid
 from backend.infra.processes import (
     REPLICA_VARIABLE,
     ProcessRecord,
     engine_members,
     leads_session,
 )
-from workers.serving.engine import Command
+from workers.serving.engine import Command, Engine
 from workers.serving.engine_log import EngineLog
+from workers.serving.launchers.bounds import Bounds
+from workers.serving.launchers.gpus import Gpus, GpuShare
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
-    Launcher,
     NoPlace,
     Order,
     Place,
     Sighting,
     Wanted,
 )
+from workers.serving.launchers.room import Machine, Promised, find_room
 from workers.serving.preparation import Needs
 
 # Below the range from which kernels take ports for outgoing connections, which could otherwise
@@ -51,6 +54,11 @@ _PORT_ATTEMPTS = 200
 _FOLLOWER_SECONDS = 2.0
 _KILL_SECONDS = 5.0
 _KEPT_FOLDERS = 100
+# Of the cgroup in which a container's processes are, by version.
+_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 # Engines inherit these and nothing else: no database address, no key, no cloud credential.
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "USER", "LOGNAME")
 _INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "XDG_")
@@ -74,16 +82,36 @@ class LocalProcesses:
     needs = Needs()
     ends_with_platform = True
 
-    def __init__(self, data: Path) -> None:
+    def __init__(
+        self, data: Path, *, gpus: Gpus | None = None, bounds: Bounds | None = None
+    ) -> None:
         # Engines are processes of one machine and one data directory.
         self.server = f"{socket.gethostname()}:{data}"
+        self.gpus = gpus or Gpus()
+        self.bounds = bounds or Bounds()
         self._records = data / "run" / "engines"
         self._folders = data / "engines"
         self._children: dict[UUID, subprocess.Popen[bytes]] = {}
 
-    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
-        """A loopback port of this machine. Raises `NoPlace`."""
-        return Place(self.server, f"http://127.0.0.1:{self.free_port()}")
+    def machine(self) -> Machine:
+        """What this machine has to give."""
+        return Machine(memory_gib(), tuple(self.gpus.all()))
+
+    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
+        """Memory or GPUs that nobody was promised, and a loopback port. Raises `NoPlace`."""
+        cursor.execute(
+            "SELECT memory_gib, devices FROM loggia.replicas "
+            "WHERE server = %s AND state <> 'ended' AND replica_id <> %s",
+            (self.server, wanted.replica_id),
+        )
+        taken = [
+            Promised(row["memory_gib"], tuple(GpuShare(**share) for share in row["devices"]))
+            for row in cursor.fetchall()
+        ]
+        room = find_room(self.machine(), taken, wanted.configuration.hardware)
+        return Place(
+            self.server, f"http://127.0.0.1:{self.free_port()}", room.memory_gib, room.shares
+        )
 
     def free_port(self, taken: Collection[int] = ()) -> int:
         """A loopback port that nobody listens on. Raises `NoPlace`."""
@@ -106,14 +134,17 @@ class LocalProcesses:
             replica_id=wanted.replica_id,
             port=urlsplit(order.place.endpoint).port or 0,
             configuration=wanted.configuration,
+            gpu_memory_share=_share(order.place),
         )
+        command = order.prepared.engine.command(environment, launch)
         self.run(
-            order.prepared.engine.command(environment, launch),
+            replace(command, environment={**command.environment, **_visible(order.place)}),
             replica_id=wanted.replica_id,
             deployment_id=wanted.deployment_id,
             model_id=wanted.model_id,
             revision=wanted.revision,
             port=launch.port,
+            memory_gib=order.place.memory_gib,
         )
         return environment.version
 
@@ -126,12 +157,13 @@ class LocalProcesses:
         model_id: UUID,
         revision: int,
         port: int,
+        memory_gib: float = 0.0,
     ) -> None:
         """Starts the process, unless it runs already. Raises `OSError`."""
         if self.find(replica_id).running:
             return
         # A worker that died before it wrote the record has left the engine behind.
-        pid = self._orphan(replica_id) or self._spawn(command, replica_id)
+        pid = self._orphan(replica_id) or self._spawn(command, replica_id, memory_gib)
         self._write(
             RunRecord(
                 pid=pid,
@@ -176,7 +208,16 @@ class LocalProcesses:
         if child is not None:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=_KILL_SECONDS)
+        self.bounds.release(replica_id)
         self._record_path(replica_id).unlink(missing_ok=True)
+
+    def speaks(self, engine: Engine) -> Engine:
+        """As it is."""
+        return engine
+
+    def leaving(self, server: str) -> str | None:  # noqa: ARG002
+        """A worker's own machine is never drained: stopping the worker does that."""
+        return None
 
     def records(self) -> Iterator[RunRecord]:
         """Every engine that was started here and not yet cleared away."""
@@ -204,22 +245,31 @@ class LocalProcesses:
             self.stop(replica_id)
         return leader.pid if leader else None
 
-    def _spawn(self, command: Command, replica_id: UUID) -> int:
+    def _spawn(self, command: Command, replica_id: UUID, memory_gib: float) -> int:
         folder = self._folders / str(replica_id)
         folder.mkdir(parents=True, exist_ok=True)
+        program = command.arguments[0]
+        if shutil.which(program) is None:  # the shell that becomes it would say so too late
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
         inherited = {
             name: value
             for name, value in os.environ.items()
             if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
         }
+        arguments, bounded = self.bounds.enclosed(command.arguments, replica_id, memory_gib)
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                list(command.arguments),
+                arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env={**inherited, **command.environment, REPLICA_VARIABLE: str(replica_id)},
+                env={
+                    **inherited,
+                    **command.environment,
+                    **bounded,
+                    REPLICA_VARIABLE: str(replica_id),
+                },
                 start_new_session=True,
             )
         self._children[replica_id] = process
@@ -243,6 +293,28 @@ class LocalProcesses:
             return None
 
 
+def memory_gib() -> float:
+    """The memory that processes here may use: the machine's, or less where a cgroup says so."""
+    total = psutil.virtual_memory().total
+    for path in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):
+            total = min(total, int(path.read_text()))
+    return round(total / 1024**3, 1)
+
+
+def _visible(place: Place) -> dict[str, str]:
+    """The variables by which an engine sees its GPUs and no others."""
+    indexes = ",".join(str(share.index) for share in place.devices)
+    return {"CUDA_VISIBLE_DEVICES": indexes, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def _share(place: Place) -> float | None:
+    """The part of its GPUs' memory that a replica may fill; None for all of it."""
+    if not place.devices or any(share.exclusive for share in place.devices):
+        return None
+    return min(share.memory_gib / share.total_gib for share in place.devices)
+
+
 def _recorded(record: RunRecord) -> ProcessRecord:
     return ProcessRecord(record.pid, record.create_time)
 
@@ -262,30 +334,3 @@ def _terminate(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
-
-
-class LocalOnly:
-    """The `Launchers` of a platform that runs engines on its own machine."""
-
-    NAME = "local"
-
-    def __init__(self, local: LocalProcesses) -> None:
-        self._local = local
-
-    def named(self, server: str) -> Launcher:
-        """This machine. Raises `Invalid` for any other."""
-        if server != self.NAME:
-            raise Invalid(
-                f"hardware.server: there is no server '{server[:80]}'.",
-                remedy=f"Choose '{self.NAME}'.",
-                field="hardware.server",
-            )
-        return self._local
-
-    def at(self, server: str) -> Launcher | None:
-        """This machine, for the replicas of this data directory."""
-        return self._local if server == self._local.server else None
-
-    def public_name(self, server: str) -> str:
-        """This machine is called local."""
-        return self.NAME if server == self._local.server else server

@@ -8,17 +8,17 @@ const base: DeployConfiguration = {
   optimization: { method: 'skip', quantization: null },
   parameters: { temperature: 1, maxTokens: 256, topP: 1, topK: -1, stop: ['END'], batchSize: 8 },
   scaling: { minReplicas: 1, maxReplicas: 2, scaleUpDelaySeconds: 30, scaleDownDelaySeconds: 300 },
-  hardware: { server: 'local', accelerator: 'cpu', acceleratorCount: 0, memoryGib: 4 },
+  hardware: { server: 'local', accelerator: 'cpu', acceleratorCount: 0, memoryGib: 4, gpuSharing: 'exclusive' },
   engineArguments: { max_model_len: '256' },
 };
 
 const options: Pick<DeployOptions, 'servers' | 'optimizations'> = {
   servers: [
-    { name: 'local', accelerator: 'cpu', cpuCount: 2, memoryGib: 16, gpus: [], fits: true, reason: null },
-    { name: 'small', accelerator: 'cpu', cpuCount: 1, memoryGib: 1, gpus: [], fits: false, reason: 'It has 1 GiB.' },
+    { name: 'local', accelerator: 'cpu', cpuCount: 2, memoryGib: 16, gpus: [], fits: true, reason: null, servers: 1 },
+    { name: 'small', accelerator: 'cpu', cpuCount: 1, memoryGib: 1, gpus: [], fits: false, reason: 'It has 1 GiB.', servers: 1 },
     {
-      name: 'gpu', accelerator: 'gpu', cpuCount: 8, memoryGib: 64, fits: true, reason: null,
-      gpus: [{ name: 'A', memoryGib: 24 }, { name: 'A', memoryGib: 24 }],
+      name: 'gpu', accelerator: 'gpu', cpuCount: 8, memoryGib: 64, fits: true, reason: null, servers: 1,
+      gpus: [{ name: 'A', memoryGib: 24, freeGib: 24 }, { name: 'A', memoryGib: 24, freeGib: 24 }],
     },
   ],
   optimizations: [

@@ -86,6 +86,7 @@ export function configurationOf(draft: Draft, base: DeployConfiguration): Deploy
     },
     hardware: {
       ...draft.hardware,
+      gpuSharing: base.hardware.gpuSharing,
       acceleratorCount: number('hardware.acceleratorCount'),
       memoryGib: number('hardware.memoryGib'),
     },

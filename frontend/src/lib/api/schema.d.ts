@@ -804,6 +804,118 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/servers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListServers
+         * @description Every server with its engines, health and what runs there; machines of the platform first.
+         */
+        get: operations["listServers"];
+        put?: never;
+        /**
+         * RegisterServer
+         * @description Asks the server for real, and registers it: deployments may name it from now on.
+         */
+        post: operations["registerServer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/servers/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * TestServer
+         * @description Asks a server without registering it.
+         */
+        post: operations["testServer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/servers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * ChangeServer
+         * @description Asks the server for real, and describes it anew.
+         */
+        put: operations["changeServer"];
+        post?: never;
+        /**
+         * RemoveServer
+         * @description Forgets a server and its credentials. Refused while replicas run there.
+         */
+        delete: operations["removeServer"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/servers/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * DrainServer
+         * @description Gives it no new replicas; those there move to other servers of its pool.
+         */
+        post: operations["drainServer"];
+        /**
+         * EndServerDrain
+         * @description Lets it take replicas again.
+         */
+        delete: operations["endServerDrain"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/servers/{name}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadServerLoad
+         * @description Processor, memory, GPUs and requests over time; what is older than a day is forgotten.
+         */
+        get: operations["readServerLoad"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/session": {
         parameters: {
             query?: never;
@@ -1156,6 +1268,26 @@ export interface components {
             retriable: boolean;
             state: string;
         };
+        /**
+         * CapacityView
+         * @default {
+         *       "deployments": 1,
+         *       "gpuCount": 0,
+         *       "gpuMemoryGib": null,
+         *       "gpuName": "",
+         *       "memoryGib": null
+         *     }
+         */
+        CapacityView: {
+            /** @default 1 */
+            deployments: number;
+            /** @default 0 */
+            gpuCount: number;
+            gpuMemoryGib?: number | null;
+            /** @default  */
+            gpuName: string;
+            memoryGib?: number | null;
+        };
         /** Card */
         Card: {
             adapter?: components["schemas"]["AdapterCard"] | null;
@@ -1341,6 +1473,11 @@ export interface components {
             state: string;
             version: number;
         };
+        /** DrainRequest */
+        DrainRequest: {
+            /** @default  */
+            reason: string;
+        };
         /** DryRun */
         DryRun: {
             card: components["schemas"]["Card"] | null;
@@ -1440,8 +1577,25 @@ export interface components {
             change: string;
             path: string;
         };
+        /** GpuPart */
+        GpuPart: {
+            exclusive: boolean;
+            index: number;
+            memoryGib: number;
+        };
+        /** GpuState */
+        GpuState: {
+            index: number;
+            memoryGib: number;
+            memoryUsedGib: number | null;
+            name: string;
+            promisedGib: number;
+            temperatureCelsius: number | null;
+            utilizationPercent: number | null;
+        };
         /** GpuView */
         GpuView: {
+            freeGib: number;
             memoryGib: number;
             name: string;
         };
@@ -1449,6 +1603,8 @@ export interface components {
         HardwareView: {
             accelerator: string;
             acceleratorCount: number;
+            /** @default exclusive */
+            gpuSharing: string;
             memoryGib: number;
             server: string;
         };
@@ -1538,6 +1694,27 @@ export interface components {
             };
             faults?: components["schemas"]["Fault"][];
             problems: string[];
+        };
+        /** InstalledEngine */
+        InstalledEngine: {
+            name: string;
+            version: string;
+        };
+        /** LoadPoint */
+        LoadPoint: {
+            /** Format: date-time */
+            at: string;
+            cpuPercent: number | null;
+            gpuMemoryUsedGib: (number | null)[];
+            gpuTemperatureCelsius: (number | null)[];
+            gpuUtilizationPercent: (number | null)[];
+            memoryUsedGib: number | null;
+            running: number;
+            waiting: number;
+        };
+        /** LoadSeries */
+        LoadSeries: {
+            items: components["schemas"]["LoadPoint"][];
         };
         /** LogLines */
         LogLines: {
@@ -1718,6 +1895,20 @@ export interface components {
             name: string;
             secret?: string | null;
         };
+        /** NewServer */
+        NewServer: {
+            address: string;
+            capacity?: components["schemas"]["CapacityView"];
+            credentials?: string | null;
+            /** @enum {string} */
+            engine: "vllm" | "triton";
+            /** @default  */
+            grpcAddress: string;
+            /** @default  */
+            name: string;
+            /** @default  */
+            pool: string;
+        };
         /** NewToken */
         NewToken: {
             name: string;
@@ -1861,6 +2052,21 @@ export interface components {
             role: string;
             username: string;
         };
+        /** PlacedReplica */
+        PlacedReplica: {
+            engine: string;
+            gpus: components["schemas"]["GpuPart"][];
+            /** Format: uuid */
+            id: string;
+            memoryGib: number;
+            /** Format: uuid */
+            modelId: string;
+            modelName: string | null;
+            revision: number;
+            running: number | null;
+            state: string;
+            waiting: number | null;
+        };
         /** PlannedEvent */
         PlannedEvent: {
             data: {
@@ -1906,6 +2112,21 @@ export interface components {
             available: boolean;
             name: string;
             reason: string | null;
+        };
+        /** RegistrationView */
+        RegistrationView: {
+            address: string;
+            capacity: components["schemas"]["CapacityView"];
+            engine: string;
+            grpcAddress: string;
+            hasCredentials: boolean;
+            /** Format: uuid */
+            id: string;
+            pool: string;
+            /** Format: date-time */
+            registeredAt: string;
+            registeredBy: string;
+            version: number;
         };
         /** ReplicaCount */
         ReplicaCount: {
@@ -1991,15 +2212,65 @@ export interface components {
             scaleDownDelaySeconds: number;
             scaleUpDelaySeconds: number;
         };
+        /** ServerChange */
+        ServerChange: {
+            address: string;
+            capacity?: components["schemas"]["CapacityView"];
+            credentials?: string | null;
+            /** @enum {string} */
+            engine: "vllm" | "triton";
+            /** @default  */
+            grpcAddress: string;
+            /** @default  */
+            pool: string;
+            /** @default false */
+            replaceCredentials: boolean;
+        };
+        /** ServerList */
+        ServerList: {
+            items: components["schemas"]["ServerState"][];
+        };
+        /** ServerState */
+        ServerState: {
+            bounds: string | null;
+            checkedAt: string | null;
+            cpuCount: number | null;
+            cpuPercent: number | null;
+            driver: string | null;
+            engines: components["schemas"]["InstalledEngine"][];
+            gpus: components["schemas"]["GpuState"][];
+            hardware: string;
+            memoryGib: number | null;
+            memoryPromisedGib: number | null;
+            memoryUsedGib: number | null;
+            name: string;
+            reason: string | null;
+            registration: components["schemas"]["RegistrationView"] | null;
+            removable: boolean;
+            replicas: components["schemas"]["PlacedReplica"][];
+            since: string | null;
+            state: string;
+        };
+        /** ServerTrial */
+        ServerTrial: {
+            engineVersion: string;
+            loadsModels: boolean;
+            models: string[];
+        };
         /** ServerView */
         ServerView: {
             accelerator: string;
+            busy?: string | null;
             cpuCount: number;
+            engine?: string | null;
             fits: boolean;
+            freeGib?: number | null;
             gpus: components["schemas"]["GpuView"][];
             memoryGib: number;
             name: string;
             reason: string | null;
+            /** @default 1 */
+            servers: number;
         };
         /** SessionView */
         SessionView: {
@@ -3719,6 +3990,285 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Parked"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listServers: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerList"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    registerServer: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewServer"];
+            };
+        };
+        responses: {
+            /** @description Document created, URL follows */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    testServer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewServer"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerTrial"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    changeServer: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ServerChange"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeServer: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drainServer: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DrainRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    endServerDrain: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readServerLoad: {
+        parameters: {
+            query?: {
+                /** @description How far back, in hours. */
+                hours?: number;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoadSeries"];
                 };
             };
             /** @description A refusal or a failure. */

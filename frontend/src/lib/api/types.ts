@@ -102,6 +102,17 @@ export type ModelVersion = Narrow<
 >;
 export type VersionComparison = Schemas['Comparison'];
 
+export type PlacedReplica = Narrow<Required<Schemas['PlacedReplica']>, { state: 'starting' | 'ready' | 'draining' }>;
+export type Capacity = Required<Schemas['CapacityView']>;
+export type ServerRegistration = Narrow<Schemas['RegistrationView'], { engine: 'vllm' | 'triton'; capacity: Capacity }>;
+/** A machine of the platform, or a server that was registered. */
+export type Server = Narrow<
+  Schemas['ServerState'],
+  { state: 'ready' | 'draining' | 'lost'; replicas: PlacedReplica[]; registration: ServerRegistration | null }
+>;
+export type LoadPoint = Schemas['LoadPoint'];
+export type ServerTrial = Schemas['ServerTrial'];
+
 export type ConnectionKind = 'huggingface' | 'registry' | 's3' | 'http';
 export type Parked = Required<Schemas['Parked']>;
 export type Connection = Narrow<Schemas['ConnectionView'], { kind: ConnectionKind }>;

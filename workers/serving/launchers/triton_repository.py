@@ -1,0 +1,62 @@
+"""Loading and unloading of models on a Triton server that runs with explicit model control.
+
+Protocol: KServe v2 over gRPC, with Triton's model repository extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from backend.domain.errors import NotAllowed
+from backend.infra.logging import get_logger
+from backend.infra.servers import StoredServer
+from workers.serving.launchers.launcher import PlaceLost
+
+_LOAD_SECONDS = 600.0
+# As the client writes gRPC's status.
+_NOT_THERE = {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
+_log = get_logger(__name__)
+
+
+def load_model(server: StoredServer, name: str) -> None:
+    """Loads the model of this name from the server's repository, and waits until it is ready.
+
+    Raises `NotAllowed` with what Triton says where it cannot, and `PlaceLost`.
+    """
+    try:
+        with _client(server, _LOAD_SECONDS) as (client, options):
+            if client.is_model_ready(name, **options):
+                return
+            client.load_model(name, **options)
+    except InferenceServerException as error:
+        if error.status() in _NOT_THERE:
+            raise PlaceLost(error.message()) from error
+        raise NotAllowed(
+            f"The server '{server.name}' cannot load '{name}': {error.message()}",
+            remedy="Put the model into the server's repository under this name, and start the "
+            "server with --model-control-mode=explicit.",
+        ) from error
+
+
+def unload_model(server: StoredServer, name: str, *, seconds: float) -> None:
+    """Unloads it, if the server can still be asked; what is left there disturbs nobody."""
+    try:
+        with _client(server, seconds) as (client, options):
+            client.unload_model(name, **options)
+    except (InferenceServerException, OSError) as error:
+        _log.warning("a model stays loaded", server=server.name, model=name, error=str(error))
+
+
+@contextmanager
+def _client(server: StoredServer, seconds: float) -> Iterator[tuple[Any, dict[str, Any]]]:
+    headers = {"authorization": f"Bearer {server.credentials}"} if server.credentials else {}
+    client: Any = triton_grpc.InferenceServerClient(server.grpc_address)
+    try:
+        yield client, {"headers": headers, "client_timeout": seconds}
+    finally:
+        client.close()
