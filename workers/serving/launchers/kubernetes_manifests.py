@@ -22,6 +22,7 @@ JSON = dict[str, Any]
 GROUP = "loggia.dev"
 INSTALLATION = f"{GROUP}/installation"
 REPLICA = f"{GROUP}/replica"
+_LEAST_PODS = f"{GROUP}/least-pods"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _MANAGER = "loggia"
 _CONTAINER = "engine"
@@ -153,7 +154,11 @@ def deployment(workload: Workload) -> JSON:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(owner),
+        # The autoscaler changes the number in the specification.
+        "metadata": {
+            **_metadata(owner),
+            "annotations": {_LEAST_PODS: str(least_pods(workload.configuration))},
+        },
         "spec": {
             "replicas": least_pods(workload.configuration),
             "selector": {"matchLabels": selected},
@@ -265,6 +270,11 @@ def inference_service(workload: Workload) -> JSON:
 def least_pods(configuration: DeployConfiguration) -> int:
     """The fewest pods of the plain shape while there are any."""
     return max(1, configuration.scaling.min_replicas)
+
+
+def least_pods_of(found: JSON) -> int:
+    """The fewest pods that a Deployment on the cluster was made with."""
+    return int(found["metadata"].get("annotations", {}).get(_LEAST_PODS, "1"))
 
 
 def _metric(workload: Workload) -> JSON:

@@ -57,13 +57,23 @@ class Sighting:
     """What is known of a replica; the exit code only where there is a process of our own.
 
     `known` is False where it has never been started, or has been stopped and cleared away. `why`
-    is the cause where the launcher knows it; else the engine reads it from the log.
+    is the cause where the launcher knows it; else the engine reads it from the log. A launcher
+    that watches health itself says `healthy`; one whose replicas get their address late says
+    `endpoint` as soon as it may be used, and nothing serves before. `inside` are the addresses of
+    the processes behind the endpoint, where there can be several.
     """
 
     known: bool
     running: bool
     exit_code: int | None = None
     why: Diagnosis | None = None
+    healthy: bool | None = None
+    endpoint: str | None = None
+    inside: tuple[str, ...] = ()
+
+
+class Unreachable(Exception):
+    """What a launcher steers does not answer now; a later look may find it again."""
 
 
 class NoPlace(DomainError):
@@ -101,6 +111,12 @@ class Launcher(Protocol):
     @property
     def ends_with_platform(self) -> bool:
         """Whether its replicas end when the platform is stopped, or go on without it."""
+        ...
+
+    @property
+    def scales_itself(self) -> bool:
+        """Whether one replica is a whole workload, with as many processes as its own autoscaler
+        wants between the configuration's bounds."""
         ...
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
