@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         None, description="Namespace in which engines run on Kubernetes; unset: no cluster."
     )
     kubernetes_kubeconfig: Path | None = Field(
-        None, description="File with the cluster's address and credentials; unset: those of the pod."
+        None, description="File with a cluster's address and credentials; unset: those of the pod."
     )
     kubernetes_context: str | None = Field(
         None, description="Context in that file; unset: its current one."

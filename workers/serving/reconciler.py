@@ -136,20 +136,23 @@ class Reconciler:
             self._fail(revision, Failure(last.end_reason, last.end_remedy, last.log_tail))
             return
         configuration = configuration_of(deployment, revision)
+        wanted = configuration.scaling.min_replicas
         try:
+            if self._launchers.named(configuration.hardware.server).scales_itself:
+                wanted = min(wanted, 1)
             prepared = self._prepared(deployment, revision, configuration)
             if prepared is None:
                 return
             ready = 0
-            for slot in range(configuration.scaling.min_replicas):
+            for slot in range(wanted):
                 in_slot = [replica for replica in mine if replica.slot == slot]
                 ready += self._keep_slot(revision, slot, in_slot, prepared, configuration)
         except RevisionLost as lost:
             self._fail(revision, lost.failure)
             return
         if fresh and ready:
-            self._progress.ready(ready, configuration.scaling.min_replicas)
-        if fresh and ready == configuration.scaling.min_replicas:
+            self._progress.ready(ready, wanted)
+        if fresh and ready == wanted:
             self._switch(revision)
 
     def _prepared(

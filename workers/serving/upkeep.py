@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -208,7 +208,8 @@ class Upkeep:
         self._replicas.announce(replica)
 
     def await_answer(self, replica: Replica, prepared: Prepared) -> bool:
-        if self._answers(replica, prepared):
+        replica = self._located(replica)
+        if replica.endpoint and self._answers(replica, prepared):
             self._records.replica_ready(
                 self._lease(), replica, warnings=self._doubts(replica, prepared)
             )
@@ -231,8 +232,18 @@ class Upkeep:
             self._progress.starting(replica.age, limit, tail[-1] if tail else "")
         return False
 
+    def _located(self, replica: Replica) -> Replica:
+        """The replica with its address, where its launcher had to find one."""
+        endpoint = self._launcher(replica).find(replica.id).endpoint
+        if endpoint is None or endpoint == replica.endpoint:
+            return replica
+        self._replicas.locate(replica, endpoint)
+        return replace(replica, endpoint=endpoint)
+
     def _answers(self, replica: Replica, prepared: Prepared) -> bool:
         subject = prepared.subject
+        if self._launcher(replica).find(replica.id).healthy is False:
+            return False
         try:
             return prepared.engine.answers(
                 self._client, replica.endpoint, subject.name, subject.use
@@ -264,11 +275,7 @@ class Upkeep:
         if now - self._checked_at.get(key, 0.0) < self._patience.health_interval:
             return
         self._checked_at[key] = now
-        try:
-            healthy = engine.is_alive(self._client, replica.endpoint)
-        except httpx.HTTPError:
-            healthy = False
-        if healthy:
+        if self._is_healthy(replica, engine):
             self._unhealthy_since.pop(key, None)
             return
         since = self._unhealthy_since.setdefault(key, now)
@@ -284,6 +291,15 @@ class Upkeep:
                 None,
                 tail,
             )
+
+    def _is_healthy(self, replica: Replica, engine: Engine) -> bool:
+        known = self._launcher(replica).find(replica.id).healthy
+        if known is not None:
+            return known
+        try:
+            return engine.is_alive(self._client, replica.endpoint)
+        except httpx.HTTPError:
+            return False
 
     def place(
         self, revision: int, slot: int, generation: int, configuration: DeployConfiguration
@@ -320,14 +336,17 @@ class Upkeep:
         self._progress.drained()
 
     def _requests(self, deployment: Deployment, replica: Replica) -> int:
-        if not self._launcher(replica).find(replica.id).running:
+        seen = self._launcher(replica).find(replica.id)
+        if not seen.running:
             return 0
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         try:
-            load = engine.load(self._client, replica.endpoint)
+            loads = [
+                engine.load(self._client, address) for address in seen.inside or (replica.endpoint,)
+            ]
         except (httpx.HTTPError, ValueError):
             return 1  # unknown: as if busy, until the time for draining is over
-        return load.running + load.waiting
+        return sum(load.running + load.waiting for load in loads)
 
     def _launcher(self, replica: Replica) -> Launcher:
         found = self._launchers.at(replica.server)

@@ -30,6 +30,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.launchers.launcher import Unreachable
 from workers.serving.launchers.local import LocalOnly, LocalProcesses
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
@@ -178,6 +179,9 @@ class ServingWorker:
                 break
             except _DATABASE_ERRORS as error:
                 log.warning("PostgreSQL unreachable, trying again", error=str(error))
+                pause = _RETRY_SECONDS
+            except Unreachable as error:
+                log.warning("a launcher does not answer, trying again", error=str(error))
                 pause = _RETRY_SECONDS
             except Exception as error:  # one deployment's trouble must not end the others
                 unforeseen += 1

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
+from workers.serving.containers import Container, ContainerOrder
 from workers.serving.engine import (
     Command,
     Diagnosis,
@@ -22,7 +23,7 @@ from workers.serving.engine import (
     Launch,
     Load,
 )
-from workers.serving.engines import vllm_uses
+from workers.serving.engines import vllm_container, vllm_uses
 from workers.serving.engines.arguments import command_line
 
 VERSION = "0.32.0"
@@ -128,7 +129,7 @@ class Vllm:
         given = configuration.engine_arguments
         on_cpu = configuration.hardware.accelerator == "cpu"
         own = {
-            "host": "127.0.0.1",
+            "host": launch.host,
             "port": str(launch.port),
             "model": str(launch.model_directory),
             "served-model-name": launch.model_name,
@@ -176,6 +177,10 @@ class Vllm:
             ],
             {**_ENVIRONMENT, **(_cpu_environment(single) if on_cpu else {})},
         )
+
+    def container(self, order: ContainerOrder) -> Container:
+        """The server of vLLM's own image, by the accelerator. Raises `Invalid`."""
+        return vllm_container.container(self, order)
 
     def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
         """Whether it completes a prompt by one token, makes a vector, or gives a score."""

@@ -53,9 +53,7 @@ class Kubernetes:
     ends_with_platform = False
     scales_itself = True
 
-    def __init__(
-        self, settings: Settings, cluster: Cluster, secret: Callable[[str], str]
-    ) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, secret: Callable[[str], str]) -> None:
         """`secret` opens the connection of a name for a container's environment."""
         self.server = f"{NAME}:{cluster.namespace}"
         self._settings = settings
@@ -97,7 +95,7 @@ class Kubernetes:
         return workload.container.version
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
-        """What the cluster says of the workload. Raises `Unreachable` before it has said anything."""
+        """What the cluster says of it. Raises `Unreachable` before it has said anything."""
         name = manifests.name_of(replica_id)
         workload = self._mirrors.workloads.get(name)
         if workload is None:

@@ -108,7 +108,7 @@ class Cluster:
             raise self._explained(error, f"read the {kind} {name}") from error
 
     def delete(self, kind: Kind, name: str, uid: str | None = None) -> bool:
-        """Deletes the object with what belongs to it, only if it has this `uid`, where one is given.
+        """Deletes the object with what belongs to it; where a `uid` is given, only that very one.
 
         False where there is no such object any more.
         """
@@ -266,7 +266,7 @@ class Cluster:
         if status == 404:
             return NotAllowed(
                 f"The cluster cannot {what}: {said}",
-                remedy=f"Make the namespace {self.namespace}; for the shape kserve, install KServe.",
+                remedy=f"Make the namespace {self.namespace}; the shape kserve needs KServe.",
             )
         if status in {400, 413, 422}:
             return Invalid(

@@ -213,9 +213,7 @@ def autoscaler(workload: Workload) -> JSON | None:
             "maxReplicas": scaling.max_replicas,
             "metrics": [_metric(workload)],
             "behavior": {
-                "scaleUp": {
-                    "stabilizationWindowSeconds": _delay(scaling.scale_up_delay_seconds)
-                },
+                "scaleUp": {"stabilizationWindowSeconds": _delay(scaling.scale_up_delay_seconds)},
                 "scaleDown": {
                     "stabilizationWindowSeconds": _delay(scaling.scale_down_delay_seconds)
                 },
@@ -340,7 +338,7 @@ def _pod_spec(workload: Workload, container_name: str) -> JSON:
     if hardware.accelerator_count > 1:
         # GPUs that work together exchange their parts of a layer here.
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
-        mounts.append({"name": "shm", "mountPath": "/dev/shm"})
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     if volumes:
         spec["volumes"] = volumes
         engine["volumeMounts"] = mounts

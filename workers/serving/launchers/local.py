@@ -73,6 +73,7 @@ class LocalProcesses:
 
     needs = Needs()
     ends_with_platform = True
+    scales_itself = False
 
     def __init__(self, data: Path) -> None:
         # Engines are processes of one machine and one data directory.
