@@ -188,6 +188,9 @@ class Upkeep:
         order = Order(wanted, replica.place, prepared)
         try:
             engine_version = self._launcher(replica).start(order)
+        except StillPreparing as news:
+            self._progress.starting(replica.age, self._patience.start, str(news))
+            return
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
         except OSError as error:

@@ -368,7 +368,8 @@ def _fetch(fetch: FilesFetch) -> JSON:
     return {
         "name": _FETCH,
         "image": fetch.image,
-        "args": ["work", "fetch-files", f"--into={MODELS}", *fetch.manifests],
+        "command": ["python", "-m", "workers.serving.fetching"],
+        "args": [f"--into={MODELS}", *fetch.manifests],
         "env": _plain(fetch.environment),
         **({"envFrom": [{"secretRef": {"name": fetch.secret}}]} if fetch.secret else {}),
         "resources": {"requests": {"memory": _FETCH_MEMORY, "cpu": "1"}},

@@ -76,6 +76,10 @@ class Unreachable(Exception):
     """What a launcher steers does not answer now; a later look may find it again."""
 
 
+class StillPreparing(Exception):
+    """What the replica is made of is being fetched; ask again."""
+
+
 class NoPlace(DomainError):
     """Nothing is free there, now or ever; `detail` says how much is missing."""
 
@@ -130,7 +134,8 @@ class Launcher(Protocol):
     def start(self, order: Order) -> str:
         """Brings the replica into being, unless it is; returns the engine's version.
 
-        Raises `DomainError` for what will never start, and `OSError`.
+        Raises `StillPreparing` where it has to be asked again, `DomainError` for what will never
+        start, and `OSError`.
         """
         ...
 
