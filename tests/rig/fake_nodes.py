@@ -92,6 +92,7 @@ class FakeNodes:
         self._cluster = cluster
         self._folder = folder
         self._pods: dict[str, _Pod] = {}
+        self._since: dict[str, float] = {}
         self._stop = threading.Event()
         self._listeners: list[socket.socket] = []
         self._client = httpx.Client(timeout=0.5, trust_env=False)
@@ -283,10 +284,6 @@ class FakeNodes:
                 status["address"] = {"url": f"http://{ready[0].address}:{port}"}
                 status["components"] = {"predictor": {"latestReadyRevision": f"{name}-00001"}}
         self._cluster.change(plural, name, lambda found: found.update(status=status))
-
-    @property
-    def _since(self) -> dict[str, float]:
-        return self.__dict__.setdefault("since", {})
 
     def _remove_ownerless(self) -> None:
         names = {

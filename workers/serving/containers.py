@@ -30,8 +30,8 @@ class Health:
 class Container:
     """A container to run. Nothing of `secrets` may stand in a log or in a readable manifest.
 
-    An empty `command` or `arguments` leaves the image's own. `memory_gib` and `cpu` are the least
-    that it needs, where that is known.
+    An empty `command` or `arguments` leaves the image's own. `connection` is that with the account
+    for the image's registry. `memory_gib` and `cpu` are the least that it needs, where known.
     """
 
     image: str
@@ -42,6 +42,7 @@ class Container:
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connection: str | None = None
     cpu: float | None = None
     memory_gib: float | None = None
 

@@ -19,6 +19,7 @@ from workers.serving.launchers.launcher import (
     Launchers,
     Order,
     ReplicaLog,
+    StillPreparing,
     Wanted,
 )
 from workers.serving.preparation import Preparations, Prepared

@@ -21,6 +21,7 @@ from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
 from backend.embedded.processes import RUN_ID_VARIABLE
+from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.jobs import LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
@@ -30,6 +31,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.launchers.configured import Configured
 from workers.serving.launchers.launcher import Unreachable
 from workers.serving.launchers.local import LocalOnly, LocalProcesses
 from workers.serving.preparation import Preparations
@@ -84,7 +86,9 @@ class ServingWorker:
         self._targets = Targets(
             pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
-        self._launchers = LocalOnly(self._local)
+        self._launchers = Configured(
+            LocalOnly(self._local), settings, ConnectionStore(pool, Seal(settings.secret_key))
+        )
         self._files = ModelFiles(
             ObjectStore.from_settings(settings),
             settings.data / "engines" / "files",
@@ -217,6 +221,7 @@ class ServingWorker:
                 self._local.stop(record.replica_id)
         self._files.remove_unused(used)
         self._local.clear_old_folders()
+        self._launchers.tidy(lambda server: live_on(self._pool, server))
 
     def _files_in_use(self, model_id: UUID) -> set[str]:
         """The manifests of what the model's deployment still may serve, of bases too."""
@@ -248,6 +253,7 @@ class ServingWorker:
         for care in self._cared.values():
             with suppress(*_DATABASE_ERRORS):
                 self._targets.release(care.reconciler.lease)
+        self._launchers.close()
         self._publisher.close()
         self._client.close()
         self._store.close()

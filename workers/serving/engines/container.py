@@ -72,6 +72,7 @@ class ContainerImage:
             arguments=configuration.get("arguments", []),
             environment=plain,
             secrets=secret,
+            connection=origin["connection"],
             cpu=needs.get("cpu"),
             memory_gib=needs.get("memoryGib"),
         )

@@ -33,7 +33,7 @@ class _Unchecked(dict[str, Option]):
         switches = {name for name, value in given.items() if value.lower() in _SWITCHES}
         super().__init__({name: _option(name, switch=True) for name in switches | _OWN_SWITCHES})
 
-    def get(self, name: str, default: object = None) -> Option:  # type: ignore[override]  # noqa: ARG002
+    def get(self, name: str, default: object = None) -> Option:  # noqa: ARG002
         return self[name]
 
     def __missing__(self, name: str) -> Option:

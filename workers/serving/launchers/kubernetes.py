@@ -8,7 +8,7 @@ worker finds them by these.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,10 @@ class Kubernetes:
                 self._cluster.delete(kind, name, found["metadata"]["uid"])
         self._logs.pop(replica_id, None)
 
+    def leaving(self, server: str) -> str | None:  # noqa: ARG002
+        """Nobody drains it here."""
+        return None
+
     def log(self, replica_id: UUID) -> EngineLog:
         """The output of all its pods."""
         log = self._logs.get(replica_id)
@@ -129,11 +133,6 @@ class Kubernetes:
     def replicas(self) -> set[UUID]:
         """Every replica of this installation that the cluster has something of."""
         return {UUID(replica_of(found)) for found in self._mirrors.workloads.all()}
-
-    def remove_others(self, seen: Collection[UUID], live: Collection[UUID]) -> None:
-        """Removes workloads that belong to no replica; `seen` were there before `live` was read."""
-        for replica_id in set(seen) - set(live):
-            self.stop(replica_id)
 
     def close(self) -> None:
         """Ends the watching."""
@@ -159,7 +158,7 @@ class Kubernetes:
 
     def _is_ours(self, found: JSON) -> bool:
         labels = found["metadata"].get("labels", {})
-        return labels.get(manifests.INSTALLATION) == self._installation
+        return bool(labels.get(manifests.INSTALLATION) == self._installation)
 
     def _workload(self, order: Order) -> manifests.Workload:
         settings, wanted = self._settings, order.wanted
