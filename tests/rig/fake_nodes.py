@@ -27,17 +27,12 @@ from uuid import uuid4
 import httpx
 
 from tests.rig.fake_cluster import FakeCluster, RunningCluster
+from tests.rig.forwarding import forward, own_address
 
 JSON = dict[str, Any]
 
 _TICK_SECONDS = 0.05
 _REPOSITORY = Path(__file__).parents[2]
-_addresses = itertools.count(2)
-
-
-def _address() -> str:
-    number = next(_addresses)
-    return f"127.{77 + os.getpid() % 100}.{number // 250}.{number % 250 + 2}"
 
 
 @dataclass
@@ -79,7 +74,7 @@ class _Pod:
     owner: str
     template: JSON
     folder: Path
-    address: str = field(default_factory=_address)
+    address: str = field(default_factory=own_address)
     fetching: _Container | None = None
     engine: _Container | None = None
     ready: bool = False
@@ -96,6 +91,8 @@ class FakeNodes:
         self._stop = threading.Event()
         self._listeners: list[socket.socket] = []
         self._client = httpx.Client(timeout=0.5, trust_env=False)
+        # The commands of images that have their own.
+        self.images: dict[str, list[str]] = {}
         # Set to nothing for a cluster that has no room.
         self.room = True
         cluster.logs = self._log
@@ -191,7 +188,8 @@ class FakeNodes:
             container.last_exit, container.retry_at = code, 0.0
             container.restarts += 1
             container.log.replace(container.log.with_suffix(".previous"))
-        words = [*spec.get("command", []), *spec.get("args", [])]
+        own = self.images.get(spec["image"], [])
+        words = [*spec.get("command", own), *spec.get("args", [])]
         words = [self._inside(pod, word) for word in words]
         if words[:1] == ["python"]:
             words[0] = sys.executable
@@ -202,7 +200,7 @@ class FakeNodes:
                 stdout=log,
                 stderr=log,
                 cwd=_REPOSITORY,
-                env={**_BASE, **self._environment(spec)},
+                env={**_BASE, "HOST": pod.address, **self._environment(spec)},
             )
 
     @staticmethod
@@ -328,44 +326,18 @@ class FakeNodes:
 
     def _serve(self, service: JSON) -> None:
         """Gives the Service an address that forwards to ready pods."""
-        name, address = service["metadata"]["name"], _address()
+        name, address = service["metadata"]["name"], own_address()
         (port,) = service["spec"]["ports"]
-        listener = socket.create_server((address, port["port"]), backlog=64)
-        self._listeners.append(listener)
-        threading.Thread(target=self._forward, args=(listener, name), daemon=True).start()
+        turns = itertools.count()
+
+        def pod() -> tuple[str, int] | None:
+            ready = [p for p in list(self._pods.values()) if p.owner == name and p.ready]
+            return (ready[next(turns) % len(ready)].address, port["port"]) if ready else None
+
+        self._listeners.append(forward((address, port["port"]), pod))
         self._cluster.change(
             "services", name, lambda found: found["spec"].update(clusterIP=address)
         )
-
-    def _forward(self, listener: socket.socket, owner: str) -> None:
-        port = listener.getsockname()[1]
-        for turn in itertools.count():
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            ready = [pod for pod in list(self._pods.values()) if pod.owner == owner and pod.ready]
-            if not ready:
-                client.close()
-                continue
-            pod = ready[turn % len(ready)]
-            try:
-                upstream = socket.create_connection((pod.address, port), timeout=2)
-            except OSError:
-                client.close()
-                continue
-            upstream.settimeout(None)
-            for source, sink in ((client, upstream), (upstream, client)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for each in (source, sink):
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
 
 
 _BASE = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
