@@ -12,9 +12,10 @@ from __future__ import annotations
 import copy
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -207,14 +208,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, place: dict[str, str], query: dict[str, str]) -> tuple[int, Any]:
         plural, name = place["plural"], place["name"]
         if place["log"]:
-            previous = query.get("previous") == "true"
+            previous = query.get("previous", "").lower() == "true"
             text = self.cluster.logs(name, query["container"], previous)
             lines = text.splitlines()[-int(query.get("tailLines", "1000")) :]
             return 200, "".join(f"{line}\n" for line in lines)
         if name:
             return 200, self.cluster.read(plural, name)
         selector = query.get("labelSelector", "")
-        if query.get("watch") == "true":
+        if query.get("watch", "").lower() == "true":
             self._stream(plural, selector, query)
             return 0, None
         with self.cluster.lock:
@@ -301,6 +302,21 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, cluster: FakeCluster, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.cluster = cluster
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Ends every connection, also those that wait for the next request."""
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no news."""
@@ -328,6 +344,7 @@ class RunningCluster:
             self.cluster.cut_watches()
             self._server.shutdown()
             self._server.server_close()
+            self._server.hang_up()
             self._server = None
 
     def _config(self) -> JSON:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.domain.configuration import DeployConfiguration
+from backend.domain.configuration import DeployConfiguration, Hardware, Parameters, Scaling
 from tests.rig.kubernetes_schemas import problems
 from workers.serving.containers import Container, Health
 from workers.serving.launchers import kubernetes_manifests as manifests
@@ -34,8 +34,10 @@ FILES = FilesFetch(
 
 
 def workload(files: FilesFetch | None = FILES, **parts: Any) -> Workload:
-    configuration = DeployConfiguration.from_dict(
-        {"hardware": {"server": "kubernetes", "memory_gib": 4.0}, **parts}
+    configuration = DeployConfiguration(
+        scaling=Scaling(**parts.get("scaling", {})),
+        hardware=Hardware(**parts.get("hardware", {"server": "kubernetes", "memory_gib": 4.0})),
+        parameters=Parameters(**parts.get("parameters", {})),
     )
     return Workload(
         owner=Owner("0123456789abcdef", uuid4(), uuid4(), 3, REPLICA),
