@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 parser = argparse.ArgumentParser()
+parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, required=True)
 parser.add_argument("--model", required=True)
 parser.add_argument("--directory", required=True)
@@ -107,4 +108,4 @@ if arguments.mode == "die-at-load":
     print("ValueError: the double was told to die while it loads", file=sys.stderr, flush=True)
     sys.exit(3)
 print("serving", flush=True)
-Server(("127.0.0.1", arguments.port), Handler).serve_forever()
+Server((arguments.host, arguments.port), Handler).serve_forever()
