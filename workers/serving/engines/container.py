@@ -6,6 +6,7 @@ That of a secret variable is the name of a connection, whose secret it gets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -52,7 +53,7 @@ class ContainerImage:
                 f"the gateway serves real-time requests only.",
                 remedy=f"Import it with the deployment type '{_SERVED}'.",
             )
-        configuration = origin["configuration"]
+        configuration = json.loads(origin["configuration"])
         _check_reachable(configuration)
         reference = parse_reference(origin["reference"])
         digest = (version.image or {}).get("digest")

@@ -95,7 +95,7 @@ class Docker:
         self._installation = hashlib.sha256(b"installation\0" + settings.secret_key).hexdigest()[
             :16
         ]
-        self._client = docker.APIClient(base_url=f"unix://{path}", timeout=_API_SECONDS)
+        self._client: Any = docker.APIClient(base_url=f"unix://{path}", timeout=_API_SECONDS)
         self._http = httpx.Client(trust_env=False)
         self._pulls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pull")
         self._pulling: dict[str, Future[None]] = {}
