@@ -70,6 +70,24 @@ REPLICAS = Table(
     },
     key=("model_id", "replica_id"),
 )
+ADAPTERS = Table(
+    name="adapters",
+    columns={
+        "model_id": "uuid",
+        "adapter_model_id": "uuid",
+        "name": "text NOT NULL",
+        "version": "text NOT NULL",
+        # loading, loaded, unloading or failed.
+        "state": "text NOT NULL",
+        "since": "timestamptz NOT NULL",
+        "actor": "text NOT NULL",
+        # What is doubtful about it, in words.
+        "warnings": "text[] NOT NULL",
+        # Why it could not be loaded.
+        "failure": "text",
+    },
+    key=("model_id", "adapter_model_id"),
+)
 API_KEYS = Table(
     name="api_keys",
     columns={
@@ -87,6 +105,7 @@ API_KEYS = Table(
     key=("model_id", "key_id"),
 )
 _ALL = (DEPLOYMENTS, REVISIONS, REPLICAS)
+_BESIDE = (DEPLOYMENTS, ADAPTERS)
 
 
 def _deployment(rows: Rows, event: PublicEvent) -> Row:
@@ -252,6 +271,60 @@ def _stopped(rows: Rows, event: PublicEvent, facts: Any) -> None:
     row.update(state="stopped", serving_revision=None)
     for replica in rows.of_group(REPLICAS, facts.model_id):
         rows.delete(REPLICAS, facts.model_id, replica["replica_id"])
+    for adapter in rows.of_group(ADAPTERS, facts.model_id):
+        if adapter["state"] == "unloading":
+            rows.delete(ADAPTERS, facts.model_id, adapter["adapter_model_id"])
+        elif adapter["state"] == "loaded":
+            # It is loaded again with the model.
+            rows.change(ADAPTERS, facts.model_id, adapter["adapter_model_id"])["state"] = "loading"
+
+
+def _adapter_wanted(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    wanted = {
+        "name": facts.adapter_name,
+        "version": facts.adapter_version,
+        "state": "loading",
+        "since": row["updated_at"],
+        "actor": event.actor,
+        "warnings": [],
+        "failure": None,
+    }
+    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
+    if known is not None:
+        known.update(wanted)
+        return
+    rows.insert(
+        ADAPTERS,
+        {"model_id": facts.model_id, "adapter_model_id": facts.adapter_model_id, **wanted},
+    )
+
+
+def _adapter_loaded(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
+    if known is not None:
+        known.update(state="loaded", since=row["updated_at"], warnings=list(facts.warnings))
+
+
+def _adapter_unwanted(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
+    if known is not None and known["state"] == "loaded":
+        known.update(state="unloading", since=row["updated_at"], actor=event.actor)
+    elif known is not None:
+        rows.delete(ADAPTERS, facts.model_id, facts.adapter_model_id)
+
+
+def _adapter_unloaded(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
+    if known is None:
+        return
+    if known["state"] == "unloading":
+        rows.delete(ADAPTERS, facts.model_id, facts.adapter_model_id)
+    else:
+        known.update(state="failed", since=row["updated_at"], failure=facts.reason)
 
 
 def _key_created(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -281,7 +354,7 @@ def _key_revoked(rows: Rows, event: PublicEvent, facts: Any) -> None:
 DEPLOYMENT_HISTORY = Handlers(
     name="deployments",
     description="Deployments with every revision, replicas and API keys",
-    tables=(*_ALL, API_KEYS),
+    tables=(*_ALL, ADAPTERS, API_KEYS),
     folds={
         "TermsAccepted": Fold(_terms_accepted, (DEPLOYMENTS,)),
         "DeploymentRequested": Fold(_requested, _ALL),
@@ -292,7 +365,11 @@ DEPLOYMENT_HISTORY = Handlers(
         "RevisionFailed": Fold(_revision_failed, _ALL),
         "RevisionRetired": Fold(_revision_retired, _ALL),
         "DeploymentStopRequested": Fold(_stop_requested, _ALL),
-        "DeploymentStopped": Fold(_stopped, _ALL),
+        "DeploymentStopped": Fold(_stopped, (*_ALL, ADAPTERS)),
+        "AdapterLoadRequested": Fold(_adapter_wanted, _BESIDE),
+        "AdapterLoaded": Fold(_adapter_loaded, _BESIDE),
+        "AdapterUnloadRequested": Fold(_adapter_unwanted, _BESIDE),
+        "AdapterUnloaded": Fold(_adapter_unloaded, _BESIDE),
         "ApiKeyCreated": Fold(_key_created, ()),
         "ApiKeyRevoked": Fold(_key_revoked, (API_KEYS,)),
     },

@@ -8,21 +8,24 @@ from uuid import UUID
 
 from backend.application import terms
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.store import InTransaction
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.model import Model, ModelState
-from backend.domain.servable import Imported, obstacle
+from backend.domain.servable import ENGINES, Imported, obstacle
 from backend.domain.version import Version
 
 
 class Deployments:
     """Deploy, redeploy, roll back, start and stop; and the worker's records."""
 
-    def __init__(self, runner: CommandRunner) -> None:
+    def __init__(self, runner: CommandRunner, engines: EngineFactsTable | None = None) -> None:
+        """`engines` tells what installed engines know; without it the deploy worker finds out."""
         self._runner = runner
         self._store = runner.store
+        self._engines = engines
 
     def request(
         self,
@@ -43,6 +46,8 @@ class Deployments:
 
         def decide() -> Decision:
             wanted = DeployConfiguration.from_dict(configuration)
+            if self._engines is not None:
+                self._engines.check(wanted)
             version, base = self._current(model_id, wanted)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(
@@ -269,6 +274,7 @@ class Deployments:
             Imported.from_card("base", base.card) if base else None,
             engine=configuration.engine,
             method=configuration.optimization.method,
+            offered=self._engines.offered() if self._engines is not None else ENGINES,
         )
         if found is not None:
             raise NotAllowed(

@@ -67,6 +67,7 @@ class Requested(DeploymentEvent):
         aggregate.revisions[self.revision] = self.configuration
         aggregate.model_versions[self.revision] = self.model_version
         aggregate.base_model_versions[self.revision] = self.base_model_version
+        aggregate.note_adapter_rank(self.revision)
 
     @staticmethod
     def upcast_v1_v2(state: JSON) -> None:
@@ -167,6 +168,7 @@ class Stopped(DeploymentEvent):
         aggregate.state = DeploymentState.STOPPED
         aggregate.serving_revision = None
         aggregate.replicas = {}
+        aggregate.adapters = {}
 
 
 class OptimizationStarted(DeploymentEvent):
@@ -243,3 +245,5 @@ class AdapterUnloaded(DeploymentEvent):
 
     def apply(self, aggregate: Deployment) -> None:
         aggregate.adapters.pop(str(self.adapter_model_id), None)
+        # Where it could not be loaded, it is not wanted any more either.
+        aggregate.wanted_adapters.pop(str(self.adapter_model_id), None)

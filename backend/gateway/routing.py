@@ -48,6 +48,8 @@ class ModelRoute:
     serving_revision: int | None = None
     desired_revision: int | None = None
     stopped: bool = False
+    # Adapters that its replicas answer for, by their model ids: their names.
+    adapters: dict[str, str] = field(default_factory=dict)
     turn: Iterator[int] = field(default_factory=count)
 
     @property
@@ -92,6 +94,8 @@ class RoutingTable:
     def __init__(self) -> None:
         self.position = 0
         self.models: dict[str, ModelRoute] = {}
+        # Adapters beside their running base models, by their model ids.
+        self._hosts: dict[str, ModelRoute] = {}
         self._keys: dict[str, Key] = {}
         self._digests: dict[str, str] = {}
         self._keys_made = 0
@@ -108,6 +112,9 @@ class RoutingTable:
             "RevisionRetired": self._revision_retired,
             "DeploymentStopRequested": self._stop_requested,
             "DeploymentStopped": self._stopped,
+            "AdapterLoaded": self._adapter_loaded,
+            "AdapterUnloadRequested": self._adapter_gone,
+            "AdapterUnloaded": self._adapter_gone,
         }
 
     @property
@@ -128,12 +135,42 @@ class RoutingTable:
         """The key with this digest, unless it has been revoked. Expiry is the caller's to check."""
         return self._keys.get(sha256)
 
+    def target(self, route: ModelRoute, name: str) -> ModelRoute | None:
+        """Whose replicas answer for this name, for a key of this model; None where it is no name
+        that the key opens.
+
+        A base model's key opens the adapters beside it. An adapter that serves nowhere on its own
+        is answered for by its base.
+        """
+        if name == route.name:
+            host = self._hosts.get(route.model_id)
+            return host if host is not None and route.serving is None else route
+        return route if name in route.adapters.values() else None
+
     def _import_requested(self, facts: Facts, at: datetime) -> None:
         model_id = facts["model_id"]
         self.models[model_id] = ModelRoute(model_id, facts["name"], int(at.timestamp()))
 
     def _model_deleted(self, facts: Facts, _: datetime) -> None:
-        self.models.pop(facts["model_id"], None)
+        route = self.models.pop(facts["model_id"], None)
+        if route is not None:
+            self._release(route)
+
+    def _adapter_loaded(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.adapters[facts["adapter_model_id"]] = facts["adapter_name"]
+            self._hosts[facts["adapter_model_id"]] = route
+
+    def _adapter_gone(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None and route.adapters.pop(facts["adapter_model_id"], None) is not None:
+            del self._hosts[facts["adapter_model_id"]]
+
+    def _release(self, route: ModelRoute) -> None:
+        for adapter_id in route.adapters:
+            del self._hosts[adapter_id]
+        route.adapters.clear()
 
     def _key_created(self, facts: Facts, _: datetime) -> None:
         expires_at = facts.get("expires_at")
@@ -198,6 +235,7 @@ class RoutingTable:
             route.stopped = True
             route.serving_revision = None
             route.revisions.clear()
+            self._release(route)
 
     def _revision(self, facts: Facts) -> Revision | None:
         route = self.models.get(facts["model_id"])

@@ -164,6 +164,12 @@ class Settings(BaseSettings):
         None,
         description="Socket of a Docker engine that runs container image models; unset: none.",
     )
+    ollama_url: str | None = Field(
+        None, description="An Ollama server for GGUF models, such as http://10.0.0.7:11434."
+    )
+    ollama_token: SecretStr | None = Field(
+        None, description="What the Ollama server wants as a bearer token, where it wants one."
+    )
 
     @field_validator("fetch_allowed_networks")
     @classmethod
@@ -179,6 +185,11 @@ class Settings(BaseSettings):
             if not Path(part).is_absolute():
                 raise ValueError(f"'{part}' is not an absolute path")
         return text
+
+    @property
+    def runs_containers(self) -> bool:
+        """Whether something is named that runs container images."""
+        return self.docker_socket is not None or self.kubernetes_namespace is not None
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:

@@ -30,9 +30,7 @@ CONFIGURATION: dict[str, Any] = {
 }
 
 
-def import_image(
-    gallery: Gallery, *, connection: str | None = None, **changed: Any
-) -> UUID:
+def import_image(gallery: Gallery, *, connection: str | None = None, **changed: Any) -> UUID:
     """A model that is a container image, ready to deploy; `changed` replaces parts of its
     configuration."""
     facts = {

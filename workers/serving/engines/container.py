@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import httpx
 
 from backend.domain.configuration import Hardware
+from backend.domain.engine_options import Option
 from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.domain.servable import Use
 from backend.sources.image_reference import parse_reference
@@ -30,7 +31,11 @@ class ContainerImage:
 
     name = "container"
 
-    def environment(self, hardware: Hardware) -> EnvironmentSpec:  # noqa: ARG002
+    def settable(self, environment: Environment) -> Mapping[str, Option]:  # noqa: ARG002
+        """None that hold for every image."""
+        return {}
+
+    def environment(self, hardware: Hardware, /) -> EnvironmentSpec:  # noqa: ARG002
         """Raises `Invalid`: an image is not run as a process of this machine."""
         _elsewhere()
 

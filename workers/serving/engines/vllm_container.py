@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from backend.domain.engine_options import Option
 from workers.serving.containers import Container, ContainerOrder, Health
-from workers.serving.engine import Command, Environment, Launch, Option
+from workers.serving.engine import Command, Environment, Launch
 
 _PYTHON = Path("python3")
 # They are chosen for the worker's own processors.
 _OF_THIS_MACHINE = frozenset({"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"})
-_SWITCHES = frozenset({"true", "false"})
-# What the worker itself switches on.
+_SWITCH_VALUES = frozenset({"true", "false"})
+# What the worker itself sets where a deployment does not.
 _OWN_SWITCHES = frozenset({"enforce_eager"})
+_OWN = frozenset(
+    {"max_model_len", "dtype", "max_num_seqs", "quantization", "kv_cache_memory_bytes",
+     "tensor_parallel_size"}
+)  # fmt: skip
 
 
 class _Commands(Protocol):
@@ -23,28 +29,25 @@ class _Commands(Protocol):
         ...
 
 
-class _Unchecked(dict[str, Option]):
-    """The options of an image that nobody has asked for them: any name may be one.
+def _unchecked(given: Mapping[str, str]) -> dict[str, Option]:
+    """The options of an image that nobody has asked for them: whatever is given may be one.
 
     The engine refuses at its start what it does not know, and the last lines of its log say so.
     """
-
-    def __init__(self, given: Mapping[str, str]) -> None:
-        switches = {name for name, value in given.items() if value.lower() in _SWITCHES}
-        super().__init__({name: _option(name, switch=True) for name in switches | _OWN_SWITCHES})
-
-    def get(self, name: str, default: object = None) -> Option:  # noqa: ARG002
-        return self[name]
-
-    def __missing__(self, name: str) -> Option:
-        return _option(name, switch=False)
+    switches = {name for name, value in given.items() if value.lower() in _SWITCH_VALUES}
+    return {
+        name: _option(name, switch=name in switches | _OWN_SWITCHES)
+        for name in given.keys() | _OWN | _OWN_SWITCHES
+    }
 
 
 def container(engine: _Commands, order: ContainerOrder) -> Container:
     """The container. Raises `Invalid`, which names the argument that does not fit."""
     launch = order.launch
     image = order.images.vllm[launch.configuration.hardware.accelerator]
-    options = _Unchecked(launch.configuration.engine_arguments)
+    options = _unchecked(launch.configuration.engine_arguments)
+    # Adapters that come while it runs would need their files in every pod.
+    launch = replace(launch, adapter_rank=0)
     command = engine.command(Environment(_PYTHON, image, options), launch)
     environment = {
         name: value for name, value in command.environment.items() if name not in _OF_THIS_MACHINE

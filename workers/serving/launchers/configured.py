@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
+from backend.application.engine_facts import EngineFacts, EngineFactsTable
 from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.infra.connections import ConnectionStore, SecretUnreadable
 from backend.infra.logging import get_logger
 from backend.infra.settings import Settings
 from backend.sources.errors import FetchRefused
 from backend.sources.trying import pair
+from workers.serving.engines.container import ContainerImage
 from workers.serving.launchers import docker, kubernetes
 from workers.serving.launchers.launcher import Launcher, Launchers, Unreachable
 
@@ -62,6 +64,20 @@ class Configured:
         """A cluster and a Docker engine are called by their kind."""
         name = server.partition(":")[0]
         return name if name in self._own() else self._others.public_name(server)
+
+    def tell(self, table: EngineFactsTable) -> None:
+        """Publishes that container images can be served there, or no longer."""
+        own = self._own()
+        for name in self._prefixes:
+            if name not in own:
+                table.keep_only(name, ())
+                continue
+            for accelerator in ("cpu", "gpu"):
+                table.publish(
+                    EngineFacts(
+                        name, ContainerImage.name, accelerator, "", options={}, quantizations={}
+                    )
+                )
 
     def tidy(self, live: Callable[[str], set[UUID]]) -> None:
         """Removes, in the background, what belongs to no replica that `live` tells of."""
