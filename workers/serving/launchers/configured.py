@@ -73,11 +73,7 @@ class Configured:
                 table.keep_only(name, ())
                 continue
             for accelerator in ("cpu", "gpu"):
-                table.publish(
-                    EngineFacts(
-                        name, ContainerImage.name, accelerator, "", options={}, quantizations={}
-                    )
-                )
+                table.publish(EngineFacts(name, ContainerImage.name, accelerator, "", {}, {}))
 
     def tidy(self, live: Callable[[str], set[UUID]]) -> None:
         """Removes, in the background, what belongs to no replica that `live` tells of."""
