@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend.contracts.codec import PublicEvent, to_dict
+from projections import held_adapters
 from projections.tables import Fold, Handlers, Row, Rows, Table
 
 DEPLOYMENTS = Table(
@@ -35,6 +36,7 @@ REVISIONS = Table(
         "requested_at": "timestamptz NOT NULL",
         "model_version": "text NOT NULL",
         "configuration": "jsonb NOT NULL",
+        "replicas_wanted": "int NOT NULL",
         "reason": "text NOT NULL",
         "restored_revision": "int",
         # pending, deployed, failed or superseded.
@@ -70,23 +72,23 @@ REPLICAS = Table(
     },
     key=("model_id", "replica_id"),
 )
-ADAPTERS = Table(
-    name="adapters",
+SCALINGS = Table(
+    name="scalings",
     columns={
         "model_id": "uuid",
-        "adapter_model_id": "uuid",
-        "name": "text NOT NULL",
-        "version": "text NOT NULL",
-        # loading, loaded, unloading or failed.
-        "state": "text NOT NULL",
-        "since": "timestamptz NOT NULL",
-        "actor": "text NOT NULL",
-        # What is doubtful about it, in words.
-        "warnings": "text[] NOT NULL",
-        # Why it could not be loaded.
-        "failure": "text",
+        "position": "bigint",
+        "revision": "int NOT NULL",
+        "decided_at": "timestamptz NOT NULL",
+        "from_replicas": "int NOT NULL",
+        "to_replicas": "int NOT NULL",
+        # Requests at the gateway, and for how many seconds so many replicas had been needed.
+        "running": "int NOT NULL",
+        "waiting": "int NOT NULL",
+        "sustained_seconds": "double precision NOT NULL",
+        "reason": "text NOT NULL",
     },
-    key=("model_id", "adapter_model_id"),
+    key=("model_id", "position"),
+    group=None,
 )
 API_KEYS = Table(
     name="api_keys",
@@ -105,7 +107,6 @@ API_KEYS = Table(
     key=("model_id", "key_id"),
 )
 _ALL = (DEPLOYMENTS, REVISIONS, REPLICAS)
-_BESIDE = (DEPLOYMENTS, ADAPTERS)
 
 
 def _deployment(rows: Rows, event: PublicEvent) -> Row:
@@ -154,6 +155,7 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "requested_at": row["updated_at"],
             "model_version": facts.model_version,
             "configuration": to_dict(facts.configuration),
+            "replicas_wanted": _wanted_at_first(rows, row, facts.configuration.scaling),
             "reason": facts.reason,
             "restored_revision": facts.restored_revision
             if facts.HasField("restored_revision")
@@ -161,6 +163,15 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "outcome": "pending",
         },
     )
+
+
+def _wanted_at_first(rows: Rows, deployment: Row, scaling: Any) -> int:
+    """At least one, which must prove the revision, and as many as serve now, within the bounds."""
+    before, least, most = 0, int(scaling.min_replicas), int(scaling.max_replicas)
+    if deployment["serving_revision"] is not None:
+        served = rows.change(REVISIONS, deployment["model_id"], deployment["serving_revision"])
+        before = served["replicas_wanted"]
+    return max(1, least, min(before, most))
 
 
 def _supersede(rows: Rows, deployment: Row) -> None:
@@ -219,6 +230,32 @@ def _replica_lost(rows: Rows, event: PublicEvent, facts: Any) -> None:
         replica.update(state="lost", endpoint=None)
 
 
+def _replica_retired(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    _deployment(rows, event)
+    if rows.find(REPLICAS, facts.model_id, facts.replica_id) is not None:
+        rows.delete(REPLICAS, facts.model_id, facts.replica_id)
+
+
+def _scaled(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    rows.change(REVISIONS, facts.model_id, facts.revision)["replicas_wanted"] = facts.to_replicas
+    rows.insert(
+        SCALINGS,
+        {
+            "model_id": facts.model_id,
+            "position": event.position,
+            "revision": facts.revision,
+            "decided_at": row["updated_at"],
+            "from_replicas": facts.from_replicas,
+            "to_replicas": facts.to_replicas,
+            "running": facts.running,
+            "waiting": facts.waiting,
+            "sustained_seconds": facts.sustained_seconds,
+            "reason": facts.reason,
+        },
+    )
+
+
 def _revision_deployed(rows: Rows, event: PublicEvent, facts: Any) -> None:
     row = _deployment(rows, event)
     row["serving_revision"] = facts.revision
@@ -271,60 +308,7 @@ def _stopped(rows: Rows, event: PublicEvent, facts: Any) -> None:
     row.update(state="stopped", serving_revision=None)
     for replica in rows.of_group(REPLICAS, facts.model_id):
         rows.delete(REPLICAS, facts.model_id, replica["replica_id"])
-    for adapter in rows.of_group(ADAPTERS, facts.model_id):
-        if adapter["state"] == "unloading":
-            rows.delete(ADAPTERS, facts.model_id, adapter["adapter_model_id"])
-        elif adapter["state"] == "loaded":
-            # It is loaded again with the model.
-            rows.change(ADAPTERS, facts.model_id, adapter["adapter_model_id"])["state"] = "loading"
-
-
-def _adapter_wanted(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _deployment(rows, event)
-    wanted = {
-        "name": facts.adapter_name,
-        "version": facts.adapter_version,
-        "state": "loading",
-        "since": row["updated_at"],
-        "actor": event.actor,
-        "warnings": [],
-        "failure": None,
-    }
-    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
-    if known is not None:
-        known.update(wanted)
-        return
-    rows.insert(
-        ADAPTERS,
-        {"model_id": facts.model_id, "adapter_model_id": facts.adapter_model_id, **wanted},
-    )
-
-
-def _adapter_loaded(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _deployment(rows, event)
-    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
-    if known is not None:
-        known.update(state="loaded", since=row["updated_at"], warnings=list(facts.warnings))
-
-
-def _adapter_unwanted(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _deployment(rows, event)
-    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
-    if known is not None and known["state"] == "loaded":
-        known.update(state="unloading", since=row["updated_at"], actor=event.actor)
-    elif known is not None:
-        rows.delete(ADAPTERS, facts.model_id, facts.adapter_model_id)
-
-
-def _adapter_unloaded(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    row = _deployment(rows, event)
-    known = rows.find(ADAPTERS, facts.model_id, facts.adapter_model_id)
-    if known is None:
-        return
-    if known["state"] == "unloading":
-        rows.delete(ADAPTERS, facts.model_id, facts.adapter_model_id)
-    else:
-        known.update(state="failed", since=row["updated_at"], failure=facts.reason)
+    held_adapters.stop(rows, facts.model_id)
 
 
 def _key_created(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -354,22 +338,21 @@ def _key_revoked(rows: Rows, event: PublicEvent, facts: Any) -> None:
 DEPLOYMENT_HISTORY = Handlers(
     name="deployments",
     description="Deployments with every revision, replicas and API keys",
-    tables=(*_ALL, ADAPTERS, API_KEYS),
+    tables=(*_ALL, SCALINGS, held_adapters.ADAPTERS, API_KEYS),
     folds={
         "TermsAccepted": Fold(_terms_accepted, (DEPLOYMENTS,)),
         "DeploymentRequested": Fold(_requested, _ALL),
         "ReplicaStarted": Fold(_replica_started, _ALL),
         "ReplicaReady": Fold(_replica_ready, _ALL),
         "ReplicaLost": Fold(_replica_lost, _ALL),
+        "ReplicaRetired": Fold(_replica_retired, _ALL),
+        "DeploymentScaled": Fold(_scaled, _ALL),
         "RevisionDeployed": Fold(_revision_deployed, _ALL),
         "RevisionFailed": Fold(_revision_failed, _ALL),
         "RevisionRetired": Fold(_revision_retired, _ALL),
         "DeploymentStopRequested": Fold(_stop_requested, _ALL),
-        "DeploymentStopped": Fold(_stopped, (*_ALL, ADAPTERS)),
-        "AdapterLoadRequested": Fold(_adapter_wanted, _BESIDE),
-        "AdapterLoaded": Fold(_adapter_loaded, _BESIDE),
-        "AdapterUnloadRequested": Fold(_adapter_unwanted, _BESIDE),
-        "AdapterUnloaded": Fold(_adapter_unloaded, _BESIDE),
+        "DeploymentStopped": Fold(_stopped, (*_ALL, held_adapters.ADAPTERS)),
+        **held_adapters.folds(_deployment, DEPLOYMENTS),
         "ApiKeyCreated": Fold(_key_created, ()),
         "ApiKeyRevoked": Fold(_key_revoked, (API_KEYS,)),
     },

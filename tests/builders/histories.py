@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from eventsourcing.persistence import DatetimeAsISO, JSONTranscoder, Mapper, UUIDAsHex
 from psycopg.sql import SQL, Identifier
@@ -230,7 +230,10 @@ class _Life:
         else:
             self.deployment.accept_terms(**terms)
         configuration = DeployConfiguration.from_dict(
-            {"parameters": {"temperature": round(self.dice.uniform(0, 2), 2)}}
+            {
+                "parameters": {"temperature": round(self.dice.uniform(0, 2), 2)},
+                "scaling": {"min_replicas": 0, "max_replicas": 3},
+            }
         )
         self.deployment.request(
             configuration=configuration, model_version=self.model.current_version or "", reason=""
@@ -251,14 +254,45 @@ class _Life:
                 deployment.roll_back(
                     revision=self.dice.randint(1, revision), reason="better before"
                 )
-            elif choice < 0.7 and deployment.replicas:
+            elif choice < 0.6 and deployment.replicas:
                 self._lose(deployment, revision)
+            elif choice < 0.8:
+                self._scale(deployment, revision)
+            elif choice < 0.95:
+                self._change_adapters(deployment, revision)
             elif revision > 1:
                 deployment.record_revision_retired(revision=revision - 1)
         elif deployment.state is DeploymentState.STOPPING:
             deployment.record_stopped()
         else:
             deployment.start()
+
+    def _change_adapters(self, deployment: Deployment, revision: int) -> None:
+        """Asks for one of three adapters, takes one back, or does what was asked."""
+        adapter = uuid5(self.model.id, self.dice.choice("abc"))
+        wanted = deployment.wanted_adapters.get(str(adapter))
+        if wanted is None and str(adapter) in deployment.adapters:
+            deployment.record_adapter_unloaded(
+                revision=revision, adapter_model_id=adapter, name="x", reason="", failed=False
+            )
+        elif wanted is None:
+            deployment.load_adapter(
+                adapter_model_id=adapter, name=f"a-{adapter.hex[:6]}", version="0.0.1", rank=8
+            )
+        elif str(adapter) in deployment.adapters:
+            deployment.unload_adapter(adapter_model_id=adapter, reason="enough")
+        elif self.dice.random() < 0.2:
+            deployment.record_adapter_unloaded(
+                revision=revision,
+                adapter_model_id=adapter,
+                name=wanted["name"],
+                reason="It did not fit.",
+                failed=True,
+            )
+        else:
+            deployment.record_adapter_loaded(
+                revision=revision, adapter_model_id=adapter, warnings=["It has no effect."]
+            )
 
     def _start(self, deployment: Deployment, revision: int, choice: float) -> None:
         replica_id = uuid4()
@@ -287,6 +321,23 @@ class _Life:
                 warnings=["It answers oddly."] if choice > 0.7 else [],
             )
             deployment.record_revision_deployed(revision=revision)
+
+    def _scale(self, deployment: Deployment, revision: int) -> None:
+        before = deployment.wanted_replicas[revision]
+        deployment.scale(
+            revision=revision,
+            replicas=self.dice.randint(0, 3),
+            running=self.dice.randint(0, 99),
+            waiting=self.dice.randint(0, 9),
+            sustained_seconds=30.0,
+            reason="Requests fill more batches, or fewer.",
+        )
+        if deployment.wanted_replicas[revision] < before and deployment.replicas:
+            deployment.retire_replica(
+                revision=revision,
+                replica_id=UUID(self.dice.choice(sorted(deployment.replicas))),
+                reason="Scaled down.",
+            )
 
     def _lose(self, deployment: Deployment, revision: int, replica_id: UUID | None = None) -> None:
         deployment.record_replica_lost(

@@ -25,6 +25,7 @@ import requests
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from backend.domain.configuration import Scaling
 from backend.domain.errors import Invalid, NotAllowed
 from backend.infra.settings import Settings
 from workers.serving.containers import (
@@ -77,7 +78,6 @@ class Docker:
 
     needs = Needs(environment=False, files=False)
     ends_with_platform = True
-    scales_itself = False
 
     def __init__(
         self,
@@ -102,6 +102,10 @@ class Docker:
         self._watches: dict[UUID, _Watch] = {}
         self._logs: dict[UUID, EngineLog] = {}
         self._lock = threading.Lock()
+
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """Those of the configuration: a replica is one container."""
+        return scaling.min_replicas, scaling.max_replicas
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
         """Docker chooses a port of the loopback interface, and says later which."""

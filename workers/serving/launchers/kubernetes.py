@@ -17,6 +17,7 @@ from uuid import UUID
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from backend.domain.configuration import Scaling
 from backend.domain.errors import Invalid, NotAllowed
 from backend.infra.settings import Settings
 from workers.serving.containers import MODELS, Container, Containerised, ContainerOrder, Images
@@ -51,7 +52,6 @@ class Kubernetes:
 
     needs = Needs(environment=False, files=False)
     ends_with_platform = False
-    scales_itself = True
 
     def __init__(self, settings: Settings, cluster: Cluster, secret: Callable[[str], str]) -> None:
         """`secret` opens the connection of a name for a container's environment."""
@@ -71,6 +71,12 @@ class Kubernetes:
             pods=Mirror(cluster, Kind.POD, selector),
         )
         self._logs: dict[UUID, PodLog] = {}
+
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """One workload, whose pods the cluster counts; none at times where that is not its own."""
+        if self._kserve:
+            return 1, 1
+        return min(1, scaling.min_replicas), 1
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
         """The cluster finds room by itself, and says later where the workload answers."""

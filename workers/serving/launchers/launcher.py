@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from backend.domain.configuration import DeployConfiguration
+from backend.domain.configuration import DeployConfiguration, Scaling
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis
 from workers.serving.preparation import Needs, Prepared
@@ -117,10 +117,12 @@ class Launcher(Protocol):
         """Whether its replicas end when the platform is stopped, or go on without it."""
         ...
 
-    @property
-    def scales_itself(self) -> bool:
-        """Whether one replica is a whole workload, with as many processes as its own autoscaler
-        wants between the configuration's bounds."""
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """The fewest and the most replicas that are kept there.
+
+        They are the configuration's, unless a replica is a whole workload with as many processes
+        as an autoscaler of the launcher's own wants.
+        """
         ...
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:

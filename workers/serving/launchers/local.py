@@ -24,6 +24,7 @@ import psutil
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from backend.domain.configuration import Scaling
 from backend.domain.errors import Invalid
 from backend.embedded.processes import (
     REPLICA_VARIABLE,
@@ -73,7 +74,6 @@ class LocalProcesses:
 
     needs = Needs()
     ends_with_platform = True
-    scales_itself = False
 
     def __init__(self, data: Path) -> None:
         # Engines are processes of one machine and one data directory.
@@ -81,6 +81,10 @@ class LocalProcesses:
         self._records = data / "run" / "engines"
         self._folders = data / "engines"
         self._children: dict[UUID, subprocess.Popen[bytes]] = {}
+
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """Those of the configuration: a replica is one process."""
+        return scaling.min_replicas, scaling.max_replicas
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
         """A loopback port of this machine. Raises `NoPlace`."""
