@@ -152,11 +152,10 @@ class Reconciler:
             self._fail(revision, Failure(last.end_reason, last.end_remedy, last.log_tail))
             return
         configuration = configuration_of(deployment, revision)
-        launcher = self._launchers.named(configuration.hardware.server)
-        least, most = launcher.bounds(configuration.scaling)
-        wanted = max(least, min(most, deployment.wanted_replicas[revision]))
-        kept = self._dismiss(deployment, mine, wanted)
         try:
+            least, most = self._upkeep.bounds(configuration)
+            wanted = max(least, min(most, deployment.wanted_replicas[revision]))
+            kept = self._dismiss(deployment, mine, wanted)
             prepared = self._prepared(deployment, revision, configuration)
             if prepared is None:
                 return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from backend.domain.deployment import Deployment
 from backend.domain.deployment_events import DeploymentState
-from backend.domain.errors import NotAllowed
+from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.demand import read_demand
 from backend.infra.postgres import Pool
 from workers.serving.autoscaler import Autoscaler, Policy, Reading
@@ -36,7 +36,10 @@ class Scaling:
             return False
         if revision != self._revision:
             configuration = configuration_of(deployment, revision)
-            launcher = self._launchers.named(configuration.hardware.server)
+            try:
+                launcher = self._launchers.named(configuration.hardware.server)
+            except DomainError:
+                return False  # the revision is about to fail for that
             policy = Policy.of(configuration, *launcher.bounds(configuration.scaling))
             self._revision = revision
             self._autoscaler = Autoscaler(policy) if policy.least < policy.most else None

@@ -337,6 +337,14 @@ class Upkeep:
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
 
+    def bounds(self, configuration: DeployConfiguration) -> tuple[int, int]:
+        """The fewest and the most replicas that are kept of it. Raises `RevisionLost`."""
+        try:
+            launcher = self._launchers.named(configuration.hardware.server)
+        except DomainError as error:
+            raise RevisionLost(Failure(error.detail, error.remedy)) from error
+        return launcher.bounds(configuration.scaling)
+
     def stop(self, replica: Replica) -> None:
         """Ends what belongs to the replica; nothing does where its server was given up."""
         launcher = self._launchers.at(replica.server)

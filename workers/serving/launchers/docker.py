@@ -10,7 +10,7 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +39,13 @@ from workers.serving.containers import (
 from workers.serving.engine import Diagnosis
 from workers.serving.engine_log import EngineLog
 from workers.serving.engines.container import ContainerImage
-from workers.serving.launchers.fetched_log import OVERLAP_SECONDS, FetchedLog, timed
+from workers.serving.launchers.docker_log import Absent, ContainerLog, explained
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
     Order,
     Place,
     Sighting,
     StillPreparing,
-    Unreachable,
     Wanted,
 )
 from workers.serving.preparation import Needs
@@ -60,7 +59,6 @@ _API_SECONDS = 30
 _STARTING_CHECK_SECONDS = 1.0
 _MOST_PROCESSES = 4096
 _LOG_BYTES = "16m"
-_LINES_AT_ONCE = 400
 
 
 @dataclass
@@ -119,7 +117,7 @@ class Docker:
         """
         container = self._container(order)
         name = _name(order.wanted.replica_id)
-        with _explained():
+        with explained():
             if not self._has(container.image):
                 self._pull(container)
             try:
@@ -134,9 +132,9 @@ class Docker:
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
         """What Docker says of the container, and its own health check. Raises `Unreachable`."""
         try:
-            with _explained():
+            with explained():
                 found = self._client.inspect_container(_name(replica_id))
-        except _Absent:
+        except Absent:
             return Sighting(known=False, running=False)
         state = found["State"]
         if state["Status"] == "created":
@@ -157,11 +155,11 @@ class Docker:
         self.log(replica_id).tail()
         name = _name(replica_id)
         try:
-            with _explained():
+            with explained():
                 self._check_ours(name)
                 self._client.stop(name, timeout=round(seconds))
                 self._client.remove_container(name, v=True, force=True)
-        except (_Absent, NotAllowed):
+        except (Absent, NotAllowed):
             pass
         self._watches.pop(replica_id, None)
         self._logs.pop(replica_id, None)
@@ -175,12 +173,12 @@ class Docker:
         log = self._logs.get(replica_id)
         if log is None:
             path = self._folders / str(replica_id) / "log"
-            log = self._logs[replica_id] = _ContainerLog(path, self._client, _name(replica_id))
+            log = self._logs[replica_id] = ContainerLog(path, self._client, _name(replica_id))
         return log
 
     def replicas(self) -> set[UUID]:
         """Every replica of this installation that has a container. Raises `Unreachable`."""
-        with _explained():
+        with explained():
             found = self._client.containers(
                 all=True, filters={"label": f"{_LABEL}.installation={self._installation}"}
             )
@@ -234,7 +232,7 @@ class Docker:
 
     def _fetch(self, image: str, account: tuple[str, str] | None) -> None:
         login = {"username": account[0], "password": account[1]} if account else None
-        with _explained():
+        with explained():
             for line in self._client.pull(image, stream=True, decode=True, auth_config=login):
                 if "error" in line:
                     raise NotAllowed(
@@ -318,54 +316,6 @@ class Docker:
         watch.failures = 0 if good else watch.failures + 1
         watch.healthy = good or (watch.healthy and watch.failures < health.failures)
         return watch.healthy
-
-
-class _ContainerLog(FetchedLog):
-    """What a container wrote."""
-
-    def __init__(self, path: Path, client: Any, name: str) -> None:
-        super().__init__(path)
-        self._client = client
-        self._name = name
-        self._last_line = ""
-
-    def since(self, seconds: int | None) -> Iterator[str]:
-        """The lines of the last seconds that were not given before; None means all of them."""
-        since = None if seconds is None else int(time.time()) - seconds - OVERLAP_SECONDS
-        try:
-            with _explained():
-                content = self._client.logs(
-                    self._name, timestamps=True, since=since, tail=_LINES_AT_ONCE
-                )
-        except _Absent:
-            return
-        for moment, said in map(timed, content.decode(errors="replace").splitlines()):
-            if moment > self._last_line:
-                self._last_line = moment
-                yield said
-
-
-class _Absent(Exception):
-    """Docker knows nothing of this name."""
-
-
-class _explained:  # noqa: N801
-    """Says Docker's errors in words for people, and which of them another try may mend."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, docker.errors.NotFound):
-            raise _Absent from error
-        if isinstance(error, docker.errors.APIError):
-            said = str(error.explanation or error)[:500]
-            if error.is_client_error():
-                raise NotAllowed(
-                    f"Docker refuses: {said}", remedy="Change what it names, then redeploy."
-                ) from error
-            raise Unreachable(f"Docker failed: {said}") from error
-        if isinstance(error, docker.errors.DockerException | requests.RequestException):
-            raise Unreachable(f"Docker does not answer: {error}") from error
 
 
 def _name(replica_id: UUID) -> str:
