@@ -85,6 +85,15 @@ def not_offered(name: str, path: str) -> GatewayError:
     )
 
 
+def no_interface(name: str, method: str, path: str) -> GatewayError:
+    return GatewayError(
+        404,
+        "not_offered",
+        f"The model '{name}' has no interface {method} {path}. Those of container images stand in "
+        "their configuration files.",
+    )
+
+
 def rate_limited(requests_per_minute: int, retry_after: int) -> GatewayError:
     return GatewayError(
         429,

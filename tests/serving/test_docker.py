@@ -21,6 +21,7 @@ import pytest
 
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.connections import Connections
+from backend.domain.errors import NotAllowed
 from backend.infra.connections import Seal
 from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
@@ -193,3 +194,51 @@ def test_a_container_that_stops_answering_is_replaced(site: Site, deployed: UUID
     os.kill(process, signal.SIGSTOP)
     site.gallery.await_recorded(deployed, "ReplicaReady", 2, seconds=60)
     assert classify(site, deployed)["greeting"] == "hello"
+
+
+def test_the_gateway_answers_the_interfaces_of_an_image_and_nothing_else(
+    site: Site, deployed: UUID
+) -> None:
+    v1 = site.worker.start_gateway()
+    root = v1.removesuffix("/v1")
+    with httpx.Client(
+        headers={"Authorization": f"Bearer {site.gallery.key(deployed)}"},
+        timeout=10,
+        trust_env=False,
+    ) as client:
+
+        def answers() -> bool:
+            try:
+                return client.get(f"{root}/readyz").is_success
+            except httpx.HTTPError:
+                return False
+
+        eventually(answers, "the gateway is ready")
+        answer = client.post(
+            f"{root}/raw/classify?best=1", content=b"a text", headers={"Content-Type": "text/plain"}
+        ).json()
+        assert (answer["text"], answer["path"]) == ("a text", "/classify?best=1")
+        assert answer["kind"] == "text/plain"
+        assert answer["authorization"] is None  # the key is the gateway's business
+        completed = client.post(f"{v1}/completions", json={"model": "classifier", "prompt": "x"})
+        assert completed.json()["choices"][0]["text"] == "from a container"
+        for method, path in (
+            ("GET", "/raw/die"),
+            ("GET", "/raw/ready"),
+            ("GET", "/raw/classify"),
+            ("POST", "/raw/../die"),
+        ):
+            refused = client.request(method, f"{root}{path}")
+            assert refused.status_code == 404, path
+        missing = client.post(f"{v1}/embeddings", json={"model": "classifier", "input": "x"})
+        assert missing.json()["error"]["code"] == "not_offered"
+    (_,) = site.docker.processes()
+
+
+def test_an_image_cannot_be_deployed_where_nothing_runs_containers(
+    gallery: Gallery, worker: Worker
+) -> None:
+    model_id = import_image(gallery)
+    with pytest.raises(NotAllowed) as refused:
+        gallery.deploy(model_id, engine="container", hardware=ON_DOCKER)
+    assert "No launcher that runs containers is configured" in refused.value.detail
