@@ -21,6 +21,7 @@ import pytest
 
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.connections import Connections
+from backend.application.engine_facts import EngineFactsTable
 from backend.domain.errors import NotAllowed
 from backend.infra.connections import Seal
 from backend.infra.postgres import Pool
@@ -43,6 +44,9 @@ class Site:
         self.docker = docker
 
     def deploy(self, model_id: UUID, arguments: dict[str, str] | None = None) -> int:
+        """Once the worker, which must run, has told that containers can be served."""
+        facts = EngineFactsTable(self.gallery.pool)
+        eventually(lambda: "container" in facts.offered(), "container images are offered")
         return self.gallery.deploy(
             model_id, {"port": "8080", **(arguments or {})}, engine="container", hardware=ON_DOCKER
         )
@@ -74,8 +78,8 @@ def site(serving_settings: Settings, pool: Pool, tmp_path: Path) -> Iterator[Sit
 @pytest.fixture
 def deployed(site: Site) -> UUID:
     model_id = import_image(site.gallery)
-    site.deploy(model_id, {"greeting": "hello"})
     site.worker.start()
+    site.deploy(model_id, {"greeting": "hello"})
     site.gallery.await_state(model_id, "deployed")
     return model_id
 
@@ -125,8 +129,8 @@ def test_a_worker_that_is_killed_is_continued_with_the_same_container(
     site: Site, place: str
 ) -> None:
     model_id = import_image(site.gallery)
-    site.deploy(model_id)
     site.worker.start(die_at=place)
+    site.deploy(model_id)
     site.worker.await_death()
     site.worker.start()
     site.gallery.await_state(model_id, "deployed")
@@ -139,8 +143,8 @@ def test_a_worker_that_is_killed_is_continued_with_the_same_container(
 def test_the_secret_of_a_connection_reaches_the_container_and_no_event(site: Site) -> None:
     site.connect("token", "http", "s3cret")
     model_id = import_image(site.gallery)
-    site.deploy(model_id, {"token": "token"})
     site.worker.start()
+    site.deploy(model_id, {"token": "token"})
     site.gallery.await_state(model_id, "deployed")
     assert classify(site, model_id)["token"] == hashlib.sha256(b"s3cret").hexdigest()
     assert "s3cret" not in json.dumps(site.gallery.events(model_id), default=str)
@@ -151,8 +155,8 @@ def test_a_private_image_is_fetched_with_the_account_of_its_connection(site: Sit
     site.docker.accounts[PINNED] = ("ana", "pass")
     site.connect("ours", "registry", "ana:pass")
     model_id = import_image(site.gallery, connection="ours")
-    site.deploy(model_id)
     site.worker.start()
+    site.deploy(model_id)
     site.gallery.await_state(model_id, "deployed")
     assert site.docker.logins == [("ana", "pass")]
 
@@ -169,8 +173,8 @@ def test_what_cannot_run_fails_the_revision_and_says_why(
     site: Site, arguments: dict[str, str], said: str, remedy: str
 ) -> None:
     model_id = import_image(site.gallery)
-    site.deploy(model_id, arguments)
     site.worker.start()
+    site.deploy(model_id, arguments)
     site.gallery.await_state(model_id, "failed")
     (failed,) = site.gallery.recorded(model_id, "RevisionFailed")
     assert said in failed["reason"]
@@ -181,8 +185,8 @@ def test_what_cannot_run_fails_the_revision_and_says_why(
 def test_an_image_that_is_gone_fails_the_revision(site: Site) -> None:
     del site.docker.images[PINNED]
     model_id = import_image(site.gallery)
-    site.deploy(model_id)
     site.worker.start()
+    site.deploy(model_id)
     site.gallery.await_state(model_id, "failed")
     (failed,) = site.gallery.recorded(model_id, "RevisionFailed")
     assert f"cannot get the image {PINNED}" in failed["reason"]
