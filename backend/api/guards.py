@@ -78,6 +78,7 @@ RULES: dict[str, frozenset[Role]] = {
     "readDeploymentLogs": _INSPECTORS,
     "readDeployOptions": _EVERYBODY,
     "readEngineOptions": _EVERYBODY,
+    "listAdapters": _EVERYBODY,
     "loadAdapter": _OPERATORS,
     "unloadAdapter": _OPERATORS,
     "deployModel": _OPERATORS,

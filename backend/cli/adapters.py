@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
 
 @adapters.command("list")
 def list_adapters(model: Model, as_json: AsJson = False) -> None:
-    """List the adapters beside a model, and what is doubtful about them."""
+    """List a model's adapters: which are loaded, and what is to be said of them."""
     from backend.cli.client import Api
 
     with Api.from_credentials() as api:
-        found = api.get(f"/api/models/{api.model(model)['id']}/deployment")["adapters"]
+        found = api.get(f"/api/models/{api.model(model)['id']}/deployment/adapters")["items"]
     if as_json:
         print_json(found)
         return
@@ -34,9 +34,9 @@ def list_adapters(model: Model, as_json: AsJson = False) -> None:
             [
                 each["name"],
                 each["version"],
-                each["state"],
-                each["since"],
-                " ".join(filter(None, [*each["warnings"], each["failure"]])),
+                each["state"] or "not loaded",
+                each["since"] or "",
+                " ".join(filter(None, [*each["warnings"], each["failure"], each["refusal"]])),
             ]
             for each in found
         ],
@@ -49,7 +49,7 @@ def load_adapter(
     model: Model, adapter: Adapter, watch: Watch = False, as_json: AsJson = False
 ) -> None:
     """Make an adapter callable beside its base. Larger engines take over first where needed."""
-    _command("PUT", model, adapter, "", watch=watch, as_json=as_json)
+    _command("PUT", model, adapter, None, watch=watch, as_json=as_json)
 
 
 @adapters.command("unload")
@@ -61,14 +61,18 @@ def unload_adapter(
     as_json: AsJson = False,
 ) -> None:
     """End calls of an adapter beside its base. Its running requests are finished."""
-    from urllib.parse import urlencode
-
-    query = f"?{urlencode({'reason': reason})}" if reason else ""
+    query = {"reason": reason} if reason else None
     _command("DELETE", model, adapter, query, watch=watch, as_json=as_json)
 
 
 def _command(
-    method: str, model: str, adapter: str, query: str, *, watch: bool, as_json: bool
+    method: str,
+    model: str,
+    adapter: str,
+    query: dict[str, str] | None,
+    *,
+    watch: bool,
+    as_json: bool,
 ) -> None:
     from backend.cli import watching
     from backend.cli.client import Api
@@ -77,7 +81,7 @@ def _command(
     with Api.from_credentials() as api:
         base, found = api.model(model), api.model(adapter)
         path = f"/api/models/{base['id']}/deployment/adapters/{found['id']}"
-        accepted = api.command(method, f"{path}{query}")
+        accepted = api.command(method, path, query=query)
         if watch:
             watching.watch(
                 api,

@@ -102,7 +102,7 @@ class RoutingTable:
         self.position = 0
         self.models: dict[str, ModelRoute] = {}
         # Adapters beside their running base models, by their model ids.
-        self._hosts: dict[str, ModelRoute] = {}
+        self._hosts: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
         self._digests: dict[str, str] = {}
         self._keys_made = 0
@@ -152,8 +152,9 @@ class RoutingTable:
         is answered for by its base.
         """
         if name == route.name:
-            host = self._hosts.get(route.model_id)
-            return host if host is not None and route.serving is None else route
+            host = self.models.get(self._hosts.get(route.model_id, ""))
+            beside = host is not None and route.model_id in host.adapters
+            return host if beside and route.serving is None else route
         return route if name in route.adapters.values() else None
 
     def _import_requested(self, facts: Facts, at: datetime) -> None:
@@ -169,24 +170,18 @@ class RoutingTable:
     def _model_deleted(self, facts: Facts, _: datetime) -> None:
         route = self.models.pop(facts["model_id"], None)
         if route is not None:
-            self._release(route)
             route.revisions.clear()
 
     def _adapter_loaded(self, facts: Facts, _: datetime) -> None:
         route = self.models.get(facts["model_id"])
         if route is not None:
             route.adapters[facts["adapter_model_id"]] = facts["adapter_name"]
-            self._hosts[facts["adapter_model_id"]] = route
+            self._hosts[facts["adapter_model_id"]] = route.model_id
 
     def _adapter_gone(self, facts: Facts, _: datetime) -> None:
         route = self.models.get(facts["model_id"])
-        if route is not None and route.adapters.pop(facts["adapter_model_id"], None) is not None:
-            del self._hosts[facts["adapter_model_id"]]
-
-    def _release(self, route: ModelRoute) -> None:
-        for adapter_id in route.adapters:
-            del self._hosts[adapter_id]
-        route.adapters.clear()
+        if route is not None:
+            route.adapters.pop(facts["adapter_model_id"], None)
 
     def _key_created(self, facts: Facts, _: datetime) -> None:
         expires_at = facts.get("expires_at")
@@ -259,7 +254,7 @@ class RoutingTable:
             route.stopped = True
             route.serving_revision = None
             route.revisions.clear()
-            self._release(route)
+            route.adapters.clear()
 
     def _revision(self, facts: Facts) -> Revision | None:
         route = self.models.get(facts["model_id"])

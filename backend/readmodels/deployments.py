@@ -37,21 +37,6 @@ class ReplicaView(msgspec.Struct, rename="camel", frozen=True):
     warnings: list[str]
 
 
-class AdapterView(msgspec.Struct, rename="camel", frozen=True):
-    """An adapter beside the model: `loading`, `loaded`, `unloading` or `failed`.
-
-    `warnings` say what is doubtful about it, `failure` why it could not be loaded.
-    """
-
-    model_id: UUID
-    name: str
-    version: str
-    state: str
-    since: datetime
-    warnings: list[str]
-    failure: str | None
-
-
 class FailureView(msgspec.Struct, rename="camel", frozen=True):
     """Why the wanted revision does not serve, with the engine's last words."""
 
@@ -80,7 +65,6 @@ class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
     replicas: list[ReplicaView]
     failure: FailureView | None
     actions: Actions
-    adapters: list[AdapterView] = []
 
 
 class ScalingDecision(msgspec.Struct, rename="camel", frozen=True):
@@ -154,11 +138,6 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
             "FROM deployments.replicas WHERE model_id = %s ORDER BY started_at",
             (model_id,),
         ).fetchall()
-        adapters = connection.execute(
-            "SELECT adapter_model_id AS model_id, name, version, state, since, warnings, failure "
-            "FROM deployments.adapters WHERE model_id = %s ORDER BY name",
-            (model_id,),
-        ).fetchall()
     if revision is None or counted is None:
         raise _never_deployed(model_id)
     situation = Situation(
@@ -185,7 +164,6 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         replicas=[ReplicaView(**replica) for replica in replicas],
         failure=_failure(revision),
         actions=actions_of(situation, may),
-        adapters=[AdapterView(**adapter) for adapter in adapters],
     )
 
 

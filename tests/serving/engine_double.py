@@ -20,6 +20,7 @@ With `--only-one` it does not start beside another one of the test, as if memory
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -93,6 +94,9 @@ class Handler(BaseHTTPRequestHandler):
         with lock:
             running += 1
         try:
+            if body.get("stream"):
+                self.stream(body["max_tokens"])
+                return
             if body["max_tokens"] > 1:
                 time.sleep(body["max_tokens"] / 10)
             self.answer(
@@ -106,6 +110,19 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with lock:
                 running -= 1
+
+    def stream(self, tokens: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the client has left
+            for _ in range(tokens):
+                self.wfile.write(b'data: {"choices": [{"text": "la"}]}\n\n')
+                self.wfile.flush()
+                time.sleep(0.1)
+            self.wfile.write(b"data: [DONE]\n\n")
 
     def change_adapters(self, body: dict[str, Any]) -> None:
         name = body["lora_name"]
@@ -141,6 +158,9 @@ class Server(ThreadingHTTPServer):
 
 print(f"loading {arguments.directory}", flush=True)
 time.sleep(arguments.load_seconds)
+if (Path(arguments.directory) / "broken").exists():
+    print("ValueError: the model is broken", file=sys.stderr, flush=True)
+    sys.exit(4)
 if arguments.mode == "die-at-load":
     print("ValueError: the double was told to die while it loads", file=sys.stderr, flush=True)
     sys.exit(3)

@@ -72,9 +72,7 @@ def test_a_quantization_that_vllm_can_do_here_is_done_while_it_loads(
     assert known is not None
     assert known.options["max_model_len"].help
     assert known.options["port"].refusal
-    usable = [
-        name for name, each in known.quantizations.items() if each.on_load and not each.refusal
-    ]
+    usable = [name for name, each in known.quantizations.items() if each.is_usable]
     assert usable, {name: each.refusal for name, each in known.quantizations.items()}
     real_gallery.deploy(
         llama,

@@ -28,6 +28,7 @@ from workers.serving.targets import Lease
 # Of an adapter's effect on numbers of its base: far below what any training does.
 _NOTICEABLE = 1e-4
 _ODD_ANSWERS = (httpx.HTTPError, ValueError, LookupError)
+_UNDER_WAY = {DeploymentState.OPTIMIZING, DeploymentState.DEPLOYING}
 
 
 class HeldAdapters:
@@ -52,7 +53,7 @@ class HeldAdapters:
         self._settle = settle
         self._deployment: Deployment | None = None
         self._held: dict[UUID, dict[str, Path]] = {}
-        self._doubts: dict[tuple[str, str], list[str]] = {}
+        self._placed: dict[tuple[str, str], AdapterFiles] = {}
         self._leaving: dict[str, float] = {}
         self._given_up: set[str] = set()
 
@@ -63,8 +64,8 @@ class HeldAdapters:
 
     def bring(self, replica: Replica, prepared: Prepared) -> bool:
         """Loads what the replica lacks; returns whether it holds all that it can."""
-        deployment, engine = self._deployment, prepared.engine
-        if deployment is None or not isinstance(engine, HoldsAdapters):
+        deployment, engine = self._deployment, _holder(prepared)
+        if deployment is None or engine is None:
             return True
         complete = True
         for adapter_id, wanted in deployment.wanted_adapters.items():
@@ -80,14 +81,6 @@ class HeldAdapters:
                     continue
                 engine.load_adapter(self._client, replica.endpoint, files, anew=files.name in held)
                 held[files.name] = files.directory
-                self._doubts[adapter_id, wanted["version"]] = doubts(
-                    prepared.engine,
-                    self._client,
-                    replica.endpoint,
-                    adapter=files.name,
-                    base=prepared.subject.name,
-                    use=prepared.subject.use,
-                )
             except (AdapterRefused, DomainError, FilesUnavailable) as error:
                 why = f"It could not be loaded: {error}"
                 self._give_up(deployment, replica.revision, adapter_id, why)
@@ -103,6 +96,9 @@ class HeldAdapters:
         deployment = self._deployment
         if deployment is None or not (deployment.wanted_adapters or deployment.adapters):
             return True
+        holder = _holder(prepared)
+        if holder is None:
+            return self._give_all_up(deployment, revision)
         done = all(self.bring(replica, prepared) for replica in replicas)
         for adapter_id, wanted in deployment.wanted_adapters.items():
             if adapter_id in self._given_up:
@@ -114,35 +110,47 @@ class HeldAdapters:
                     self._lease(),
                     revision,
                     UUID(adapter_id),
-                    warnings=self._doubts.get((adapter_id, wanted["version"]), []),
+                    warnings=doubts(
+                        prepared.engine,
+                        self._client,
+                        replicas[0].endpoint,
+                        adapter=wanted["name"],
+                        base=prepared.subject.name,
+                        use=prepared.subject.use,
+                    ),
                 )
         for adapter_id in deployment.adapters.keys() - deployment.wanted_adapters.keys():
-            done = self._take_off(revision, adapter_id, replicas, prepared) and done
+            done = self._take_off(revision, adapter_id, replicas, holder) and done
         return done
 
     def forget(self, replica_id: UUID) -> None:
         """The replica has gone."""
         self._held.pop(replica_id, None)
 
+    def _give_all_up(self, deployment: Deployment, revision: int) -> bool:
+        """The engine holds no adapters; one that does may be under way."""
+        if deployment.state in _UNDER_WAY:
+            return False
+        for adapter_id in deployment.wanted_adapters:
+            self._give_up(deployment, revision, adapter_id, "The engine holds no adapters.")
+        return True
+
     def _await_larger(self, deployment: Deployment, revision: int, adapter_id: str) -> bool:
         """A revision whose engines can hold the adapter is under way, or has failed."""
-        if deployment.state in {DeploymentState.OPTIMIZING, DeploymentState.DEPLOYING}:
+        if deployment.state in _UNDER_WAY:
             return False
         why = "The engines that run cannot hold it, and larger ones could not be started."
         self._give_up(deployment, revision, adapter_id, why)
         return True
 
     def _take_off(
-        self, revision: int, adapter_id: str, replicas: Sequence[Replica], prepared: Prepared
+        self, revision: int, adapter_id: str, replicas: Sequence[Replica], engine: HoldsAdapters
     ) -> bool:
         since = self._leaving.setdefault(adapter_id, time.monotonic())
         if time.monotonic() - since < self._settle:
             return False
         name = self._store.load(Model, UUID(adapter_id)).name
-        engine = prepared.engine
         for replica in replicas:
-            if not isinstance(engine, HoldsAdapters):
-                break
             try:
                 engine.unload_adapter(self._client, replica.endpoint, name)
                 self._known(engine, replica).pop(name, None)
@@ -166,14 +174,26 @@ class HeldAdapters:
         )
 
     def _files(self, adapter_id: str, version: str) -> AdapterFiles | None:
-        model = self._store.load(Model, UUID(adapter_id))
-        directory = self._preparations.directory(model.version_of(version))
-        return AdapterFiles(model.name, directory, 0) if directory is not None else None
+        if (adapter_id, version) not in self._placed:
+            model = self._store.load(Model, UUID(adapter_id))
+            directory = self._preparations.directory(model.version_of(version))
+            if directory is None:
+                return None
+            self._placed[adapter_id, version] = AdapterFiles(model.name, directory, 0)
+        return self._placed[adapter_id, version]
 
     def _known(self, engine: HoldsAdapters, replica: Replica) -> dict[str, Path]:
         if replica.id not in self._held:
             self._held[replica.id] = dict(engine.loaded_adapters(self._client, replica.endpoint))
         return self._held[replica.id]
+
+
+def _holder(prepared: Prepared) -> HoldsAdapters | None:
+    """The engine where it can hold adapters: it knows how, and the files are on its machine."""
+    engine = prepared.engine
+    if isinstance(engine, HoldsAdapters) and prepared.directory is not None:
+        return engine
+    return None
 
 
 def doubts(

@@ -147,7 +147,11 @@ class Preparations:
         if key not in self._directories:
             self._directories[key] = self._executor.submit(self._materialise, version)
         future = self._directories[key]
-        return future.result() if future.done() else None
+        if not future.done():
+            return None
+        if future.exception() is not None:
+            del self._directories[key]  # the next call tries again
+        return future.result()
 
     def keep_only(self, revisions: set[int]) -> None:
         """Gives up the preparations of other revisions."""

@@ -66,9 +66,7 @@ class Reconciler:
         self._preparations = preparations
         self._progress = progress
         self._adapters_done = True
-        self._scaling = Scaling(
-            lambda: self.lease, pool=pool, records=records, launchers=launchers
-        )
+        self._scaling = Scaling(lambda: self.lease, pool=pool, records=records, launchers=launchers)
         self._upkeep = Upkeep(
             lambda: self.lease,
             store=store,

@@ -63,5 +63,3 @@ class explained:  # noqa: N801
             raise Unreachable(f"Docker failed: {said}") from error
         if isinstance(error, docker.errors.DockerException | requests.RequestException):
             raise Unreachable(f"Docker does not answer: {error}") from error
-
-
