@@ -225,7 +225,7 @@ class Gateway:
     async def _call(
         self, request: web.BaseRequest, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
-        """An interface of a container image; what it is given and what it answers stay as they are."""
+        """An interface of a container image; what it is given and answers stays as it is."""
         serving = route.serving
         if serving is None:
             raise not_serving(route)
