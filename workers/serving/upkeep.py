@@ -380,7 +380,8 @@ class Upkeep:
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         try:
             loads = [
-                engine.load(self._client, address) for address in seen.inside or (replica.endpoint,)
+                engine.load(self._client, address)
+                for address in ((replica.endpoint,) if seen.inside is None else seen.inside)
             ]
         except (httpx.HTTPError, ValueError):
             return 1  # unknown: as if busy, until the time for draining is over

@@ -37,9 +37,9 @@ from workers.serving.containers import (
     Images,
 )
 from workers.serving.engine import Diagnosis
-from workers.serving.engine_log import EngineLog
 from workers.serving.engines.container import ContainerImage
 from workers.serving.launchers.docker_log import Absent, ContainerLog, explained
+from workers.serving.launchers.fetched_log import FetchedLog
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
     Order,
@@ -98,7 +98,7 @@ class Docker:
         self._pulls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pull")
         self._pulling: dict[str, Future[None]] = {}
         self._watches: dict[UUID, _Watch] = {}
-        self._logs: dict[UUID, EngineLog] = {}
+        self._logs: dict[UUID, FetchedLog] = {}
         self._lock = threading.Lock()
 
     def bounds(self, scaling: Scaling) -> tuple[int, int]:
@@ -140,6 +140,7 @@ class Docker:
         if state["Status"] == "created":
             return Sighting(known=False, running=False)
         if not state["Running"]:
+            self.log(replica_id).refresh()
             return _ended(state)
         watch = self._watched(replica_id, found)
         endpoint = _endpoint(found, found["Config"]["Labels"][f"{_LABEL}.port"])
@@ -152,7 +153,7 @@ class Docker:
 
     def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:
         """Asks the container to end, removes it, and returns when it is gone."""
-        self.log(replica_id).tail()
+        self.log(replica_id).refresh()
         name = _name(replica_id)
         try:
             with explained():
@@ -168,7 +169,7 @@ class Docker:
         """Nobody drains it here."""
         return None
 
-    def log(self, replica_id: UUID) -> EngineLog:
+    def log(self, replica_id: UUID) -> FetchedLog:
         """The container's output."""
         log = self._logs.get(replica_id)
         if log is None:

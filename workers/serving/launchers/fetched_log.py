@@ -27,12 +27,14 @@ class FetchedLog(EngineLog):
 
     def tail(self, lines: int = TAIL_LINES) -> list[str]:
         """The last lines that say something."""
-        self._fetch()
+        if time.monotonic() - self._fetched_at >= _PULL_SECONDS:
+            self.refresh()
         return super().tail(lines)
 
     def new_lines(self) -> list[str]:
         """The complete lines written since the last call."""
-        self._fetch()
+        if time.monotonic() - self._fetched_at >= _PULL_SECONDS:
+            self.refresh()
         return super().new_lines()
 
     def since(self, seconds: int | None) -> Iterable[str]:
@@ -42,10 +44,9 @@ class FetchedLog(EngineLog):
         """
         raise NotImplementedError
 
-    def _fetch(self) -> None:
+    def refresh(self) -> None:
+        """Fetches now what is new; what cannot be had is left out."""
         now = time.monotonic()
-        if now - self._fetched_at < _PULL_SECONDS:
-            return
         first = self._fetched_at == -math.inf
         seconds = self._silence() if first else math.ceil(now - self._fetched_at)
         self._fetched_at = now

@@ -21,8 +21,8 @@ from backend.domain.configuration import Scaling
 from backend.domain.errors import Invalid, NotAllowed
 from backend.infra.settings import Settings
 from workers.serving.containers import MODELS, Container, Containerised, ContainerOrder, Images
-from workers.serving.engine_log import EngineLog
 from workers.serving.launchers import kubernetes_manifests as manifests
+from workers.serving.launchers.fetched_log import FetchedLog
 from workers.serving.launchers.kubernetes_api import Cluster, Kind
 from workers.serving.launchers.kubernetes_log import PodLog
 from workers.serving.launchers.kubernetes_view import (
@@ -108,13 +108,17 @@ class Kubernetes:
             return Sighting(known=False, running=False)
         pods = self._pods(replica_id)
         if self._kserve:
-            return sight_inference_service(workload, pods)
-        return sight_deployment(workload, self._mirrors.services.get(name), pods)
+            seen = sight_inference_service(workload, pods)
+        else:
+            seen = sight_deployment(workload, self._mirrors.services.get(name), pods)
+        if not seen.running:
+            self.log(replica_id).refresh()
+        return seen
 
     def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:  # noqa: ARG002
         """Deletes the workload's objects; the cluster lets its pods finish and removes them."""
         # The lines of pods that are being deleted can soon be had no more.
-        self.log(replica_id).tail()
+        self.log(replica_id).refresh()
         name = manifests.name_of(replica_id)
         around = [] if self._kserve else [Kind.AUTOSCALER, Kind.SERVICE]
         for kind in (*around, self._main, Kind.SECRET):
@@ -127,7 +131,7 @@ class Kubernetes:
         """Nobody drains it here."""
         return None
 
-    def log(self, replica_id: UUID) -> EngineLog:
+    def log(self, replica_id: UUID) -> FetchedLog:
         """The output of all its pods."""
         log = self._logs.get(replica_id)
         if log is None:

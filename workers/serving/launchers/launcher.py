@@ -69,7 +69,7 @@ class Sighting:
     why: Diagnosis | None = None
     healthy: bool | None = None
     endpoint: str | None = None
-    inside: tuple[str, ...] = ()
+    inside: tuple[str, ...] | None = None
 
 
 class Unreachable(Exception):
