@@ -17,6 +17,8 @@ _OF_THIS_MACHINE = frozenset({"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"})
 _SWITCH_VALUES = frozenset({"true", "false"})
 # What the worker itself sets where a deployment does not.
 _OWN_SWITCHES = frozenset({"enforce_eager"})
+# Those that vLLM can be started with.
+_RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
 _OWN = frozenset(
     {"max_model_len", "dtype", "max_num_seqs", "quantization", "kv_cache_memory_bytes",
      "tensor_parallel_size"}
@@ -35,10 +37,11 @@ def _unchecked(given: Mapping[str, str]) -> dict[str, Option]:
     The engine refuses at its start what it does not know, and the last lines of its log say so.
     """
     switches = {name for name, value in given.items() if value.lower() in _SWITCH_VALUES}
-    return {
+    found = {
         name: _option(name, switch=name in switches | _OWN_SWITCHES)
         for name in given.keys() | _OWN | _OWN_SWITCHES
     }
+    return {**found, "max_lora_rank": Option("--max-lora-rank", "int", choices=_RANKS)}
 
 
 def container(engine: _Commands, order: ContainerOrder) -> Container:
