@@ -93,7 +93,8 @@ class EngineFactsTable:
         known = self.find(configuration.engine, hardware.accelerator, hardware.server)
         if known is None:
             return
-        check_options(configuration.engine_arguments, known.options)
+        if known.options:  # what a container image reads, its own configuration says
+            check_options(configuration.engine_arguments, known.options)
         optimization = configuration.optimization
         if optimization.method == configuration.engine and optimization.quantization:
             check_quantization(optimization.quantization, known.quantizations)

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from backend.gateway import errors
+from backend.gateway import errors, inference, interfaces
 from backend.gateway.answers import Answer
 from backend.gateway.demand import DemandMeter
 from backend.gateway.engines import Engines, not_serving
@@ -31,7 +31,7 @@ from backend.infra.playground_tokens import PREFIX, InvalidToken, PlaygroundToke
 _JSON = {"Content-Type": "application/json"}
 _PREFLIGHT = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
     # The wildcard does not cover Authorization; official clients add headers of their own.
     "Access-Control-Allow-Headers": "Authorization, Content-Type, *",
     "Access-Control-Max-Age": "86400",
@@ -86,7 +86,7 @@ class Gateway:
         try:
             if request.method == "OPTIONS":
                 return web.Response(status=204, headers=_PREFLIGHT)
-            method, endpoint = self._endpoints.get(path) or self._inner(path)
+            method, endpoint = self._endpoints.get(path) or self._inner(path, request.method)
             if request.method != method:
                 raise GatewayError(
                     405,
@@ -128,14 +128,21 @@ class Gateway:
                 await asyncio.wait(late, timeout=1)
         await self._engines.close()
 
-    def _inner(self, path: str) -> tuple[str, Endpoint]:
+    def _inner(self, path: str, asked: str) -> tuple[str, Endpoint]:
         if path.startswith(_MODELS + "/"):
             return "GET", self._show_model
+        if path.startswith(interfaces.PREFIX) and asked in interfaces.METHODS:
+            return asked, self._generate
+        method = inference.method_of(path) if path.startswith(inference.PREFIX) else None
+        if method is not None:
+            return method, self._generate
         raise GatewayError(
             404,
             "unknown_url",
             "There is nothing at this address. The gateway answers /v1/models, "
-            "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/rerank.",
+            "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/rerank, and "
+            "/v2/models/NAME with /infer, /generate and the like for models on Triton, and "
+            "/raw/... for the interfaces of container images.",
         )
 
     async def _generate(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -168,6 +175,10 @@ class Gateway:
     async def _relay(
         self, request: web.BaseRequest, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
+        if path.startswith(inference.PREFIX):
+            return await self._infer(route, path, body, answer)
+        if path.startswith(interfaces.PREFIX):
+            return await self._call(request, route, path, body, answer)
         payload = Payload(body)
         target = self._table.target(route, payload.model)
         if target is None:
@@ -178,6 +189,8 @@ class Gateway:
         serving = route.serving
         if serving is None:
             raise not_serving(route)
+        if serving.interfaces is not None and ("POST", path) not in serving.interfaces:
+            raise errors.not_offered(route.name, path)
         defaults = payload.left_out(serving.defaults) if path in _SAMPLED else {}
         headers = {"Content-Type": "application/json", "X-Request-Id": answer.request_id}
         conversation: int | None = None
@@ -199,6 +212,35 @@ class Gateway:
             if upstream.status == 400:
                 return answer.refused(400, refusal)
             return await answer.relay(upstream)
+
+    async def _infer(
+        self, route: ModelRoute, path: str, body: bytes, answer: Answer
+    ) -> web.StreamResponse:
+        """Tensors for the key's model; the engine knows which models its repository has."""
+        headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
+        answer.wait_for_engine()
+        async with self._engines.send(
+            route, path, body, headers, method=inference.method_of(path) or "GET"
+        ) as upstream:
+            return await answer.relay_bytes(upstream)
+
+    async def _call(
+        self, request: web.BaseRequest, route: ModelRoute, path: str, body: bytes, answer: Answer
+    ) -> web.StreamResponse:
+        """An interface of a container image; what it is given and answers stays as it is."""
+        serving = route.serving
+        if serving is None:
+            raise not_serving(route)
+        own = interfaces.inside(path)
+        if (request.method, own) not in (serving.interfaces or ()):
+            raise errors.no_interface(route.name, request.method, own)
+        _, mark, query = request.raw_path.partition("?")
+        headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
+        answer.wait_for_engine()
+        async with self._engines.send(
+            route, f"{own}{mark}{query}", body, headers, method=request.method
+        ) as upstream:
+            return await answer.relay_bytes(upstream)
 
     def _caller(self, request: web.BaseRequest) -> ModelRoute:
         """The model that the request's token opens. Raises `GatewayError`."""

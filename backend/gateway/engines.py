@@ -72,6 +72,8 @@ class Engines:
         body: bytes,
         headers: Mapping[str, str],
         conversation: int | None = None,
+        *,
+        method: str = "POST",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's answer, from its headers on; leaving the block early cancels it there.
 
@@ -90,7 +92,8 @@ class Engines:
             try:
                 with self._demand.running(route.model_id):
                     try:
-                        response = await self._session.post(
+                        response = await self._session.request(
+                            method,
                             URL(replica.endpoint + path, encoded=True),
                             data=body,
                             headers=headers,

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from backend.gateway.interfaces import ENGINE as CONTAINER
+from backend.gateway.interfaces import Interfaces, interfaces_of
 from backend.gateway.spreading import Replica, choose
 
 Facts = Mapping[str, Any]
@@ -28,10 +30,12 @@ class Revision:
     """A deploy configuration's sampling defaults, as JSON values, and its ready replicas.
 
     `slack` is by how many outstanding requests a conversation's own replica may be busier.
+    `interfaces` are those of a container image; None where it is another engine's.
     """
 
     defaults: dict[str, bytes] = field(default_factory=dict)
     slack: int = 0
+    interfaces: Interfaces | None = None
     replicas: dict[str, Replica] = field(default_factory=dict)
 
 
@@ -46,6 +50,8 @@ class ModelRoute:
     serving_revision: int | None = None
     desired_revision: int | None = None
     stopped: bool = False
+    # Of container images, by version.
+    interfaces: dict[str, Interfaces] = field(default_factory=dict)
     # Adapters that its replicas answer for, by their model ids: their names.
     adapters: dict[str, str] = field(default_factory=dict)
     turn: Iterator[int] = field(default_factory=count)
@@ -102,6 +108,7 @@ class RoutingTable:
         self._keys_made = 0
         self._handlers: dict[str, Callable[[Facts, datetime], None]] = {
             "ModelImportRequested": self._import_requested,
+            "ModelVersionRequested": self._version_requested,
             "ModelDeleted": self._model_deleted,
             "ApiKeyCreated": self._key_created,
             "ApiKeyRevoked": self._key_revoked,
@@ -153,6 +160,12 @@ class RoutingTable:
     def _import_requested(self, facts: Facts, at: datetime) -> None:
         model_id = facts["model_id"]
         self.models[model_id] = ModelRoute(model_id, facts["name"], int(at.timestamp()))
+        self._version_requested(facts, at)
+
+    def _version_requested(self, facts: Facts, _: datetime) -> None:
+        route, offered = self.models.get(facts["model_id"]), interfaces_of(facts.get("origin"))
+        if route is not None and offered:
+            route.interfaces[facts["version"]] = offered
 
     def _model_deleted(self, facts: Facts, _: datetime) -> None:
         route = self.models.pop(facts["model_id"], None)
@@ -190,9 +203,15 @@ class RoutingTable:
     def _deployment_requested(self, facts: Facts, _: datetime) -> None:
         route = self.models.get(facts["model_id"])
         if route is not None:
-            parameters = facts["configuration"].get("parameters") or {}
+            configuration = facts["configuration"]
+            parameters = configuration.get("parameters") or {}
+            is_image = configuration.get("engine") == CONTAINER
             route.revisions[facts["revision"]] = Revision(
-                _defaults(parameters), slack=(parameters.get("batch_size") or 1) // _SLACK_SHARE
+                _defaults(parameters),
+                slack=(parameters.get("batch_size") or 1) // _SLACK_SHARE,
+                interfaces=route.interfaces.get(facts["model_version"], frozenset())
+                if is_image
+                else None,
             )
             route.desired_revision = facts["revision"]
             route.stopped = False

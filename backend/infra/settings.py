@@ -125,6 +125,52 @@ class Settings(BaseSettings):
         60, ge=0, description="Seconds that running requests get before an engine is stopped."
     )
 
+    kubernetes_namespace: str | None = Field(
+        None, description="Namespace in which engines run on Kubernetes; unset: no cluster."
+    )
+    kubernetes_kubeconfig: Path | None = Field(
+        None, description="File with a cluster's address and credentials; unset: those of the pod."
+    )
+    kubernetes_context: str | None = Field(
+        None, description="Context in that file; unset: its current one."
+    )
+    kubernetes_shape: Literal["deployment", "kserve"] = Field(
+        "deployment",
+        description="What a revision becomes: a Deployment with a Service and an autoscaler, or a "
+        "KServe InferenceService on Knative.",
+    )
+    kubernetes_image: str | None = Field(
+        None, description="Image of this Loggia, with which pods fetch model files."
+    )
+    kubernetes_vllm_image: str = Field(
+        "vllm/vllm-openai:v0.32.0", description="Image of vLLM for NVIDIA GPUs."
+    )
+    kubernetes_vllm_cpu_image: str = Field(
+        "vllm/vllm-openai-cpu:v0.32.0", description="Image of vLLM for processors."
+    )
+    kubernetes_service_account: str | None = Field(
+        None, description="Service account of the engines' pods; unset: the namespace's default."
+    )
+    kubernetes_object_store_secret: str | None = Field(
+        None, description="Secret whose entries become the environment of pods that fetch files."
+    )
+    kubernetes_models_claim: str | None = Field(
+        None,
+        description="Claim of a volume on which pods keep model files together; unset: each pod "
+        "fetches its own.",
+    )
+    kubernetes_pull_secret: str | None = Field(
+        None, description="Secret with the account for private images."
+    )
+    kubernetes_scaling_metric: str | None = Field(
+        None,
+        description="Metric of pods, from the cluster's metrics adapter, by which Deployments are "
+        "scaled; it counts the requests inside a pod. Unset: how busy the processors are.",
+    )
+    docker_socket: Path | None = Field(
+        None,
+        description="Socket of a Docker engine that runs container image models; unset: none.",
+    )
     ollama_url: str | None = Field(
         None, description="An Ollama server for GGUF models, such as http://10.0.0.7:11434."
     )
@@ -146,6 +192,11 @@ class Settings(BaseSettings):
             if not Path(part).is_absolute():
                 raise ValueError(f"'{part}' is not an absolute path")
         return text
+
+    @property
+    def runs_containers(self) -> bool:
+        """Whether something is named that runs container images."""
+        return self.docker_socket is not None or self.kubernetes_namespace is not None
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:

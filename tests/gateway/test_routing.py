@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -211,6 +212,46 @@ def test_a_quarter_of_a_batch_is_close_enough() -> None:
     assert route.pick(7) is own
     own.outstanding = 3
     assert route.pick(7) is not own
+
+
+IMAGE = {
+    "container_image": {
+        "configuration": json.dumps(
+            {
+                "schemaVersion": 1,
+                "port": 8080,
+                "health": {"path": "/ready"},
+                "apis": [
+                    {"path": "/classify"},
+                    {"path": "/labels", "method": "GET", "port": 8080},
+                    {"path": "/admin", "port": 9090},
+                ],
+            }
+        )
+    }
+}
+
+
+def test_a_container_image_offers_what_its_own_version_lists_on_its_main_port() -> None:
+    imported = {"model_id": "m1", "name": "tiny", "version": "0.0.1", "origin": IMAGE}
+    asked = {"model_id": "m1", "revision": 1, "model_version": "0.0.1"}
+    deployed = ("RevisionDeployed", {"model_id": "m1", "revision": 1})
+    container = ("DeploymentRequested", {**asked, "configuration": {"engine": "container"}})
+    table = fold([("ModelImportRequested", imported), container, deployed])
+    serving = table.models["m1"].serving
+    assert serving is not None
+    assert set(serving.interfaces or ()) == {("POST", "/classify"), ("GET", "/labels")}
+
+
+def test_models_that_are_no_images_have_no_such_interfaces() -> None:
+    imported = {"model_id": "m1", "name": "tiny", "version": "0.0.1", "origin": None}
+    asked = {"model_id": "m1", "revision": 1, "model_version": "0.0.1"}
+    deployed = ("RevisionDeployed", {"model_id": "m1", "revision": 1})
+    other = ("DeploymentRequested", {**asked, "configuration": {"engine": "vllm"}})
+    table = fold([("ModelImportRequested", imported), other, deployed])
+    serving = table.models["m1"].serving
+    assert serving is not None
+    assert serving.interfaces is None
 
 
 def imported(model_id: str, name: str) -> Event:

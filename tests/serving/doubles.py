@@ -11,6 +11,7 @@ import httpx
 from backend.domain.configuration import Hardware
 from backend.domain.engine_options import Option
 from backend.domain.servable import Use
+from workers.serving.containers import Container, ContainerOrder, Health
 from workers.serving.engine import (
     AdapterFiles,
     Command,
@@ -56,12 +57,22 @@ class EngineDouble:
             [
                 sys.executable,
                 str(Path(__file__).with_name("launched_double.py")),
+                f"--host={launch.host}",
                 f"--port={launch.port}",
                 f"--model={launch.model_name}",
                 f"--directory={launch.model_directory}",
                 *asked,
             ]
         )
+
+    def container(self, order: ContainerOrder) -> Container:
+        """As one of its image, in which the Python of the tests stands."""
+        launch = order.launch
+        image = order.images.vllm[launch.configuration.hardware.accelerator]
+        command = self.command(Environment(Path("python"), image), launch)
+        python, *arguments = command.arguments
+        health = Health("/health", launch.port, period=1, timeout=1)
+        return Container(image, "double", launch.port, health, [python], arguments)
 
     def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
         try:

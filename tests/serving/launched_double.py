@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 parser = argparse.ArgumentParser()
+parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, required=True)
 parser.add_argument("--model", required=True)
 parser.add_argument("--directory", required=True)
@@ -171,4 +172,4 @@ if arguments.only_one:
         print("MemoryError: there is room for one double only", file=sys.stderr, flush=True)
         sys.exit(4)
 print("serving", flush=True)
-Server(("127.0.0.1", arguments.port), Handler).serve_forever()
+Server((arguments.host, arguments.port), Handler).serve_forever()

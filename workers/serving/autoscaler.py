@@ -44,12 +44,12 @@ class Policy:
     down_delay: float
 
     @classmethod
-    def of(cls, configuration: DeployConfiguration) -> Policy:
-        """What the configuration asks for: a replica for each full batch."""
+    def of(cls, configuration: DeployConfiguration, least: int, most: int) -> Policy:
+        """What the configuration asks for: a replica for each full batch, within these bounds."""
         scaling = configuration.scaling
         return cls(
-            least=scaling.min_replicas,
-            most=scaling.max_replicas,
+            least=least,
+            most=most,
             requests_per_replica=configuration.parameters.batch_size,
             up_delay=scaling.scale_up_delay_seconds,
             down_delay=scaling.scale_down_delay_seconds,

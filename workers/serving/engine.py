@@ -63,7 +63,7 @@ class AdapterFiles:
 
 @dataclass(frozen=True)
 class Launch:
-    """What one replica is to serve, and where it listens (on the loopback interface).
+    """What one replica is to serve, and where it listens: in a container on every interface.
 
     Name and directory are those of the whole model, an adapter's base; `total_bytes` is both.
     `runs_own_code` says that somebody consented to running code that came with the model.
@@ -81,6 +81,7 @@ class Launch:
     use: Use = Use.GENERATE
     runs_own_code: bool = False
     adapter: AdapterFiles | None = None
+    host: str = "127.0.0.1"
     adapter_rank: int = 0
     template: str = ""
     gpu_memory_share: float | None = None

@@ -88,7 +88,7 @@ class Measuring:
             gpus=[asdict(gpu) for gpu in machine.gpus],
             driver=self._local.gpus.driver(),
             engines=self._environments.installed(),
-            bounds=self._local.bounds.words,
+            bounds=self._local.limits.words,
         )
 
     def _read(self, executor: ThreadPoolExecutor) -> None:

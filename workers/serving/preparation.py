@@ -58,27 +58,49 @@ class Prepared:
         """
         if self.environment is None or self.directory is None:
             raise ValueError("environment and files were not prepared on this machine")
+        launch = self.launch(
+            replica_id=replica_id,
+            port=port,
+            configuration=configuration,
+            directory=self.directory,
+            adapter_directory=self.adapter_directory,
+            gpu_memory_share=gpu_memory_share,
+        )
+        return self.environment, launch
+
+    def launch(
+        self,
+        *,
+        replica_id: UUID,
+        port: int,
+        configuration: DeployConfiguration,
+        directory: Path,
+        adapter_directory: Path | None,
+        host: str = "127.0.0.1",
+        gpu_memory_share: float | None = None,
+    ) -> Launch:
+        """What one replica of it serves, where its files lie in these directories."""
         subject = self.subject
         adapter: AdapterFiles | None = None
         total_bytes = subject.whole.total_bytes
-        if self.adapter_directory is not None:
-            adapter = AdapterFiles(subject.name, self.adapter_directory, subject.rank)
+        if adapter_directory is not None:
+            adapter = AdapterFiles(subject.name, adapter_directory, subject.rank)
             total_bytes += subject.version.total_bytes
-        launch = Launch(
+        return Launch(
             replica_id=replica_id,
             model_name=subject.base_name or subject.name,
-            model_directory=self.directory,
+            model_directory=directory,
             total_bytes=total_bytes,
             port=port,
             configuration=configuration,
             use=subject.use,
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
+            host=host,
             adapter_rank=subject.adapter_rank,
             template=subject.template,
             gpu_memory_share=gpu_memory_share,
         )
-        return self.environment, launch
 
 
 class Preparations:

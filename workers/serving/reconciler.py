@@ -67,7 +67,7 @@ class Reconciler:
         self._preparations = preparations
         self._progress = progress
         self._adapters_done = True
-        self._scaling = Scaling(lambda: self.lease, pool=pool, records=records)
+        self._scaling = Scaling(lambda: self.lease, pool=pool, records=records, launchers=launchers)
         self._upkeep = Upkeep(
             lambda: self.lease,
             store=store,
@@ -151,9 +151,10 @@ class Reconciler:
             self._fail(revision, Failure(last.end_reason, last.end_remedy, last.log_tail))
             return
         configuration = configuration_of(deployment, revision)
-        wanted = deployment.wanted_replicas[revision]
-        kept = self._dismiss(deployment, mine, wanted)
         try:
+            least, most = self._upkeep.bounds(configuration)
+            wanted = max(least, min(most, deployment.wanted_replicas[revision]))
+            kept = self._dismiss(deployment, mine, wanted)
             prepared = self._prepared(deployment, revision, configuration)
             if prepared is None:
                 return

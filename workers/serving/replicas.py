@@ -147,6 +147,12 @@ class Replicas:
         """Its start has been recorded."""
         self._write("UPDATE loggia.replicas SET announced = true WHERE replica_id = %s", replica.id)
 
+    def locate(self, replica: Replica, endpoint: str) -> None:
+        """It has got its address."""
+        self._write(
+            "UPDATE loggia.replicas SET endpoint = %s WHERE replica_id = %s", endpoint, replica.id
+        )
+
     def mark_ready(self, replica: Replica) -> None:
         """It answers."""
         self._write(

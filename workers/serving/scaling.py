@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from backend.domain.deployment import Deployment
 from backend.domain.deployment_events import DeploymentState
-from backend.domain.errors import NotAllowed
+from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.demand import read_demand
 from backend.infra.postgres import Pool
 from workers.serving.autoscaler import Autoscaler, Policy, Reading
+from workers.serving.launchers.launcher import Launchers
 from workers.serving.records import Records
 from workers.serving.targets import Lease
 from workers.serving.upkeep import configuration_of
@@ -18,8 +19,11 @@ from workers.serving.upkeep import configuration_of
 class Scaling:
     """One deployment's, while its lease is held. Whoever takes over begins to watch anew."""
 
-    def __init__(self, lease: Callable[[], Lease], *, pool: Pool, records: Records) -> None:
+    def __init__(
+        self, lease: Callable[[], Lease], *, pool: Pool, records: Records, launchers: Launchers
+    ) -> None:
         self._lease = lease
+        self._launchers = launchers
         self._pool = pool
         self._records = records
         self._revision = 0
@@ -31,7 +35,12 @@ class Scaling:
         if revision is None or deployment.state is DeploymentState.STOPPING:
             return False
         if revision != self._revision:
-            policy = Policy.of(configuration_of(deployment, revision))
+            configuration = configuration_of(deployment, revision)
+            try:
+                launcher = self._launchers.named(configuration.hardware.server)
+            except DomainError:
+                return False  # the revision is about to fail for that
+            policy = Policy.of(configuration, *launcher.bounds(configuration.scaling))
             self._revision = revision
             self._autoscaler = Autoscaler(policy) if policy.least < policy.most else None
         if self._autoscaler is None:

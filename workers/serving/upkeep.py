@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import httpx
@@ -23,6 +23,7 @@ from workers.serving.launchers.launcher import (
     Order,
     PlaceLost,
     ReplicaLog,
+    StillPreparing,
     Wanted,
 )
 from workers.serving.preparation import Preparations, Prepared
@@ -225,6 +226,9 @@ class Upkeep:
         except PlaceLost as lost:
             self._replicas.mark_ended(replica, crashed=False, reason=str(lost))
             return False
+        except StillPreparing as news:
+            self._progress.starting(replica.age, self._patience.start, str(news))
+            return True
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
         except OSError as error:
@@ -246,7 +250,9 @@ class Upkeep:
         return True
 
     def await_answer(self, replica: Replica, prepared: Prepared) -> bool:
-        if self._answers(replica, prepared) and self.adapters.bring(replica, prepared):
+        replica = self._located(replica)
+        answers = bool(replica.endpoint) and self._answers(replica, prepared)
+        if answers and self.adapters.bring(replica, prepared):
             self._records.replica_ready(
                 self._lease(), replica, warnings=self._doubts(replica, prepared)
             )
@@ -269,8 +275,18 @@ class Upkeep:
             self._progress.starting(replica.age, limit, tail[-1] if tail else "")
         return False
 
+    def _located(self, replica: Replica) -> Replica:
+        """The replica with its address, where its launcher had to find one."""
+        endpoint = self._launcher(replica).find(replica.id).endpoint
+        if endpoint is None or endpoint == replica.endpoint:
+            return replica
+        self._replicas.locate(replica, endpoint)
+        return replace(replica, endpoint=endpoint)
+
     def _answers(self, replica: Replica, prepared: Prepared) -> bool:
         subject = prepared.subject
+        if self._launcher(replica).find(replica.id).healthy is False:
+            return False
         try:
             return self._spoken(replica, prepared.engine).answers(
                 self._client, replica.endpoint, subject.name, subject.use
@@ -297,11 +313,7 @@ class Upkeep:
         if now - self._checked_at.get(key, 0.0) < self._patience.health_interval:
             return
         self._checked_at[key] = now
-        try:
-            healthy = self._spoken(replica, engine).is_alive(self._client, replica.endpoint)
-        except httpx.HTTPError:
-            healthy = False
-        if healthy:
+        if self._is_healthy(replica, engine):
             self._unhealthy_since.pop(key, None)
             return
         since = self._unhealthy_since.setdefault(key, now)
@@ -317,6 +329,15 @@ class Upkeep:
                 None,
                 tail,
             )
+
+    def _is_healthy(self, replica: Replica, engine: Engine) -> bool:
+        known = self._launcher(replica).find(replica.id).healthy
+        if known is not None:
+            return known
+        try:
+            return self._spoken(replica, engine).is_alive(self._client, replica.endpoint)
+        except httpx.HTTPError:
+            return False
 
     def place(
         self,
@@ -356,6 +377,14 @@ class Upkeep:
         launcher = self._launchers.at(replica.server)
         return launcher.leaving(replica.server) if launcher is not None else None
 
+    def bounds(self, configuration: DeployConfiguration) -> tuple[int, int]:
+        """The fewest and the most replicas that are kept of it. Raises `RevisionLost`."""
+        try:
+            launcher = self._launchers.named(configuration.hardware.server)
+        except DomainError as error:
+            raise RevisionLost(Failure(error.detail, error.remedy)) from error
+        return launcher.bounds(configuration.scaling)
+
     def stop(self, replica: Replica) -> None:
         """Ends what belongs to the replica; nothing does where its server was given up."""
         launcher = self._launchers.at(replica.server)
@@ -385,14 +414,19 @@ class Upkeep:
         self._progress.drained()
 
     def _requests(self, deployment: Deployment, replica: Replica) -> int:
-        if not self._launcher(replica).find(replica.id).running:
+        seen = self._launcher(replica).find(replica.id)
+        if not seen.running:
             return 0
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         try:
-            load = self._spoken(replica, engine).load(self._client, replica.endpoint)
+            spoken = self._spoken(replica, engine)
+            loads = [
+                spoken.load(self._client, address)
+                for address in ((replica.endpoint,) if seen.inside is None else seen.inside)
+            ]
         except (httpx.HTTPError, ValueError):
             return 1  # unknown: as if busy, until the time for draining is over
-        return load.running + load.waiting
+        return sum(load.running + load.waiting for load in loads)
 
     def _spoken(self, replica: Replica, engine: Engine) -> Engine:
         return self._launcher(replica).speaks(engine)

@@ -23,7 +23,7 @@ from backend.application.servers import Servers
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
-from backend.infra.connections import Seal
+from backend.infra.connections import ConnectionStore, Seal
 from backend.infra.demand import DemandCalls
 from backend.infra.jobs import LeaseLost
 from backend.infra.logging import get_logger
@@ -38,7 +38,9 @@ from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
 from workers.serving.installed import InstalledEngines
+from workers.serving.launchers.configured import Configured
 from workers.serving.launchers.directory import Directory
+from workers.serving.launchers.launcher import Unreachable
 from workers.serving.launchers.local import LocalProcesses
 from workers.serving.launchers.remote import RemoteServers, ServerCredentials
 from workers.serving.measuring import Measuring
@@ -101,7 +103,9 @@ class ServingWorker:
         servers = ServerStore(pool, seal)
         self._guarded = GuardedClient.from_settings(settings)
         remote = RemoteServers(pool, servers, self._guarded)
-        self._launchers = Directory(self._local, remote)
+        self._launchers = Configured(
+            Directory(self._local, remote), settings, ConnectionStore(pool, seal)
+        )
         self._files = ModelFiles(
             ObjectStore.from_settings(settings),
             settings.data / "engines" / "files",
@@ -110,7 +114,8 @@ class ServingWorker:
         self._environments = EngineEnvironments(
             settings.cache, pip_arguments=settings.engine_pip_arguments
         )
-        self._installed = InstalledEngines(EngineFactsTable(pool), self._environments)
+        self._facts = EngineFactsTable(pool)
+        self._installed = InstalledEngines(self._facts, self._environments)
         self._publisher = TelemetryPublisher(settings, client_id="loggia-work-deploy")
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
@@ -161,6 +166,7 @@ class ServingWorker:
 
     def _tell_engines(self, stop: threading.Event) -> None:
         try:
+            self._launchers.tell(self._facts)
             self._installed.tell_all(self._engines, stop)
         except _DATABASE_ERRORS as error:
             _log.warning("what the engines say could not be noted", error=str(error))
@@ -240,6 +246,9 @@ class ServingWorker:
             except _DATABASE_ERRORS as error:
                 log.warning("PostgreSQL unreachable, trying again", error=str(error))
                 pause = _RETRY_SECONDS
+            except Unreachable as error:
+                log.warning("a launcher does not answer, trying again", error=str(error))
+                pause = _RETRY_SECONDS
             except Exception as error:  # one deployment's trouble must not end the others
                 unforeseen += 1
                 log.exception("looking after a deployment failed", attempt=unforeseen)
@@ -274,6 +283,7 @@ class ServingWorker:
                 self._local.stop(record.replica_id)
         self._files.remove_unused(used)
         self._local.clear_old_folders()
+        self._launchers.tidy(lambda server: live_on(self._pool, server))
 
     def _files_in_use(self, model_id: UUID) -> set[str]:
         """The manifests of what the model's deployment still may serve, of bases too."""
@@ -309,6 +319,7 @@ class ServingWorker:
         for care in self._cared.values():
             with suppress(*_DATABASE_ERRORS):
                 self._targets.release(care.reconciler.lease)
+        self._launchers.close()
         self._publisher.close()
 
     @staticmethod

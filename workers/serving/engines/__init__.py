@@ -2,6 +2,7 @@
 
 from backend.infra.settings import Settings
 from workers.serving.engine import Engine
+from workers.serving.engines.container import ContainerImage
 from workers.serving.engines.ollama import Ollama
 from workers.serving.engines.vllm import Vllm
 
@@ -9,6 +10,8 @@ from workers.serving.engines.vllm import Vllm
 def engines(settings: Settings) -> dict[str, Engine]:
     """Every engine that there is, by its name in a deploy configuration."""
     found: list[Engine] = [Vllm()]
+    if settings.runs_containers:
+        found.append(ContainerImage())
     if settings.ollama_url is not None:
         token = settings.ollama_token
         found.append(Ollama(settings.ollama_url, token.get_secret_value() if token else None))

@@ -16,6 +16,7 @@ from backend.domain.engine_options import Option, check_quantization
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
 from backend.domain.servable.vllm import RELEASE
+from workers.serving.containers import Container, ContainerOrder
 from workers.serving.engine import (
     AdapterFiles,
     Command,
@@ -25,7 +26,7 @@ from workers.serving.engine import (
     Launch,
     Load,
 )
-from workers.serving.engines import vllm_adapters, vllm_uses
+from workers.serving.engines import vllm_adapters, vllm_container, vllm_uses
 from workers.serving.engines.arguments import command_line, judged
 from workers.serving.engines.vllm_probe import PROBE
 
@@ -111,7 +112,7 @@ class Vllm:
         given = configuration.engine_arguments
         on_cpu = configuration.hardware.accelerator == "cpu"
         own = {
-            "host": "127.0.0.1",
+            "host": launch.host,
             "port": str(launch.port),
             "model": str(launch.model_directory),
             "served-model-name": launch.model_name,
@@ -175,6 +176,10 @@ class Vllm:
                 **(_cpu_environment(single) if on_cpu else {}),
             },
         )
+
+    def container(self, order: ContainerOrder) -> Container:
+        """The server of vLLM's own image, by the accelerator. Raises `Invalid`."""
+        return vllm_container.container(self, order)
 
     def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
         """Whether it completes a prompt by one token, makes a vector, or gives a score."""

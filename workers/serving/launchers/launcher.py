@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from backend.domain.configuration import DeployConfiguration
+from backend.domain.configuration import DeployConfiguration, Scaling
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis, Engine
 from workers.serving.launchers.gpus import GpuShare
@@ -64,7 +64,10 @@ class Sighting:
 
     `known` is False where it has never been started, or has been stopped and cleared away. `why`
     is the cause where the launcher knows it; else the engine reads it from the log. `crashed` is
-    False where the replica went with its server: that says nothing about the revision.
+    False where the replica went with its server: that says nothing about the revision. A launcher
+    that watches health itself says `healthy`; one whose replicas get their address late says
+    `endpoint` as soon as it may be used, and nothing serves before. `inside` are the addresses of
+    the processes behind the endpoint, where there can be several.
     """
 
     known: bool
@@ -72,6 +75,17 @@ class Sighting:
     exit_code: int | None = None
     why: Diagnosis | None = None
     crashed: bool = True
+    healthy: bool | None = None
+    endpoint: str | None = None
+    inside: tuple[str, ...] | None = None
+
+
+class Unreachable(Exception):
+    """What a launcher steers does not answer now; a later look may find it again."""
+
+
+class StillPreparing(Exception):
+    """What the replica is made of is being fetched; ask again."""
 
 
 class NoPlace(DomainError):
@@ -122,6 +136,14 @@ class Launcher(Protocol):
         """Whether its replicas end when the platform is stopped, or go on without it."""
         ...
 
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """The fewest and the most replicas that are kept there.
+
+        They are the configuration's, unless a replica is a whole workload with as many processes
+        as an autoscaler of the launcher's own wants.
+        """
+        ...
+
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
         """Where the replica can be. Raises `NoPlace`.
 
@@ -133,7 +155,8 @@ class Launcher(Protocol):
     def start(self, order: Order) -> str:
         """Brings the replica into being, unless it is; returns the engine's version.
 
-        Raises `DomainError` for what will never start, `PlaceLost`, and `OSError`.
+        Raises `StillPreparing` where it has to be asked again, `DomainError` for what will never
+        start, `PlaceLost`, and `OSError`.
         """
         ...
 

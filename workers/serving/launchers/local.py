@@ -26,6 +26,7 @@ import psutil
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from backend.domain.configuration import Scaling
 from backend.infra.processes import (
     REPLICA_VARIABLE,
     ProcessRecord,
@@ -83,12 +84,12 @@ class LocalProcesses:
     ends_with_platform = True
 
     def __init__(
-        self, data: Path, *, gpus: Gpus | None = None, bounds: Bounds | None = None
+        self, data: Path, *, gpus: Gpus | None = None, limits: Bounds | None = None
     ) -> None:
         # Engines are processes of one machine and one data directory.
         self.server = f"{socket.gethostname()}:{data}"
         self.gpus = gpus or Gpus()
-        self.bounds = bounds or Bounds()
+        self.limits = limits or Bounds()
         self._records = data / "run" / "engines"
         self._folders = data / "engines"
         self._children: dict[UUID, subprocess.Popen[bytes]] = {}
@@ -96,6 +97,10 @@ class LocalProcesses:
     def machine(self) -> Machine:
         """What this machine has to give."""
         return Machine(memory_gib(), tuple(self.gpus.all()))
+
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """Those of the configuration: a replica is one process."""
+        return scaling.min_replicas, scaling.max_replicas
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
         """Memory or GPUs that nobody was promised, and a loopback port. Raises `NoPlace`."""
@@ -208,7 +213,7 @@ class LocalProcesses:
         if child is not None:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=_KILL_SECONDS)
-        self.bounds.release(replica_id)
+        self.limits.release(replica_id)
         self._record_path(replica_id).unlink(missing_ok=True)
 
     def speaks(self, engine: Engine) -> Engine:
@@ -256,7 +261,7 @@ class LocalProcesses:
             for name, value in os.environ.items()
             if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
         }
-        arguments, bounded = self.bounds.enclosed(command.arguments, replica_id, memory_gib)
+        arguments, bounded = self.limits.enclosed(command.arguments, replica_id, memory_gib)
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 arguments,

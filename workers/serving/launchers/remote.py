@@ -16,6 +16,7 @@ import httpx
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from backend.domain.configuration import Scaling
 from backend.domain.errors import NotAllowed
 from backend.infra.postgres import Pool
 from backend.infra.servers import ServerStore, StoredServer
@@ -73,6 +74,10 @@ class RemoteServers:
         return next(
             (s.credentials for s in self._known.values() if url.startswith(f"{s.address}/")), None
         )
+
+    def bounds(self, scaling: Scaling) -> tuple[int, int]:
+        """Those of the configuration: a replica is one server."""
+        return scaling.min_replicas, scaling.max_replicas
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
         """The server with the most room. Raises `NoPlace`.
