@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from projections.audit import AUDIT
+from projections.billing import BILLING
 from projections.deployments import DEPLOYMENT_HISTORY
 from projections.gallery import GALLERY
 from projections.marketplace import MARKETPLACE
 from projections.tables import Projection
 
 PROJECTIONS: dict[str, Projection] = {
-    projection.name: projection for projection in (GALLERY, DEPLOYMENT_HISTORY, MARKETPLACE, AUDIT)
+    projection.name: projection
+    for projection in (GALLERY, DEPLOYMENT_HISTORY, MARKETPLACE, AUDIT, BILLING)
 }

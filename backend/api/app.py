@@ -31,8 +31,10 @@ from backend.api.routes import (
     models,
     operations,
     previews,
+    prices,
     session,
     uploads,
+    usage,
     users,
     versions,
 )
@@ -43,7 +45,7 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections,    deployments, api_keys, events, operations,
+    connections,    deployments, api_keys, events, operations, prices, usage,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from backend.application.connections import Connections
 from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
+from backend.application.prices import PriceLists
 from backend.application.store import EventStore
 from backend.application.users import Users
 from backend.infra.connections import ConnectionStore, Seal
@@ -67,6 +68,7 @@ class Services:
     deployments: Deployments
     api_keys: ApiKeys
     users: Users
+    price_lists: PriceLists
     uploads: Uploads
     upload_end: UploadEnd
     dry_runs: DryRuns
@@ -118,6 +120,7 @@ class Services:
             deployments=Deployments(runner),
             api_keys=ApiKeys(runner),
             users=Users(runner),
+            price_lists=PriceLists(runner),
             uploads=uploads,
             upload_end=UploadEnd(pool, uploads, object_store, models),
             dry_runs=DryRuns(pool),

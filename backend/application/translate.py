@@ -22,6 +22,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.events import Aggregate
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
+from backend.domain.price_list import PriceList
 from backend.domain.user import User
 
 # Fields of the private events that never leave the store.
@@ -32,6 +33,7 @@ _PRIVATE = {"sha256"}
 _PUBLIC_NAMES = {
     "TermsAcceptedAgain": "TermsAccepted",
     "ConnectionSavedAgain": "ConnectionSaved",
+    "PricesSetAgain": "PricesSet",
 }
 
 # A row of the event store: position, aggregate's id, its version, topic, state.
@@ -74,7 +76,7 @@ def _shape(event_class: type[Any], name: str) -> _Shape:
 
 _SHAPES: dict[str, _Shape] = {
     topic: _shape(member, name)
-    for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection)
+    for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection, PriceList)
     for member in vars(aggregate).values()
     if isinstance(member, type)
     and (topic := getattr(member, "TOPIC", None))

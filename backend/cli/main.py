@@ -14,6 +14,7 @@ from backend.cli import (
     platform,
     projections,
     roles,
+    usage,
     versions,
 )
 
@@ -25,6 +26,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    deployments, events, roles,
+    deployments, events, usage, roles,
 ):  # fmt: skip
     part.register(app)

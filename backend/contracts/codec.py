@@ -17,7 +17,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from backend.contracts.generated.loggia.events.v1 import access_pb2, deployment_pb2, model_pb2
+from backend.contracts.generated.loggia.events.v1 import (
+    access_pb2,
+    deployment_pb2,
+    model_pb2,
+    prices_pb2,
+)
 
 TYPE_PREFIX = "loggia.events.v1."
 _CONTRACTS = "loggia.events.v"
@@ -26,7 +31,7 @@ CONTENT_TYPE = b"application/protobuf"
 
 MESSAGES: dict[str, type[Message]] = {
     name: getattr(module, name)
-    for module in (model_pb2, deployment_pb2, access_pb2)
+    for module in (model_pb2, deployment_pb2, access_pb2, prices_pb2)
     for name in module.DESCRIPTOR.message_types_by_name
 }
 

@@ -11,6 +11,7 @@ from yarl import URL
 
 from backend.gateway.errors import GatewayError, engine_failed, unavailable
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Work
 from backend.gateway.metrics import Metrics
 from backend.gateway.routing import ModelRoute, Replica
 from backend.infra.logging import get_logger
@@ -43,9 +44,11 @@ class Engines:
 
     @asynccontextmanager
     async def send(
-        self, route: ModelRoute, path: str, body: bytes, headers: Mapping[str, str]
+        self, route: ModelRoute, path: str, body: bytes, headers: Mapping[str, str], work: Work
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's answer, from its headers on; leaving the block early cancels it there.
+
+        Who answers, and the time that it takes, is added to `work`.
 
         A request whose answer has not begun is sent once more, to another replica if there is one:
         the connection was refused, or a kept one turned out to be closed, or the engine died.
@@ -60,6 +63,8 @@ class Engines:
             if replica is None:
                 raise _gone() if failed else not_serving(route)
             replica.outstanding += 1
+            work.replica_id, work.revision = replica.replica_id, replica.revision
+            began = replica.time.begin(self._loop.time())
             try:
                 try:
                     response = await self._session.post(
@@ -82,6 +87,7 @@ class Engines:
                 return
             finally:
                 replica.outstanding -= 1
+                work.spend(replica.time.end(self._loop.time(), began), replica.accelerators)
 
     def _note(
         self, route: ModelRoute, replica: Replica, error: aiohttp.ClientError, refused: bool

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from backend.gateway.metering import EngineTime
+
 Facts = Mapping[str, Any]
 
 # What a request may leave out, in the names of the OpenAI protocol (and of its vLLM extension).
@@ -25,15 +27,22 @@ class Replica:
 
     replica_id: str
     endpoint: str
+    revision: int = 0
+    accelerators: int = 0
     outstanding: int = 0
     avoid_until: float = 0.0
+    time: EngineTime = field(default_factory=EngineTime)
 
 
 @dataclass(slots=True)
 class Revision:
-    """A deploy configuration's sampling defaults, as JSON values, and its ready replicas."""
+    """A deploy configuration's sampling defaults, as JSON values, and its ready replicas.
+
+    `accelerators` is the number of GPUs that each replica has.
+    """
 
     defaults: dict[str, bytes] = field(default_factory=dict)
+    accelerators: int = 0
     replicas: dict[str, Replica] = field(default_factory=dict)
 
 
@@ -155,8 +164,11 @@ class RoutingTable:
     def _deployment_requested(self, facts: Facts, _: datetime) -> None:
         route = self.models.get(facts["model_id"])
         if route is not None:
-            parameters = facts["configuration"].get("parameters") or {}
-            route.revisions[facts["revision"]] = Revision(defaults=_defaults(parameters))
+            configuration = facts["configuration"]
+            route.revisions[facts["revision"]] = Revision(
+                defaults=_defaults(configuration.get("parameters") or {}),
+                accelerators=(configuration.get("hardware") or {}).get("accelerator_count", 0),
+            )
             route.desired_revision = facts["revision"]
             route.stopped = False
 
@@ -164,7 +176,9 @@ class RoutingTable:
         revision = self._revision(facts)
         if revision is not None:
             endpoint = facts["endpoint"].rstrip("/").removesuffix("/v1")
-            revision.replicas[facts["replica_id"]] = Replica(facts["replica_id"], endpoint)
+            revision.replicas[facts["replica_id"]] = Replica(
+                facts["replica_id"], endpoint, facts["revision"], revision.accelerators
+            )
 
     def _replica_lost(self, facts: Facts, _: datetime) -> None:
         revision = self._revision(facts)

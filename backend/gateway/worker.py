@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import StreamReader, web
@@ -19,10 +19,12 @@ from backend.application.feed import EventFeed
 from backend.application.store import EventStore
 from backend.gateway.app import Gateway
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Answered
 from backend.gateway.metrics import Metrics
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.routing import RoutingTable
 from backend.gateway.table import Feed, TableFollower
+from backend.gateway.usage import UsagePublisher
 from backend.infra.logging import get_logger
 from backend.infra.playground_tokens import PlaygroundTokens
 from backend.infra.settings import Settings
@@ -52,10 +54,15 @@ async def serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
-        async with running(feed, tokens, listener, rate_limits):
+        metrics = Metrics()
+        usage = UsagePublisher(settings, metrics.usage)
+        async with running(
+            feed, tokens, listener, rate_limits, metrics=metrics, answered=usage.publish
+        ):
             _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
             await stop.wait()
             _log.info("gateway ending: running requests are being finished")
+        usage.close()
     finally:
         store.close()
 
@@ -67,12 +74,18 @@ async def running(
     listener: socket.socket,
     rate_limits: RateLimits,
     limits: Limits | None = None,
+    *,
+    metrics: Metrics | None = None,
+    answered: Callable[[Answered], None] = lambda _: None,
 ) -> AsyncIterator[TableFollower]:
-    """A gateway on this socket; leaving the block ends it, running requests first."""
-    limits = limits or Limits()
-    table, metrics = RoutingTable(), Metrics()
+    """A gateway on this socket; leaving the block ends it, running requests first.
+
+    `answered` is called in the event loop with every request that a replica was asked to answer.
+    """
+    limits, metrics = limits or Limits(), metrics or Metrics()
+    table = RoutingTable()
     follower = TableFollower(feed, table, metrics.position.set)
-    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, limits)
+    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, limits, answered)
     server = _server(gateway, limits)
     accepting = await asyncio.get_running_loop().create_server(
         server, sock=listener, backlog=_BACKLOG

@@ -18,6 +18,7 @@ import uvloop
 from backend.application.feed import StoredEvent
 from backend.contracts.codec import MESSAGES, PublicEvent
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Answered
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.worker import running
 from backend.infra.playground_tokens import PlaygroundTokens
@@ -73,6 +74,8 @@ class GatewayUnderTest:
         self.feed = MemoryFeed()
         self.tokens = PlaygroundTokens(b"a secret of the tests")
         self._limits = limits
+        # What the records about usage are made of, in the order in which answers ended.
+        self.answered: list[Answered] = []
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -120,14 +123,22 @@ class GatewayUnderTest:
         return model_id
 
     def deploy(
-        self, model_id: str, *endpoints: str, revision: int = 1, **parameters: Any
+        self,
+        model_id: str,
+        *endpoints: str,
+        revision: int = 1,
+        accelerators: int = 0,
+        **parameters: Any,
     ) -> list[str]:
         """A revision that serves at these endpoints; the ids of its replicas."""
         self.publish(
             "DeploymentRequested",
             model_id=model_id,
             revision=revision,
-            configuration={"parameters": {**PARAMETERS, **parameters}},
+            configuration={
+                "parameters": {**PARAMETERS, **parameters},
+                "hardware": {"accelerator_count": accelerators},
+            },
         )
         replicas = [self.replica(model_id, endpoint, revision) for endpoint in endpoints]
         self.publish("RevisionDeployed", model_id=model_id, revision=revision)
@@ -185,7 +196,14 @@ class GatewayUnderTest:
         self._loop.close()
 
     async def _serve(self) -> None:
-        async with running(self.feed, self.tokens, self._listener, RateLimits(), self._limits):
+        async with running(
+            self.feed,
+            self.tokens,
+            self._listener,
+            RateLimits(),
+            self._limits,
+            answered=self.answered.append,
+        ):
             await self._stop.wait()
 
     def _ready(self) -> bool:

@@ -112,6 +112,12 @@ const events = createRoute({
   component: lazyRouteComponent(() => import('@/features/events/events-page')),
 });
 
+const usage = createRoute({
+  getParentRoute: () => shell,
+  path: '/usage',
+  component: lazyRouteComponent(() => import('@/features/usage/usage-page')),
+});
+
 const settings = createRoute({
   getParentRoute: () => shell,
   path: '/settings',
@@ -120,7 +126,7 @@ const settings = createRoute({
 
 const routeTree = root.addChildren([
   signIn,
-  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, events, settings]),
+  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, events, usage, settings]),
 ]);
 
 export function createAppRouter(queryClient: QueryClient) {

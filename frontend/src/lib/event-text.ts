@@ -61,6 +61,7 @@ const WORDS_ABOUT_OTHERS: typeof WORDS = {
   },
   ConnectionSaved: { tone: 'neutral', text: (data) => `Connection "${word(data['name']) ?? ''}" saved` },
   ConnectionRemoved: { tone: 'neutral', text: (data) => `Connection "${word(data['name']) ?? ''}" removed` },
+  PricesSet: { tone: 'neutral', text: (data) => `Prices set, in ${word(data['currency']) ?? 'an unknown currency'}` },
   UserRegistered: {
     tone: 'neutral',
     text: (data) => `Account ${word(data['username']) ?? ''} made with the role ${word(data['role']) ?? 'unknown'}`,

@@ -145,7 +145,7 @@ class LiveStream {
       void this.#queryClient?.invalidateQueries({ queryKey: keys.model(modelId) });
     }
     this.#touched.clear();
-    for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections]) {
+    for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections, keys.prices]) {
       void this.#queryClient?.invalidateQueries({ queryKey });
     }
   }

@@ -12,6 +12,8 @@ export const keys = {
   tokens: ['tokens'] as const,
   connections: ['connections'] as const,
   parked: ['parked'] as const,
+  prices: ['prices'] as const,
+  usage: (...what: unknown[]) => ['usage', ...what] as const,
   batches: ['batches'] as const,
   batch: (batchId: string) => ['batches', batchId] as const,
   deployOptions: (modelId: string) => ['deploy-options', modelId] as const,
