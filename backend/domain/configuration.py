@@ -7,10 +7,21 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from backend.domain.errors import Invalid
+from backend.domain.servable import ENGINES
 
 SCHEMA_VERSION = 1
 MAX_STOP_SEQUENCES = 4
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_QUANTIZATION = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+# Each method of optimization with its quantizations; vLLM's depend on its release and are checked
+# where that is known.
+METHODS: dict[str, tuple[str, ...]] = {
+    "skip": (),
+    "ctranslate2": (
+        "int8", "int8_float16", "int8_bfloat16", "int8_float32", "int16", "float16", "bfloat16",
+    ),
+    "vllm": (),
+}  # fmt: skip
 
 
 def _invalid(path: str, detail: str, remedy: str) -> Invalid:
@@ -30,17 +41,36 @@ class Optimization:
     quantization: str | None = None
 
     def check(self) -> None:
-        if self.method != "skip":
+        if self.method not in METHODS:
             raise _invalid(
                 "optimization.method",
                 f"'{self.method}' is not available.",
-                "Choose 'skip'.",
+                f"Choose from {', '.join(METHODS)}.",
             )
-        if self.quantization is not None:
+        known = METHODS[self.method]
+        if self.method == "skip" and self.quantization is not None:
             raise _invalid(
                 "optimization.quantization",
                 "there is nothing to quantize when optimization is skipped.",
                 "Leave the quantization empty.",
+            )
+        if self.method != "skip" and self.quantization is None:
+            raise _invalid(
+                "optimization.quantization",
+                f"{self.method} needs to know how to quantize.",
+                "Choose a quantization.",
+            )
+        if known and self.quantization not in known:
+            raise _invalid(
+                "optimization.quantization",
+                f"'{self.quantization}' is unknown to {self.method}.",
+                f"Choose from {', '.join(known)}.",
+            )
+        if self.quantization is not None and not _QUANTIZATION.fullmatch(self.quantization):
+            raise _invalid(
+                "optimization.quantization",
+                "is not the name of a quantization.",
+                "Choose one that the deploy options list.",
             )
 
 
@@ -153,10 +183,21 @@ class DeployConfiguration:
                 f"{self.schema_version} is not known to this Loggia.",
                 f"Use version {SCHEMA_VERSION}.",
             )
-        if self.engine != "vllm":
-            raise _invalid("engine", f"'{self.engine}' is not available.", "Choose vllm.")
+        if self.engine not in ENGINES:
+            raise _invalid(
+                "engine",
+                f"'{self.engine}' is not available.",
+                f"Choose from {', '.join(ENGINES)}.",
+            )
         for part in (self.optimization, self.parameters, self.scaling, self.hardware):
             part.check()
+        methods = ENGINES[self.engine].methods
+        if self.optimization.method not in methods:
+            raise _invalid(
+                "optimization.method",
+                f"'{self.optimization.method}' is not for the engine {self.engine}.",
+                f"Choose from {', '.join(methods)}, or another engine.",
+            )
         for name, value in self.engine_arguments.items():
             if not _ARGUMENT.fullmatch(name) or len(value) > 1000 or not value.isprintable():
                 raise _invalid(
