@@ -15,19 +15,19 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from backend.contracts.generated.loggia.usage.v1.usage_pb2 import RequestAnswered
 from google.protobuf.message import DecodeError
 from kafka.errors import KafkaError
 from psycopg import Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.types.json import Jsonb
 
-from backend.contracts.codec import MalformedEvent
+from backend.contracts.codec import Headers, MalformedEvent
+from backend.contracts.generated.loggia.usage.v1.usage_pb2 import RequestAnswered
 from backend.contracts.usage import decode, identity
 from backend.infra import dead_letters
 from backend.infra.consumer import TRANSIENT
@@ -146,13 +146,13 @@ class Usage:
         first: list[Record] = []
         if next_offset:
             found = reader.read(_ANCHOR_SECONDS)
-            if not found:
-                return
+            if not found and reader.bounds(_PARTITION, seconds=_ANCHOR_SECONDS)[1] >= next_offset:
+                return  # it is there; the broker is slow
             first = found[1:]
-            if _identity(found[0]) != last_record:
+            if not found or _identity(found[0]) != last_record:
                 _log.warning("the topic is another one than before; reading it from the beginning")
-                reader.start({_PARTITION: 0})
-                first = []
+                self._forget_offset()
+                return
         until = time.monotonic() + _SESSION_SECONDS
         while not stop.is_set():
             lock.confirm()
@@ -169,6 +169,10 @@ class Usage:
                 "SELECT next_offset, last_record FROM loggia.usage_progress"
             )
         return next_offset, last_record
+
+    def _forget_offset(self) -> None:
+        with self._pool.connection() as connection:
+            connection.execute("UPDATE loggia.usage_progress SET next_offset = 0, last_record = ''")
 
     def _commit(self, batch: Batch, last: Record) -> None:
         with (
@@ -204,11 +208,10 @@ def _gather(reader: RecordReader, first: Sequence[Record]) -> tuple[Batch, bool]
     return batch, False
 
 
-def take_in(cursor: Cursor[DictRow], records: Iterable[RequestAnswered]) -> None:
+def take_in(cursor: Cursor[DictRow], records: Sequence[RequestAnswered]) -> None:
     """Adds records to the sums, in the caller's transaction, unless they are in them already."""
     # Whoever overlaps for a moment waits here, and sees what the other one has taken in.
     cursor.execute("SELECT 1 FROM loggia.usage_progress FOR UPDATE")
-    records = list(records)
     sources = _load(cursor, {record.source for record in records})
     sums: dict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SUMS, 0))
     changed: set[str] = set()
@@ -226,6 +229,11 @@ def take_in(cursor: Cursor[DictRow], records: Iterable[RequestAnswered]) -> None
             added[name] += amount
     _store_sums(cursor, sums)
     _store_sources(cursor, {source: sources[source] for source in sorted(changed)})
+
+
+def read(_: bytes | None, value: bytes | None, headers: Headers) -> RequestAnswered:
+    """The record of these parts. Raises `MalformedEvent`."""
+    return decode(value, headers)
 
 
 def _amounts(record: RequestAnswered) -> tuple[int, ...]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from backend.contracts.generated.loggia.usage.v1.usage_pb2 import RequestAnswered
 from kafka import TopicPartition
 
+from backend.contracts.generated.loggia.usage.v1.usage_pb2 import RequestAnswered
 from backend.contracts.usage import headers_of
 from backend.gateway.metering import Answered, Work
 from backend.infra import kafka

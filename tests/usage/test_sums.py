@@ -14,6 +14,7 @@ import pytest
 from backend.infra import kafka
 from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
+from projections import operations
 from projections.usage import Usage, take_in
 from tests.rig.roles import RoleProcess
 from tests.rig.servers import BrokerServer
@@ -176,6 +177,9 @@ def test_what_is_no_record_is_parked_and_stops_nobody(settings: Settings, pool: 
             "SELECT error FROM loggia.dead_letters WHERE consumer = 'usage' ORDER BY id"
         ).fetchall()
     assert len(rows) == len(bad)
+    assert operations.redrive(settings, "usage") == len(bad)
+    with pytest.raises(ValueError, match="cannot be rebuilt"):
+        operations.rebuild(settings, "usage", lambda _, __: None)
 
 
 def test_two_readers_at_once_sum_each_record_once(settings: Settings, pool: Pool) -> None:
