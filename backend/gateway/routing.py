@@ -13,35 +13,26 @@ from typing import Any
 
 import msgspec
 
-from backend.gateway.metering import EngineTime
+from backend.gateway.spreading import Replica, choose
 
 Facts = Mapping[str, Any]
 
 # What a request may leave out, in the names of the OpenAI protocol (and of its vLLM extension).
 SAMPLING_FIELDS = ("temperature", "max_tokens", "top_p", "top_k", "stop")
-
-
-@dataclass(slots=True)
-class Replica:
-    """A running engine, and how this gateway is using it."""
-
-    replica_id: str
-    endpoint: str
-    revision: int = 0
-    accelerators: int = 0
-    outstanding: int = 0
-    avoid_until: float = 0.0
-    time: EngineTime = field(default_factory=EngineTime)
+# A conversation stays where it was while that replica has no more than this share of a batch more.
+_SLACK_SHARE = 4
 
 
 @dataclass(slots=True)
 class Revision:
     """A deploy configuration's sampling defaults, as JSON values, and its ready replicas.
 
-    `accelerators` is the number of GPUs that each replica has.
+    `slack` is by how many outstanding requests a conversation's own replica may be busier, and
+    `accelerators` the number of GPUs that each replica has.
     """
 
     defaults: dict[str, bytes] = field(default_factory=dict)
+    slack: int = 0
     accelerators: int = 0
     replicas: dict[str, Replica] = field(default_factory=dict)
 
@@ -66,21 +57,24 @@ class ModelRoute:
             return None
         return self.revisions.get(self.serving_revision)
 
-    def pick(self, now: float, exclude: Replica | None = None) -> Replica | None:
-        """The serving revision's replica with the fewest outstanding requests; equals take turns.
-
-        A replica that lately refused a connection comes last.
-        """
+    def pick(
+        self, conversation: int | None = None, exclude: Replica | None = None
+    ) -> Replica | None:
+        """The serving revision's replica that a request goes to; None where none can be used."""
         serving = self.serving
         if serving is None:
             return None
-        candidates = [r for r in serving.replicas.values() if r is not exclude]
-        if len(candidates) < 2:
-            return candidates[0] if candidates else None
-        start = next(self.turn) % len(candidates)
-        return min(
-            candidates[start:] + candidates[:start],
-            key=lambda replica: (replica.avoid_until > now, replica.outstanding),
+        usable = [r for r in serving.replicas.values() if not r.ejected and r is not exclude]
+        if len(usable) < 2:
+            return usable[0] if usable else None
+        start = next(self.turn) % len(usable)
+        return choose(usable[start:] + usable[:start], conversation, serving.slack)
+
+    def has(self, replica: Replica) -> bool:
+        """Whether it is one of the model's replicas still."""
+        return any(
+            revision.replicas.get(replica.replica_id) is replica
+            for revision in self.revisions.values()
         )
 
 
@@ -111,7 +105,8 @@ class RoutingTable:
             "ApiKeyRevoked": self._key_revoked,
             "DeploymentRequested": self._deployment_requested,
             "ReplicaReady": self._replica_ready,
-            "ReplicaLost": self._replica_lost,
+            "ReplicaLost": self._replica_gone,
+            "ReplicaRetired": self._replica_gone,
             "RevisionDeployed": self._revision_deployed,
             "RevisionFailed": self._revision_failed,
             "RevisionRetired": self._revision_retired,
@@ -142,7 +137,9 @@ class RoutingTable:
         self.models[model_id] = ModelRoute(model_id, facts["name"], int(at.timestamp()))
 
     def _model_deleted(self, facts: Facts, _: datetime) -> None:
-        self.models.pop(facts["model_id"], None)
+        route = self.models.pop(facts["model_id"], None)
+        if route is not None:
+            route.revisions.clear()
 
     def _key_created(self, facts: Facts, _: datetime) -> None:
         expires_at = facts.get("expires_at")
@@ -165,8 +162,10 @@ class RoutingTable:
         route = self.models.get(facts["model_id"])
         if route is not None:
             configuration = facts["configuration"]
+            parameters = configuration.get("parameters") or {}
             route.revisions[facts["revision"]] = Revision(
-                defaults=_defaults(configuration.get("parameters") or {}),
+                _defaults(parameters),
+                slack=(parameters.get("batch_size") or 1) // _SLACK_SHARE,
                 accelerators=(configuration.get("hardware") or {}).get("accelerator_count", 0),
             )
             route.desired_revision = facts["revision"]
@@ -180,7 +179,7 @@ class RoutingTable:
                 facts["replica_id"], endpoint, facts["revision"], revision.accelerators
             )
 
-    def _replica_lost(self, facts: Facts, _: datetime) -> None:
+    def _replica_gone(self, facts: Facts, _: datetime) -> None:
         revision = self._revision(facts)
         if revision is not None:
             revision.replicas.pop(facts["replica_id"], None)

@@ -33,7 +33,7 @@ _ROUND = 500
 _ROUND_SECONDS = 0.25
 _CONFIRM_SECONDS = 4.5
 _RECONNECT_SECONDS = 2.0
-_END_SECONDS = 8.0
+_END_SECONDS = 6.0
 _log = get_logger(__name__)
 
 
@@ -56,6 +56,8 @@ class UsagePublisher:
         self._confirmed: deque[RequestAnswered] = deque(maxlen=_SENT_AGAIN)
         self._last_sequence = 0
         self._sender: RoundSender | None = None
+        # Whether the last attempt came through.
+        self._reached = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
         self._thread.start()
@@ -78,10 +80,9 @@ class UsagePublisher:
 
     def _run(self) -> None:
         self._numbered.extend(self._spool.claim())
-        reached = True
-        while not self._closing.wait(_ROUND_SECONDS if reached else _RECONNECT_SECONDS):
-            reached = self._send_all()
-        if not (reached and self._send_all()):
+        while not self._closing.wait(_ROUND_SECONDS if self._reached else _RECONNECT_SECONDS):
+            self._send_all()
+        if not (self._reached and self._send_all()):
             self._number(len(self._waiting))
             self._spool.leave(self._numbered)
         if self._sender is not None:
@@ -109,11 +110,14 @@ class UsagePublisher:
                 self._sender = self._begin()
             _confirm(self._sender, records)
         except KafkaError as error:
-            _log.warning("usage cannot be told now; it waits", error=str(error))
+            if self._reached:
+                _log.warning("usage cannot be told now; it waits", error=str(error))
+            self._reached = False
             if self._sender is not None:
                 self._sender.abandon()
                 self._sender = None
             return False
+        self._reached = True
         for record in records:
             self._confirmed.append(record)
             self._numbered.popleft()

@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 from backend.application.feed import EventFeed
 from backend.application.store import EventStore
 from backend.gateway.app import Gateway
+from backend.gateway.demand import DemandMeter, DemandRows, Publish, publish_demand
 from backend.gateway.limits import Limits
 from backend.gateway.metering import Answered
 from backend.gateway.metrics import Metrics
@@ -46,6 +47,7 @@ async def serve(
     if parent is not None:
         loop.add_reader(parent, stop.set)
     store = EventStore(settings)
+    demand = DemandRows(settings.dsn)
     try:
         feed = EventFeed(store, settings.dsn)
         tokens = PlaygroundTokens(settings.secret_key)
@@ -54,16 +56,25 @@ async def serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
+        limits = Limits(wait_seconds=settings.gateway_wait_seconds)
         metrics = Metrics()
         usage = UsagePublisher(settings, metrics.usage)
         async with running(
-            feed, tokens, listener, rate_limits, metrics=metrics, answered=usage.publish
+            feed,
+            tokens,
+            listener,
+            rate_limits,
+            limits,
+            demand.publish,
+            metrics=metrics,
+            answered=usage.publish,
         ):
             _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
             await stop.wait()
             _log.info("gateway ending: running requests are being finished")
         usage.close()
     finally:
+        demand.close()
         store.close()
 
 
@@ -74,27 +85,36 @@ async def running(
     listener: socket.socket,
     rate_limits: RateLimits,
     limits: Limits | None = None,
+    publish: Publish | None = None,
     *,
     metrics: Metrics | None = None,
     answered: Callable[[Answered], None] = lambda _: None,
 ) -> AsyncIterator[TableFollower]:
     """A gateway on this socket; leaving the block ends it, running requests first.
 
-    `answered` is called in the event loop with every request that a replica was asked to answer.
+    `publish` is told of the demand, from a thread; `answered`, in the event loop, of every request
+    that a replica was asked to answer.
     """
     limits, metrics = limits or Limits(), metrics or Metrics()
-    table = RoutingTable()
-    follower = TableFollower(feed, table, metrics.position.set)
-    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, limits, answered)
+    loop = asyncio.get_running_loop()
+    table, demand = RoutingTable(), DemandMeter(loop.time)
+
+    def applied(position: int) -> None:
+        metrics.position.set(position)
+        gateway.routes_changed()
+
+    follower = TableFollower(feed, table, applied)
+    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, demand, limits, answered)
     server = _server(gateway, limits)
-    accepting = await asyncio.get_running_loop().create_server(
-        server, sock=listener, backlog=_BACKLOG
-    )
+    accepting = await loop.create_server(server, sock=listener, backlog=_BACKLOG)
+    telling = loop.create_task(publish_demand(demand, publish)) if publish else None
     follower.start()
     try:
         yield follower
     finally:
         follower.stop()
+        if telling is not None:
+            telling.cancel()
         accepting.close()
         await asyncio.sleep(0)  # what has been accepted gets its handler first
         server.pre_shutdown()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +18,8 @@ from backend.infra import kafka
 from backend.infra.settings import Settings
 from tests.api import worker
 from tests.api.client import ApiClient
+from tests.rig.api_server import ApiServer
+from tests.rig.command_line import loggia
 from tests.rig.waiting import eventually
 from tests.usage.records import put, record
 
@@ -183,6 +187,32 @@ def test_usage_as_csv_has_the_same_figures_and_no_formulas(
     assert sum(int(line["requests"]) for line in lines) == 4
     assert {line["keyName"] for line in lines} == {"shop", "'=1+1", ""}
     assert UUID(lines[0]["modelId"]) == UUID(served)
+
+
+def test_the_command_line_sets_prices_and_shows_usage(
+    admin: ApiClient, server: ApiServer, served: str, tmp_path: Path
+) -> None:
+    token = admin.command("POST", "/api/tokens", {"name": "cli"}).json()["token"]
+    environment = {"LOGGIA_URL": server.url, "LOGGIA_TOKEN": token}
+
+    def run(*arguments: str) -> str:
+        ended = loggia(*arguments, environment=environment)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    assert "no prices have been set" in run("prices", "show")
+    file = tmp_path / "prices.json"
+    file.write_text(json.dumps(PRICES))
+    position = json.loads(run("prices", "set", str(file), "--json"))["position"]
+    admin.get("/api/prices", params={"atLeast": position})
+    assert "3.6" in run("prices", "show")
+    shown = run("usage", "--model", "tiny")
+    assert "shop" in shown
+    assert "EUR" in shown
+    whole = json.loads(run("usage", "--by", "model", "--json"))
+    assert whole["total"]["requests"] == 3
+    run("usage", "--csv", str(tmp_path / "usage.csv"))
+    assert "requests" in (tmp_path / "usage.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ import uvloop
 
 from backend.application.feed import StoredEvent
 from backend.contracts.codec import MESSAGES, PublicEvent
+from backend.gateway.demand import Publish
 from backend.gateway.limits import Limits
 from backend.gateway.metering import Answered
 from backend.gateway.rate_limits import RateLimits
@@ -70,12 +71,14 @@ class MemoryFeed:
 class GatewayUnderTest:
     """Starts and ends it, and makes what it routes."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, publish: Publish | None = None) -> None:
         self.feed = MemoryFeed()
         self.tokens = PlaygroundTokens(b"a secret of the tests")
         self._limits = limits
+        self._publish = publish
         # What the records about usage are made of, in the order in which answers ended.
         self.answered: list[Answered] = []
+        self.tell: Callable[[Answered], None] = lambda _: None
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -202,9 +205,14 @@ class GatewayUnderTest:
             self._listener,
             RateLimits(),
             self._limits,
-            answered=self.answered.append,
+            self._publish,
+            answered=self._note,
         ):
             await self._stop.wait()
+
+    def _note(self, answered: Answered) -> None:
+        self.answered.append(answered)
+        self.tell(answered)
 
     def _ready(self) -> bool:
         try:

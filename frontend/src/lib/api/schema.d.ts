@@ -736,50 +736,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/prices": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ReadPrices
-         * @description The prices in force.
-         */
-        get: operations["readPrices"];
-        /**
-         * SetPrices
-         * @description Replaces every price, from the beginning of this day (UTC) on.
-         */
-        put: operations["setPrices"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/prices/estimate": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * EstimateCost
-         * @description What a configuration would cost, running and by tokens, with the prices in force.
-         */
-        post: operations["estimateCost"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/session": {
         parameters: {
             query?: never;
@@ -922,46 +878,6 @@ export interface paths {
          * @description Appends the body at Upload-Offset.
          */
         patch: operations["appendUpload"];
-        trace?: never;
-    };
-    "/api/usage": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ReadUsage
-         * @description Requests, tokens, GPU seconds and hours of replicas, with what they cost.
-         */
-        get: operations["readUsage"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/usage/export": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ExportUsage
-         * @description The same as CSV (RFC 4180), a line for each item.
-         */
-        get: operations["exportUsage"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
         trace?: never;
     };
     "/api/users": {
@@ -1331,6 +1247,8 @@ export interface components {
             /** Format: uuid */
             modelId: string;
             replicas: components["schemas"]["ReplicaView"][];
+            replicasReady: number;
+            replicasWanted: number;
             servingRevision: number | null;
             state: string;
             version: number;
@@ -1361,21 +1279,6 @@ export interface components {
             name: string;
             reason: string | null;
             remedy: string | null;
-        };
-        /** Estimate */
-        Estimate: {
-            currency: string | null;
-            perHour: components["schemas"]["Range"];
-            perMillionInput: string | null;
-            perMillionOutput: string | null;
-            perMonth: components["schemas"]["Range"];
-            replicaPerHour: string | null;
-        };
-        /** EstimateRequest */
-        EstimateRequest: {
-            configuration: components["schemas"]["ConfigurationView"];
-            /** Format: uuid */
-            modelId: string;
         };
         /** EventItem */
         EventItem: {
@@ -1438,11 +1341,6 @@ export interface components {
             memoryGib: number;
             name: string;
         };
-        /** HardwarePriceView */
-        HardwarePriceView: {
-            kind: string;
-            perHour: string;
-        };
         /** HardwareView */
         HardwareView: {
             accelerator: string;
@@ -1474,6 +1372,7 @@ export interface components {
             requestedAt: string;
             retiredAt: string | null;
             revision: number;
+            scalings: components["schemas"]["ScalingDecision"][];
             seconds: number | null;
             trigger: string;
         };
@@ -1621,6 +1520,7 @@ export interface components {
             parameterCount: number | null;
             position: number;
             publication: string;
+            replicas: components["schemas"]["ReplicaCount"] | null;
             report: components["schemas"]["Report"] | null;
             resolved: {
                 [key: string]: string;
@@ -1682,6 +1582,7 @@ export interface components {
             parameterCount: number | null;
             position: number;
             publication: string;
+            replicas: components["schemas"]["ReplicaCount"] | null;
             sizeBytes: number | null;
             source: string;
             state: string;
@@ -1711,12 +1612,6 @@ export interface components {
             kind: "huggingface" | "registry" | "s3" | "http";
             name: string;
             secret?: string | null;
-        };
-        /** NewPrices */
-        NewPrices: {
-            currency: string;
-            hardware: components["schemas"]["HardwarePriceView"][];
-            tokens: components["schemas"]["TokenPriceView"][];
         };
         /** NewToken */
         NewToken: {
@@ -1872,15 +1767,6 @@ export interface components {
             model: string;
             token: string;
         };
-        /** PricesView */
-        PricesView: {
-            currency: string | null;
-            hardware: components["schemas"]["HardwarePriceView"][];
-            setAt: string | null;
-            setBy: string | null;
-            tokens: components["schemas"]["TokenPriceView"][];
-            version: number;
-        };
         /**
          * Problem
          * @description An answer that says no (RFC 9457).
@@ -1906,10 +1792,10 @@ export interface components {
             /** @enum {string} */
             state: "published" | "withdrawn";
         };
-        /** Range */
-        Range: {
-            least: string | null;
-            most: string | null;
+        /** ReplicaCount */
+        ReplicaCount: {
+            ready: number;
+            wanted: number;
         };
         /** ReplicaView */
         ReplicaView: {
@@ -1972,6 +1858,17 @@ export interface components {
             reason: string;
             revision: number;
         };
+        /** ScalingDecision */
+        ScalingDecision: {
+            /** Format: date-time */
+            decidedAt: string;
+            fromReplicas: number;
+            reason: string;
+            running: number;
+            sustainedSeconds: number;
+            toReplicas: number;
+            waiting: number;
+        };
         /** ScalingView */
         ScalingView: {
             maxReplicas: number;
@@ -2002,12 +1899,6 @@ export interface components {
             sha256: string;
             text: string;
             version: string;
-        };
-        /** TokenPriceView */
-        TokenPriceView: {
-            modelId: string | null;
-            perMillionInput: string;
-            perMillionOutput: string;
         };
         /** TokenView */
         TokenView: {
@@ -2068,40 +1959,6 @@ export interface components {
             /** @constant */
             source: "url";
             version?: string | null;
-        };
-        /** UsageItem */
-        UsageItem: {
-            acceleratorSeconds: number;
-            cost: string | null;
-            currency: string | null;
-            day: string | null;
-            engineSeconds: number;
-            estimatedRequests: number;
-            failedRequests: number;
-            hardwareCost: string | null;
-            inputTokens: number;
-            keyId: string | null;
-            keyName: string | null;
-            kind: string;
-            milliseconds: number;
-            modelId: string | null;
-            modelName: string | null;
-            outputTokens: number;
-            replicaHours: number;
-            requests: number;
-            tokenCost: string | null;
-        };
-        /** UsageReport */
-        UsageReport: {
-            /** Format: date */
-            firstDay: string;
-            items: components["schemas"]["UsageItem"][];
-            /** Format: date */
-            lastDay: string;
-            missingRecords: number;
-            total: components["schemas"]["UsageItem"];
-            /** Format: date-time */
-            updatedAt: string;
         };
         /** UserView */
         UserView: {
@@ -3607,107 +3464,6 @@ export interface operations {
             };
         };
     };
-    readPrices: {
-        parameters: {
-            query?: {
-                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
-                atLeast?: number | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["PricesView"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    setPrices: {
-        parameters: {
-            query?: never;
-            header?: {
-                "Idempotency-Key"?: string;
-                "If-Match"?: string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewPrices"];
-            };
-        };
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["CommandAnswer"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    estimateCost: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["EstimateRequest"];
-            };
-        };
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Estimate"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     readSession: {
         parameters: {
             query?: never;
@@ -4065,84 +3821,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    readUsage: {
-        parameters: {
-            query: {
-                /** @description The first day, in UTC. */
-                from: string;
-                /** @description The last day, which is included. */
-                to: string;
-                modelId?: string | null;
-                /** @description Of this API key only; without running replicas. */
-                keyId?: string | null;
-                /** @description What is told apart, repeated; everything if left out. */
-                by?: ("day" | "model" | "key")[] | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["UsageReport"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    exportUsage: {
-        parameters: {
-            query: {
-                /** @description The first day, in UTC. */
-                from: string;
-                /** @description The last day, which is included. */
-                to: string;
-                modelId?: string | null;
-                /** @description Of this API key only; without running replicas. */
-                keyId?: string | null;
-                /** @description What is told apart, repeated; everything if left out. */
-                by?: ("day" | "model" | "key")[] | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/csv": string;
-                };
             };
             /** @description A refusal or a failure. */
             default: {
