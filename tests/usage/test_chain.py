@@ -27,9 +27,7 @@ REQUESTS = 300
 
 
 @pytest.fixture
-def chain(
-    settings: Settings, pool: Pool, topic: None, gateway: GatewayUnderTest
-) -> Iterator[None]:
+def chain(settings: Settings, pool: Pool, topic: None, gateway: GatewayUnderTest) -> Iterator[None]:
     """The gateway tells the topic, and the topic is summed."""
     stop = threading.Event()
     summing = threading.Thread(target=Usage(settings, pool).run, args=(stop,), daemon=True)
