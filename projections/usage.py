@@ -73,12 +73,15 @@ class Seen:
     lost: int = 0
     first_at: datetime = _LATEST
     last_at: datetime = _EARLIEST
+    # Some were passed over since this was loaded.
+    passed_over: bool = False
 
     def add(self, number: int) -> bool:
         """Counts a record as seen; False where it was before."""
         if number > self.sequence:
             if number > self.sequence + 1:
                 self.missing.append([self.sequence + 1, number - 1])
+                self.passed_over = True
             self.sequence = number
             return True
         for place, (first, last) in enumerate(self.missing):
@@ -115,6 +118,8 @@ class Usage:
         self._settings = settings
         self._pool = pool
         self._on_ready = on_ready
+        # The topic is being read from its beginning, to look for what was passed over.
+        self._searching = False
 
     def run(self, stop: threading.Event) -> None:
         """Sums until `stop` is set, through restarts of the broker and of PostgreSQL."""
@@ -152,14 +157,21 @@ class Usage:
             if not found or _identity(found[0]) != last_record:
                 _log.warning("the topic is another one than before; reading it from the beginning")
                 self._forget_offset()
+                self._searching = True
                 return
         until = time.monotonic() + _SESSION_SECONDS
         while not stop.is_set():
             lock.confirm()
             batch, is_all = _gather(reader, first)
             first = []
-            if batch.last is not None:
-                self._commit(batch, batch.last)
+            if batch.last is not None and self._commit(batch, batch.last) and not self._searching:
+                # The broker may have lost the topic under our feet, and filled it anew.
+                _log.warning("records were passed over; looking for them from the beginning")
+                self._forget_offset()
+                self._searching = True
+                return
+            if len(batch.records) < _AT_ONCE:
+                self._searching = False
             if is_all or time.monotonic() > until:
                 return
 
@@ -174,13 +186,14 @@ class Usage:
         with self._pool.connection() as connection:
             connection.execute("UPDATE loggia.usage_progress SET next_offset = 0, last_record = ''")
 
-    def _commit(self, batch: Batch, last: Record) -> None:
+    def _commit(self, batch: Batch, last: Record) -> bool:
+        """Takes a batch in; whether records of it were passed over."""
         with (
             self._pool.connection() as connection,
             connection.transaction(),
             connection.cursor() as cursor,
         ):
-            take_in(cursor, batch.records)
+            passed_over = take_in(cursor, batch.records)
             failpoint("usage.applied")
             dead_letters.park(cursor, batch.letters)
             cursor.execute(
@@ -191,6 +204,7 @@ class Usage:
         failpoint("usage.committed")
         if batch.letters:
             dead_letters.announce(self._settings, batch.letters)
+        return passed_over
 
 
 def _gather(reader: RecordReader, first: Sequence[Record]) -> tuple[Batch, bool]:
@@ -208,8 +222,11 @@ def _gather(reader: RecordReader, first: Sequence[Record]) -> tuple[Batch, bool]
     return batch, False
 
 
-def take_in(cursor: Cursor[DictRow], records: Sequence[RequestAnswered]) -> None:
-    """Adds records to the sums, in the caller's transaction, unless they are in them already."""
+def take_in(cursor: Cursor[DictRow], records: Sequence[RequestAnswered]) -> bool:
+    """Adds records to the sums, in the caller's transaction, unless they are in them already.
+
+    Says whether there are numbers before these that are in the sums neither.
+    """
     # Whoever overlaps for a moment waits here, and sees what the other one has taken in.
     cursor.execute("SELECT 1 FROM loggia.usage_progress FOR UPDATE")
     sources = _load(cursor, {record.source for record in records})
@@ -229,6 +246,7 @@ def take_in(cursor: Cursor[DictRow], records: Sequence[RequestAnswered]) -> None
             added[name] += amount
     _store_sums(cursor, sums)
     _store_sources(cursor, {source: sources[source] for source in sorted(changed)})
+    return any(sources[source].passed_over for source in changed)
 
 
 def read(_: bytes | None, value: bytes | None, headers: Headers) -> RequestAnswered:

@@ -177,7 +177,7 @@ def announce(settings: Settings, letters: Sequence[DeadLetter]) -> None:
 def redrive(
     pool: Pool,
     consumer: str,
-    handle: Callable[[Cursor[DictRow], Sequence[R]], None],
+    handle: Callable[[Cursor[DictRow], Sequence[R]], object],
     read: Callable[[bytes | None, bytes | None, Headers], R],
 ) -> int:
     """Applies a consumer's parked records again, in order; returns how many are left parked.

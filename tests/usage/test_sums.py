@@ -199,3 +199,17 @@ def test_two_readers_at_once_sum_each_record_once(settings: Settings, pool: Pool
     for thread in threads:
         thread.join(timeout=30)
     assert sums(pool) == expected(200)
+
+
+@pytest.mark.usefixtures("summing")
+def test_records_that_were_passed_over_are_looked_for(
+    settings: Settings, pool: Pool, broker: BrokerServer
+) -> None:
+    put(settings, [record("a", number) for number in range(1, 51)])
+    arrives(pool, 50)
+    broker.restart()
+    kafka.ensure_topics(settings)
+    # Faster than the reader looks again: more than before, of which it sees the end first.
+    put(settings, [record("a", number) for number in range(41, 201)])
+    arrives(pool, 200)
+    assert missing(pool) == []
