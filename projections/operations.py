@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from backend.contracts import codec
 from backend.infra import dead_letters
 from backend.infra.postgres import connect, lock_number, open_pool
 from backend.infra.settings import Settings
+from projections import usage
 from projections.applying import Applier
 from projections.rebuild import Source
 from projections.rebuild import rebuild as rebuild_projection
@@ -63,14 +65,18 @@ def rebuild(
 ) -> dict[str, Any]:
     """Builds a projection anew, from the topic or from a source of the event store's events.
 
-    Raises `KeyError` for an unknown name and `RebuildRunning`.
+    Raises `KeyError` for an unknown name, `ValueError` for what is not made of events, and
+    `RebuildRunning`.
     """
+    if name == usage.NAME:
+        raise ValueError("the sums of usage are not made of events and cannot be rebuilt")
     position = rebuild_projection(settings, PROJECTIONS[name], source=source, tell=progress)
     return {"name": name, "position": position, "source": "store" if source else "topic"}
 
 
 def redrive(settings: Settings, name: str) -> int:
     """Applies parked events again; how many are left. Raises `KeyError` for an unknown name."""
-    applier = Applier(PROJECTIONS[name])
     with open_pool(settings, size=1) as pool:
-        return dead_letters.redrive(pool, name, applier.handle)
+        if name == usage.NAME:
+            return dead_letters.redrive(pool, name, usage.take_in, usage.read)
+        return dead_letters.redrive(pool, name, Applier(PROJECTIONS[name]).handle, codec.decode)

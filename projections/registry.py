@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from projections.audit import AUDIT
+from projections.billing import BILLING
 from projections.deployments import DEPLOYMENT_HISTORY
 from projections.gallery import GALLERY
 from projections.marketplace import MARKETPLACE
@@ -11,5 +12,5 @@ from projections.tables import Projection
 
 PROJECTIONS: dict[str, Projection] = {
     projection.name: projection
-    for projection in (GALLERY, DEPLOYMENT_HISTORY, MARKETPLACE, SERVERS, AUDIT)
+    for projection in (GALLERY, DEPLOYMENT_HISTORY, MARKETPLACE, SERVERS, AUDIT, BILLING)
 }

@@ -1,10 +1,11 @@
-"""The role `project`: every projection, a thread each."""
+"""The role `project`: every projection and the sums of usage, a thread each."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from backend.infra.consumer import Consumer
 from backend.infra.postgres import connect, open_pool, try_lock, wait_for_schema
@@ -14,6 +15,8 @@ from backend.infra.shutdown import stop_on_signals
 from projections.applying import Applier
 from projections.rebuild import forget
 from projections.registry import PROJECTIONS
+from projections.usage import NAME as USAGE
+from projections.usage import Usage
 
 _SCHEMA_SECONDS = 60
 _DDL_LOCK = "projection tables"
@@ -35,10 +38,9 @@ def project(
     prepare(settings, stop)
     crew = _Crew(on_ready)
     # One connection for each projection's batches.
-    with open_pool(settings, size=len(PROJECTIONS)) as pool:
-        threads = []
-        for name, projection in PROJECTIONS.items():
-            consumer = Consumer(
+    with open_pool(settings, size=len(PROJECTIONS) + 1) as pool:
+        readers: dict[str, _Reader] = {
+            name: Consumer(
                 settings,
                 pool,
                 name,
@@ -46,9 +48,12 @@ def project(
                 types=frozenset(projection.event_types),
                 on_ready=partial(crew.ready, name),
             )
-            thread = threading.Thread(
-                target=crew.work, args=(consumer, stop), name=name, daemon=True
-            )
+            for name, projection in PROJECTIONS.items()
+        }
+        readers[USAGE] = Usage(settings, pool, on_ready=partial(crew.ready, USAGE))
+        threads = []
+        for name, reader in readers.items():
+            thread = threading.Thread(target=crew.work, args=(reader, stop), name=name, daemon=True)
             thread.start()
             threads.append(thread)
         stop.wait()
@@ -58,12 +63,18 @@ def project(
         raise crew.fault
 
 
+class _Reader(Protocol):
+    """What a thread of this role does."""
+
+    def run(self, stop: threading.Event) -> None: ...
+
+
 class _Crew:
     """The threads together: ready when all are, ended when one has a fault that nobody foresaw."""
 
     def __init__(self, on_ready: Callable[[], None]) -> None:
         self._on_ready = on_ready
-        self._missing = set(PROJECTIONS)
+        self._missing = {*PROJECTIONS, USAGE}
         self._guard = threading.Lock()
         self.fault: Exception | None = None
 
@@ -74,9 +85,9 @@ class _Crew:
         if last:
             self._on_ready()
 
-    def work(self, consumer: Consumer, stop: threading.Event) -> None:
+    def work(self, reader: _Reader, stop: threading.Event) -> None:
         try:
-            consumer.run(stop)
+            reader.run(stop)
         except Exception as error:
             # The process ends and is started again, rather than stand still in silence.
             self.fault = error

@@ -32,9 +32,11 @@ from backend.api.routes import (
     models,
     operations,
     previews,
+    prices,
     servers,
     session,
     uploads,
+    usage,
     users,
     versions,
 )
@@ -45,7 +47,7 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections, servers, deployments, adapters, api_keys, events, operations,
+    connections, servers, deployments, adapters, api_keys, events, operations, prices, usage,
 )  # fmt: skip
 
 

@@ -99,6 +99,12 @@ RULES: dict[str, frozenset[Role]] = {
     "createApiKey": _CALLERS,
     "revokeApiKey": _CALLERS,
     "createPlaygroundToken": _CALLERS,
+    # What was used, and what it costs
+    "readUsage": _INSPECTORS | {Role.INTEGRATOR},
+    "exportUsage": _INSPECTORS | {Role.INTEGRATOR},
+    "readPrices": _INSPECTORS | {Role.INTEGRATOR},
+    "setPrices": _ADMINISTRATORS,
+    "estimateCost": _INSPECTORS,
     # What is on offer, and what happened
     "listMarketplace": _EVERYBODY,
     "listEvents": _EVERYBODY,

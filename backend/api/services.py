@@ -23,6 +23,7 @@ from backend.application.deployments import Deployments
 from backend.application.engine_facts import EngineFactsTable
 from backend.application.feed import EventFeed
 from backend.application.models import Models
+from backend.application.prices import PriceLists
 from backend.application.servers import Servers
 from backend.application.store import EventStore
 from backend.application.users import Users
@@ -75,6 +76,7 @@ class Services:
     engine_facts: EngineFactsTable
     api_keys: ApiKeys
     users: Users
+    price_lists: PriceLists
     uploads: Uploads
     upload_end: UploadEnd
     dry_runs: DryRuns
@@ -130,6 +132,7 @@ class Services:
             engine_facts=EngineFactsTable(pool),
             api_keys=ApiKeys(runner),
             users=Users(runner),
+            price_lists=PriceLists(runner),
             uploads=uploads,
             upload_end=UploadEnd(pool, uploads, object_store, models),
             dry_runs=DryRuns(pool),

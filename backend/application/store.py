@@ -36,6 +36,7 @@ from backend.domain.errors import NotFound
 from backend.domain.events import Aggregate
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
+from backend.domain.price_list import PriceList
 from backend.domain.server import Server
 from backend.domain.user import User
 from backend.infra.postgres import TIME_OUTS, UNREACHABLE
@@ -60,6 +61,7 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
     User,
     Connection,
     Server,
+    PriceList,
 )
 
 
@@ -208,6 +210,6 @@ class EventStore(Application[UUID]):
         return aggregate
 
 
-_NOUNS = {"ApiKey": "API key", "ImportBatch": "batch of imports"}
+_NOUNS = {"ApiKey": "API key", "ImportBatch": "batch of imports", "PriceList": "price list"}
 
 __all__ = ["AGGREGATES", "EventStore", "InTransaction", "StoreUnavailable"]

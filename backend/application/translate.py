@@ -22,6 +22,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.events import Aggregate
 from backend.domain.import_batch import ImportBatch
 from backend.domain.model import Model
+from backend.domain.price_list import PriceList
 from backend.domain.server import Server
 from backend.domain.user import User
 
@@ -34,6 +35,7 @@ _PUBLIC_NAMES = {
     "TermsAcceptedAgain": "TermsAccepted",
     "ConnectionSavedAgain": "ConnectionSaved",
     "ServerRegisteredAgain": "ServerRegistered",
+    "PricesSetAgain": "PricesSet",
 }
 
 # A row of the event store: position, aggregate's id, its version, topic, state.
@@ -76,7 +78,7 @@ def _shape(event_class: type[Any], name: str) -> _Shape:
 
 _SHAPES: dict[str, _Shape] = {
     topic: _shape(member, name)
-    for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection, Server)
+    for aggregate in (Model, ImportBatch, Deployment, ApiKey, User, Connection, Server, PriceList)
     for member in vars(aggregate).values()
     if isinstance(member, type)
     and (topic := getattr(member, "TOPIC", None))

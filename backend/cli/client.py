@@ -72,7 +72,7 @@ class Api:
         headers = {"Idempotency-Key": str(key or uuid4())}
         return self._json(self._send(method, path, json=body, headers=headers, params=query))
 
-    def download(self, path: str, target: Path, **query: str) -> int:
+    def download(self, path: str, target: Path, **query: Any) -> int:
         """Write a file that appears under its name only when it is whole; returns its size."""
         partial = target.with_name(f".{target.name}.part")
         try:

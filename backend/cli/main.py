@@ -16,6 +16,7 @@ from backend.cli import (
     projections,
     roles,
     servers,
+    usage,
     versions,
 )
 
@@ -27,6 +28,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    servers, deployments, adapters, events, roles,
+    servers, deployments, adapters, events, usage, roles,
 ):  # fmt: skip
     part.register(app)

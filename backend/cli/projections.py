@@ -40,7 +40,8 @@ class Operations(Protocol):
     it), `lag` (events it is behind), `parked` (events that could not be applied) and `state`.
     `rebuild` builds a projection anew beside the live one and swaps it in; it tells `progress`
     (position, last position), and reads the topic unless it gets a source. `redrive` applies parked
-    events again and returns how many are left. Both raise KeyError for an unknown name.
+    events again and returns how many are left. Both raise KeyError for an unknown name, and
+    `rebuild` ValueError for what is not made of events.
     """
 
     def status(self, settings: Settings) -> list[dict[str, Any]]: ...
@@ -123,6 +124,8 @@ def rebuild(
             result = operations.rebuild(settings, name, show, read)
         except KeyError:
             _unknown(operations, settings, name)
+        except ValueError as error:
+            fail(str(error), "they belong into the backup of the database; see docs/operating.md")
     print_json(result) if as_json else print(f"{name} was rebuilt")
 
 

@@ -21,6 +21,7 @@ from backend.contracts.generated.loggia.events.v1 import (
     access_pb2,
     deployment_pb2,
     model_pb2,
+    prices_pb2,
     server_pb2,
 )
 
@@ -31,7 +32,7 @@ CONTENT_TYPE = b"application/protobuf"
 
 MESSAGES: dict[str, type[Message]] = {
     name: getattr(module, name)
-    for module in (model_pb2, deployment_pb2, access_pb2, server_pb2)
+    for module in (model_pb2, deployment_pb2, access_pb2, server_pb2, prices_pb2)
     for name in module.DESCRIPTOR.message_types_by_name
 }
 

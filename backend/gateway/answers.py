@@ -15,6 +15,7 @@ from aiohttp import web
 from backend.gateway import errors, inference
 from backend.gateway.errors import GatewayError
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Work
 from backend.gateway.metrics import ModelMetrics
 from backend.gateway.streams import EventStream, Usage, usage_in
 
@@ -47,6 +48,9 @@ class Answer:
         self._waiting_for_engine = False
         self._stream: web.StreamResponse | None = None
         self.deadline: asyncio.Timeout
+        self.work = Work()
+        # The engine is asked to report what a stream took, though the client has not asked.
+        self.hides_usage = False
         self.request_id = os.urandom(12).hex()
 
     @property
@@ -76,7 +80,7 @@ class Answer:
             return self.refused(upstream.status, body)
         usage = usage_in(body)
         if usage is not None:
-            self._count_tokens(usage)
+            self._count_tokens(usage, reported=True)
         return web.Response(status=upstream.status, body=body, headers=self._headers(content_type))
 
     async def relay_bytes(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
@@ -127,6 +131,7 @@ class Answer:
             )
         self._count_error("timeout")
         error = errors.engine_timed_out("The engine has not answered in time. Try again later.")
+        self.work.ended_with = error.status
         if self._stream is None:
             raise error
         return await self._end_with(self._stream, error)
@@ -134,7 +139,7 @@ class Answer:
     async def _relay_events(
         self, upstream: aiohttp.ClientResponse, content_type: str
     ) -> web.StreamResponse:
-        events = EventStream()
+        events = EventStream(hides_usage=self.hides_usage)
         # Until the first event the answer can still be an error with a status of its own.
         first = b""
         while not first:
@@ -159,7 +164,8 @@ class Answer:
                 )
             raise
         finally:
-            self._count_tokens(events.usage or Usage(0, events.chunks))
+            usage = events.usage
+            self._count_tokens(usage or Usage(0, events.chunks), reported=usage is not None)
         return response
 
     async def _pass_events(
@@ -192,6 +198,7 @@ class Answer:
     async def _end_with(
         self, response: web.StreamResponse, error: GatewayError
     ) -> web.StreamResponse:
+        self.work.ended_with = error.status
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(_ERROR_EVENT_SECONDS):
                 await response.write(error.server_sent_event)
@@ -206,9 +213,12 @@ class Answer:
             "Access-Control-Expose-Headers": "X-Request-Id, Retry-After",
         }
 
-    def _count_tokens(self, usage: Usage) -> None:
-        self._metrics.prompt_tokens.inc(usage.prompt_tokens)
-        self._metrics.completion_tokens.inc(usage.completion_tokens or 0)
+    def _count_tokens(self, usage: Usage, *, reported: bool) -> None:
+        work = self.work
+        work.input_tokens, work.output_tokens = usage.prompt_tokens, usage.completion_tokens or 0
+        work.estimated = not reported
+        self._metrics.prompt_tokens.inc(work.input_tokens)
+        self._metrics.completion_tokens.inc(work.output_tokens)
 
     def _count_error(self, kind: str) -> None:
         self._metrics.metrics.engine_errors.labels(self._metrics.name, kind).inc()

@@ -7,7 +7,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -19,10 +19,11 @@ from backend.gateway.demand import DemandMeter
 from backend.gateway.engines import Engines, not_serving
 from backend.gateway.errors import GatewayError
 from backend.gateway.limits import Limits
+from backend.gateway.metering import CLIENT_LEFT, Answered
 from backend.gateway.metrics import Metrics
 from backend.gateway.payload import Payload
 from backend.gateway.rate_limits import RateLimits
-from backend.gateway.routing import ModelRoute, RoutingTable
+from backend.gateway.routing import Key, ModelRoute, RoutingTable
 from backend.gateway.server_keys import ServerKeys
 from backend.gateway.spreading import conversation_of
 from backend.infra.logging import get_logger
@@ -43,6 +44,13 @@ Endpoint = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 _log = get_logger(__name__)
 
 
+class Caller(NamedTuple):
+    """The model that a token opens, and the key that it is; None where it is the playground's."""
+
+    route: ModelRoute
+    key_id: str | None
+
+
 class Gateway:
     """Answers requests from memory; nothing here waits for a database or a broker.
 
@@ -59,6 +67,7 @@ class Gateway:
         demand: DemandMeter,
         keys: ServerKeys,
         limits: Limits | None = None,
+        answered: Callable[[Answered], None] = lambda _: None,
     ) -> None:
         self._table = table
         self._ready = ready
@@ -66,6 +75,7 @@ class Gateway:
         self._rate_limits = rate_limits
         self._metrics = metrics
         self._limits = limits or Limits()
+        self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._engines = Engines(self._limits, metrics, demand, keys)
         self._active: set[asyncio.Task[object]] = set()
@@ -147,30 +157,61 @@ class Gateway:
 
     async def _generate(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         started = self._loop.time()
-        route = self._caller(request)
+        route, key_id = self._caller(request)
         metrics = self._metrics.of(route.name)
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._active.add(task)
         metrics.in_flight.inc()
         answer = Answer(request, metrics, self._limits, started)
+        status = 500
         try:
             async with asyncio.timeout(self._limits.body_seconds) as deadline:
                 answer.deadline = deadline
                 body = await self._body(request)
                 response = await self._relay(request, route, path, body, answer)
+            status = response.status
         except TimeoutError:
             response = await answer.timed_out()
         except GatewayError as error:
+            status = error.status
             self._metrics.requests.labels(route.name, str(error.status)).inc()
+            raise
+        except (asyncio.CancelledError, ConnectionError):
+            status = CLIENT_LEFT
             raise
         finally:
             metrics.in_flight.dec()
             self._active.discard(task)
+            if answer.work.replica_id:
+                self._tell(route, key_id, path, answer, status, self._loop.time() - started)
         if response.status == 200:
             metrics.succeeded.inc()
         else:
             self._metrics.requests.labels(route.name, str(response.status)).inc()
         return response
+
+    def _tell(
+        self,
+        route: ModelRoute,
+        key_id: str | None,
+        path: str,
+        answer: Answer,
+        status: int,
+        seconds: float,
+    ) -> None:
+        work = answer.work
+        self._answered(
+            Answered(
+                request_id=answer.request_id,
+                model_id=route.model_id,
+                key_id=key_id,
+                route=path,
+                status=work.ended_with or status,
+                seconds=seconds,
+                at=time.time(),
+                work=work,
+            )
+        )
 
     async def _relay(
         self, request: web.BaseRequest, route: ModelRoute, path: str, body: bytes, answer: Answer
@@ -191,14 +232,18 @@ class Gateway:
             raise not_serving(route)
         if serving.interfaces is not None and ("POST", path) not in serving.interfaces:
             raise errors.not_offered(route.name, path)
-        defaults = payload.left_out(serving.defaults) if path in _SAMPLED else {}
+        defaults: dict[str, bytes] = {}
+        if path in _SAMPLED:
+            asking = payload.asking_for_usage()
+            answer.hides_usage = bool(asking)
+            defaults = payload.left_out(serving.defaults) | asking
         headers = {"Content-Type": "application/json", "X-Request-Id": answer.request_id}
         conversation: int | None = None
         if len(serving.replicas) > 1 and path in _SAMPLED and (start := payload.beginning):
             conversation = conversation_of(request.headers["Authorization"], start)
         answer.wait_for_engine()
         async with self._engines.send(
-            route, path, payload.completed(defaults), headers, conversation
+            route, path, payload.completed(defaults), headers, answer.work, conversation
         ) as upstream:
             if upstream.status != 400 or "max_tokens" not in defaults:
                 return await answer.relay(upstream)
@@ -207,7 +252,7 @@ class Gateway:
         # default must not spoil a request that is good without it.
         del defaults["max_tokens"]
         async with self._engines.send(
-            route, path, payload.completed(defaults), headers, conversation
+            route, path, payload.completed(defaults), headers, answer.work, conversation
         ) as upstream:
             if upstream.status == 400:
                 return answer.refused(400, refusal)
@@ -220,7 +265,7 @@ class Gateway:
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
-            route, path, body, headers, method=inference.method_of(path) or "GET"
+            route, path, body, headers, answer.work, method=inference.method_of(path) or "GET"
         ) as upstream:
             return await answer.relay_bytes(upstream)
 
@@ -238,12 +283,12 @@ class Gateway:
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
-            route, f"{own}{mark}{query}", body, headers, method=request.method
+            route, f"{own}{mark}{query}", body, headers, answer.work, method=request.method
         ) as upstream:
             return await answer.relay_bytes(upstream)
 
-    def _caller(self, request: web.BaseRequest) -> ModelRoute:
-        """The model that the request's token opens. Raises `GatewayError`."""
+    def _caller(self, request: web.BaseRequest) -> Caller:
+        """Who sends the request, by its token. Raises `GatewayError`."""
         if not self._ready.is_set():
             raise errors.unavailable("starting", "The gateway is starting. Try again.", 1)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -252,15 +297,20 @@ class Gateway:
             raise errors.invalid_key(
                 "No API key was given. Send the header 'Authorization: Bearer <API key>'."
             )
-        model_id = self._playground(token) if token.startswith(PREFIX) else self._key_holder(token)
+        key_id: str | None = None
+        if token.startswith(PREFIX):
+            model_id = self._playground(token)
+        else:
+            key = self._key(token)
+            model_id, key_id = key.model_id, key.key_id
         route = self._table.models.get(model_id)
         if route is None:
             raise errors.model_not_found(
                 "The model of this key has been deleted. Make a key for another model."
             )
-        return route
+        return Caller(route, key_id)
 
-    def _key_holder(self, token: str) -> str:
+    def _key(self, token: str) -> Key:
         key = self._table.key(hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest())
         if key is None:
             raise errors.invalid_key(
@@ -272,7 +322,7 @@ class Gateway:
             wait = self._rate_limits.take(key.ordinal, key.requests_per_minute, time.monotonic())
             if wait:
                 raise errors.rate_limited(key.requests_per_minute, wait)
-        return key.model_id
+        return key
 
     def _playground(self, token: str) -> str:
         try:
@@ -297,12 +347,12 @@ class Gateway:
             raise errors.invalid_body("The body ended early. Send it again.") from error
 
     async def _list_models(self, request: web.BaseRequest, _: str) -> web.Response:
-        route = self._caller(request)
+        route = self._caller(request).route
         names = [route.name, *sorted(route.adapters.values())]
         return _json({"object": "list", "data": [_model(name, route.created) for name in names]})
 
     async def _show_model(self, request: web.BaseRequest, path: str) -> web.Response:
-        route = self._caller(request)
+        route = self._caller(request).route
         name = unquote(path[len(_MODELS) + 1 :])
         if name != route.name and name not in route.adapters.values():
             raise errors.model_not_found(

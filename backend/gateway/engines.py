@@ -12,6 +12,7 @@ from yarl import URL
 from backend.gateway.demand import DemandMeter
 from backend.gateway.errors import GatewayError, engine_failed, unavailable
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Work
 from backend.gateway.metrics import Metrics
 from backend.gateway.routing import ModelRoute
 from backend.gateway.server_keys import ServerKeys
@@ -71,6 +72,7 @@ class Engines:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
+        work: Work,
         conversation: int | None = None,
         *,
         method: str = "POST",
@@ -79,7 +81,8 @@ class Engines:
 
         Where no replica can be used, the request waits for one. A replica that refuses the
         connection is passed over. One that breaks it may have begun the request, so that it is sent
-        only once more: to another one if there is one. Raises `GatewayError`.
+        only once more: to another one if there is one. Who answers, and the time that it takes, is
+        added to `work`. Raises `GatewayError`.
         """
         broken: Replica | None = None
         until = self._loop.time() + self._limits.wait_seconds
@@ -89,6 +92,8 @@ class Engines:
                 await self._wait(route, until)
                 continue
             replica.outstanding += 1
+            work.replica_id, work.revision = replica.replica_id, replica.revision
+            began = replica.time.begin(self._loop.time())
             try:
                 with self._demand.running(route.model_id):
                     try:
@@ -118,6 +123,7 @@ class Engines:
                     return
             finally:
                 replica.outstanding -= 1
+                work.spend(replica.time.end(self._loop.time(), began), replica.accelerators)
 
     async def _wait(self, route: ModelRoute, until: float) -> None:
         if route.serving is None:

@@ -46,6 +46,15 @@ class ModelMetrics:
         return self.metrics.tokens.labels(self.name, "completion")
 
 
+@dataclass(frozen=True)
+class UsageMetrics:
+    """What became of the records about answered requests."""
+
+    published: Counter
+    lost: Counter
+    waiting: Gauge
+
+
 class Metrics:
     """The gateway's instruments; with several processes, any of them reports for all."""
 
@@ -95,6 +104,24 @@ class Metrics:
             "Position of the last event that the routes reflect.",
             multiprocess_mode="livemin",
             registry=self._registry,
+        )
+        self.usage = UsageMetrics(
+            published=Counter(
+                "loggia_gateway_usage_published",
+                "Records about answered requests that the topic has.",
+                registry=self._registry,
+            ),
+            lost=Counter(
+                "loggia_gateway_usage_lost",
+                "Records that could not be kept while the topic was out of reach.",
+                registry=self._registry,
+            ),
+            waiting=Gauge(
+                "loggia_gateway_usage_waiting",
+                "Records that the topic has not confirmed yet.",
+                multiprocess_mode="livesum",
+                registry=self._registry,
+            ),
         )
         self._models: dict[str, ModelMetrics] = {}
 

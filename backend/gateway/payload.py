@@ -23,6 +23,7 @@ class _Known(msgspec.Struct):
     top_p: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     top_k: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     stop: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    stream_options: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -35,6 +36,7 @@ _messages = msgspec.json.Decoder(list[msgspec.Raw])
 _message = msgspec.json.Decoder(_Message)
 _known = msgspec.json.Decoder(_Known)
 _any = msgspec.json.Decoder()
+_ASKING = b'{"include_usage":true}'
 
 
 class Payload:
@@ -90,6 +92,20 @@ class Payload:
         if length is not msgspec.UNSET and not _is_null(length):
             chosen.pop("max_tokens", None)  # the field's newer name
         return chosen
+
+    def asking_for_usage(self) -> dict[str, bytes]:
+        """What to add so that the engine reports what a stream took; nothing where it will."""
+        known = self._known
+        if not known.stream:
+            return {}
+        if known.stream_options is msgspec.UNSET:
+            return {"stream_options": _ASKING}
+        given = _any.decode(known.stream_options)
+        if given is None:
+            return {"stream_options": _ASKING}
+        if not isinstance(given, dict) or given.get("include_usage") not in (None, False):
+            return {}
+        return {"stream_options": msgspec.json.encode({**given, "include_usage": True})}
 
     def completed(self, defaults: dict[str, bytes]) -> bytes:
         """The body with these fields added; what the client sent keeps its bytes."""

@@ -29,13 +29,15 @@ _SLACK_SHARE = 4
 class Revision:
     """A deploy configuration's sampling defaults, as JSON values, and its ready replicas.
 
-    `slack` is by how many outstanding requests a conversation's own replica may be busier.
-    `interfaces` are those of a container image; None where it is another engine's.
+    `slack` is by how many outstanding requests a conversation's own replica may be busier,
+    `accelerators` the number of GPUs that each replica has. `interfaces` are those of a container
+    image; None where it is another engine's.
     """
 
     defaults: dict[str, bytes] = field(default_factory=dict)
     slack: int = 0
     interfaces: Interfaces | None = None
+    accelerators: int = 0
     replicas: dict[str, Replica] = field(default_factory=dict)
 
 
@@ -212,6 +214,7 @@ class RoutingTable:
                 interfaces=route.interfaces.get(facts["model_version"], frozenset())
                 if is_image
                 else None,
+                accelerators=(configuration.get("hardware") or {}).get("accelerator_count", 0),
             )
             route.desired_revision = facts["revision"]
             route.stopped = False
@@ -220,7 +223,9 @@ class RoutingTable:
         revision = self._revision(facts)
         if revision is not None:
             endpoint = facts["endpoint"].rstrip("/").removesuffix("/v1")
-            revision.replicas[facts["replica_id"]] = Replica(facts["replica_id"], endpoint)
+            revision.replicas[facts["replica_id"]] = Replica(
+                facts["replica_id"], endpoint, facts["revision"], revision.accelerators
+            )
 
     def _replica_gone(self, facts: Facts, _: datetime) -> None:
         revision = self._revision(facts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from backend.gateway.metering import EngineTime
+
 _MASK = 2**64 - 1
 # An odd number without a pattern: multiplying by it spreads neighbours (Knuth's hashing).
 _ODD = 0x9E3779B97F4A7C15
@@ -16,11 +18,19 @@ class Replica:
     An ejected one has broken a connection; it is not used until it answers again.
     """
 
-    __slots__ = ("_seed", "ejected", "endpoint", "outstanding", "replica_id")
+    __slots__ = (
+        "_seed", "accelerators", "ejected", "endpoint", "outstanding", "replica_id", "revision",
+        "time",
+    )  # fmt: skip
 
-    def __init__(self, replica_id: str, endpoint: str) -> None:
+    def __init__(
+        self, replica_id: str, endpoint: str, revision: int = 0, accelerators: int = 0
+    ) -> None:
         self.replica_id = replica_id
         self.endpoint = endpoint
+        self.revision = revision
+        self.accelerators = accelerators
+        self.time = EngineTime()
         self.outstanding = 0
         self.ejected = False
         self._seed = _stable_number(replica_id.encode())

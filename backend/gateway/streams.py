@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 # An event that is still incomplete after so many bytes is passed on in parts.
 _LONGEST_EVENT = 1024**2
 _ENDS = (b"\n\n", b"\r\n\r\n")
+_EVENT = re.compile(rb".*?(?:\r?\n\r?\n|\Z)", re.DOTALL)
+# The event that an engine adds for its report has no choices.
+_NO_CHOICES = re.compile(rb'"choices": ?\[\]')
 
 
 class Usage(msgspec.Struct):
@@ -34,12 +39,14 @@ def usage_in(document: bytes) -> Usage | None:
 class EventStream:
     """Passes complete events on at once, and holds only the beginning of an incomplete one.
 
-    So a stream that breaks can be ended with an error event that the client can read.
+    So a stream that breaks can be ended with an error event that the client can read. With
+    `hides_usage`, the event that an engine adds for nothing but its report is not passed on.
     """
 
-    __slots__ = ("_held", "_last", "_reporting", "chunks")
+    __slots__ = ("_held", "_hides_usage", "_last", "_reporting", "chunks")
 
-    def __init__(self) -> None:
+    def __init__(self, *, hides_usage: bool = False) -> None:
+        self._hides_usage = hides_usage
         self._held = b""
         self._last = b""
         self._reporting = b""
@@ -59,9 +66,11 @@ class EventStream:
                 piece = piece[:end]
         if piece:
             self._last = piece
-            self.chunks += piece.count(b"data: {")
             if b'"usage"' in piece:
                 self._reporting = piece
+                if self._hides_usage and _NO_CHOICES.search(piece):
+                    piece = b"".join(e for e in _EVENT.findall(piece) if not _is_report(e))
+            self.chunks += piece.count(b"data: {")
         return piece
 
     def rest(self) -> bytes:
@@ -83,3 +92,11 @@ class EventStream:
                 if usage is not None:
                     return usage
         return None
+
+
+def _is_report(event: bytes) -> bool:
+    return (
+        event.startswith(b"data: {")
+        and _NO_CHOICES.search(event) is not None
+        and usage_in(event[len(b"data: ") :]) is not None
+    )

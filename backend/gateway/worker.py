@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import StreamReader, web
@@ -20,11 +20,13 @@ from backend.application.store import EventStore
 from backend.gateway.app import Gateway
 from backend.gateway.demand import DemandMeter, DemandRows, Publish, publish_demand
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Answered
 from backend.gateway.metrics import Metrics
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.routing import RoutingTable
 from backend.gateway.server_keys import ServerKeys
 from backend.gateway.table import Feed, TableFollower
+from backend.gateway.usage import UsagePublisher
 from backend.infra.logging import get_logger
 from backend.infra.playground_tokens import PlaygroundTokens
 from backend.infra.settings import Settings
@@ -56,11 +58,23 @@ async def serve(
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         limits = Limits(wait_seconds=settings.gateway_wait_seconds)
-        keys = ServerKeys.from_settings(settings)
-        async with running(feed, tokens, listener, rate_limits, limits, demand.publish, keys):
+        metrics = Metrics()
+        usage = UsagePublisher(settings, metrics.usage)
+        async with running(
+            feed,
+            tokens,
+            listener,
+            rate_limits,
+            limits,
+            demand.publish,
+            keys=ServerKeys.from_settings(settings),
+            metrics=metrics,
+            answered=usage.publish,
+        ):
             _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
             await stop.wait()
             _log.info("gateway ending: running requests are being finished")
+        usage.close()
     finally:
         demand.close()
         store.close()
@@ -74,22 +88,28 @@ async def running(
     rate_limits: RateLimits,
     limits: Limits | None = None,
     publish: Publish | None = None,
+    *,
     keys: ServerKeys | None = None,
+    metrics: Metrics | None = None,
+    answered: Callable[[Answered], None] = lambda _: None,
 ) -> AsyncIterator[TableFollower]:
     """A gateway on this socket; leaving the block ends it, running requests first.
 
-    `publish` is told of the demand, from a thread; `keys` are those of registered servers.
+    `publish` is told of the demand, from a thread; `answered`, in the event loop, of every request
+    that a replica was asked to answer. `keys` are those of registered servers.
     """
-    limits, keys = limits or Limits(), keys or ServerKeys()
+    limits, metrics, keys = limits or Limits(), metrics or Metrics(), keys or ServerKeys()
     loop = asyncio.get_running_loop()
-    table, metrics, demand = RoutingTable(), Metrics(), DemandMeter(loop.time)
+    table, demand = RoutingTable(), DemandMeter(loop.time)
 
     def applied(position: int) -> None:
         metrics.position.set(position)
         gateway.routes_changed()
 
     follower = TableFollower(feed, table, keys, applied)
-    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, demand, keys, limits)
+    gateway = Gateway(
+        table, follower.ready, tokens, rate_limits, metrics, demand, keys, limits, answered
+    )
     server = _server(gateway, limits)
     accepting = await loop.create_server(server, sock=listener, backlog=_BACKLOG)
     telling = loop.create_task(publish_demand(demand, publish)) if publish else None

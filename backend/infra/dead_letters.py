@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import psycopg
 from kafka.errors import KafkaError
@@ -18,7 +18,6 @@ from backend.contracts.codec import (
     Headers,
     MalformedEvent,
     PublicEvent,
-    decode,
     encode,
     position_of,
 )
@@ -29,6 +28,8 @@ from backend.infra.records import Record
 from backend.infra.settings import Settings
 
 _log = get_logger(__name__)
+
+R = TypeVar("R")
 
 FOLLOWS = "an earlier event of the same key is parked"
 RESOLVED_KEPT_DAYS = 30
@@ -184,11 +185,15 @@ def announce(settings: Settings, letters: Sequence[DeadLetter]) -> None:
 
 
 def redrive(
-    pool: Pool, consumer: str, handle: Callable[[Cursor[DictRow], Sequence[PublicEvent]], None]
+    pool: Pool,
+    consumer: str,
+    handle: Callable[[Cursor[DictRow], Sequence[R]], object],
+    read: Callable[[bytes | None, bytes | None, Headers], R],
 ) -> int:
-    """Applies a consumer's parked events again, in order; returns how many are left parked.
+    """Applies a consumer's parked records again, in order; returns how many are left parked.
 
-    The consumer may run meanwhile: it waits for these rows before it parks more of their keys.
+    `read` makes of a record's key, value and headers what `handle` applies. The consumer may run
+    meanwhile: it waits for these rows before it parks more of their keys.
     """
     with (
         pool.connection() as connection,
@@ -206,9 +211,9 @@ def redrive(
                 continue
             headers = [(name, base64.b64decode(v)) for name, v in row["headers"]]
             try:
-                event = decode(row["record_key"], row["record_value"], headers)
+                record = read(row["record_key"], row["record_value"], headers)
                 with connection.transaction():
-                    handle(cursor, [event])
+                    handle(cursor, [record])
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 raise
             except Exception as error:

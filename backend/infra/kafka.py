@@ -17,9 +17,11 @@ from backend.infra.settings import Settings
 EVENTS = "loggia.events.v1"
 TELEMETRY = "loggia.telemetry.v1"
 DEAD_LETTERS = "loggia.dead-letters.v1"
+USAGE = "loggia.usage.v1"
 
 _FOREVER = "-1"
 _ONE_HOUR_MS = "3600000"
+_NINETY_DAYS_MS = "7776000000"
 _REQUEST_TIMEOUT_MS = 10_000
 
 
@@ -38,6 +40,8 @@ def topics(settings: Settings) -> list[Topic]:
         Topic(EVENTS, settings.kafka_partitions, _FOREVER),
         Topic(TELEMETRY, 1, _ONE_HOUR_MS),
         Topic(DEAD_LETTERS, 1, _FOREVER),
+        # One partition, so that the records of each process of the gateway are in order.
+        Topic(USAGE, 1, _NINETY_DAYS_MS),
     ]
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from kafka.errors import KafkaError
 
 from backend.contracts.codec import Headers
@@ -62,6 +63,13 @@ def _client(settings: Settings, client_id: str) -> dict[str, Any]:
         # It reports every attempt to connect; the callers say what matters.
         "log_level": 0,
     }
+
+
+def has_topic(settings: Settings, topic: str, *, seconds: float = 3.0) -> bool:
+    """Whether the broker has the topic; asking does not make it. Raises `KafkaError`."""
+    with _told_as_kafka_errors():
+        client = AdminClient(_client(settings, "loggia-look"))
+        return topic in client.list_topics(timeout=seconds).topics
 
 
 class RecordReader:

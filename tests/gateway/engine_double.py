@@ -110,9 +110,13 @@ class Double:
             yield event[30:]
         while self.mode == "endless":
             yield _event(body, "more ")
+        if self.mode != "never report" and (body.get("stream_options") or {}).get("include_usage"):
+            report = {**_chunk(body), "choices": [], "usage": _USAGE}
+            yield b"data: " + json.dumps(report).encode() + b"\n\n"
         yield b"data: [DONE]\n\n"
 
 
+_USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 _compact = functools.partial(json.dumps, separators=(",", ":"))
 
 
@@ -145,7 +149,7 @@ def _whole(body: dict[str, Any]) -> dict[str, Any]:
         "created": 1,
         "model": body["model"],
         "choices": [choice],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+        "usage": _USAGE,
     }
 
 
@@ -155,14 +159,17 @@ def _event(body: dict[str, Any], word: str) -> bytes:
         choice["delta"] = {"content": word}
     else:
         choice["text"] = word
-    chunk = {
+    chunk = {**_chunk(body), "choices": [choice]}
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _chunk(body: dict[str, Any]) -> dict[str, Any]:
+    return {
         "id": "double-1",
         "object": "chat.completion.chunk" if "messages" in body else "text_completion",
         "created": 1,
         "model": body["model"],
-        "choices": [choice],
     }
-    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
 
 class EngineDouble:

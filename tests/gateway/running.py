@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,6 +19,7 @@ from backend.application.feed import StoredEvent
 from backend.contracts.codec import MESSAGES, PublicEvent
 from backend.gateway.demand import Publish
 from backend.gateway.limits import Limits
+from backend.gateway.metering import Answered
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.worker import running
 from backend.infra.playground_tokens import PlaygroundTokens
@@ -75,6 +76,9 @@ class GatewayUnderTest:
         self.tokens = PlaygroundTokens(b"a secret of the tests")
         self._limits = limits
         self._publish = publish
+        # What the records about usage are made of, in the order in which answers ended.
+        self.answered: list[Answered] = []
+        self.tell: Callable[[Answered], None] = lambda _: None
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -122,14 +126,22 @@ class GatewayUnderTest:
         return model_id
 
     def deploy(
-        self, model_id: str, *endpoints: str, revision: int = 1, **parameters: Any
+        self,
+        model_id: str,
+        *endpoints: str,
+        revision: int = 1,
+        accelerators: int = 0,
+        **parameters: Any,
     ) -> list[str]:
         """A revision that serves at these endpoints; the ids of its replicas."""
         self.publish(
             "DeploymentRequested",
             model_id=model_id,
             revision=revision,
-            configuration={"parameters": {**PARAMETERS, **parameters}},
+            configuration={
+                "parameters": {**PARAMETERS, **parameters},
+                "hardware": {"accelerator_count": accelerators},
+            },
         )
         replicas = [self.replica(model_id, endpoint, revision) for endpoint in endpoints]
         self.publish("RevisionDeployed", model_id=model_id, revision=revision)
@@ -188,9 +200,19 @@ class GatewayUnderTest:
 
     async def _serve(self) -> None:
         async with running(
-            self.feed, self.tokens, self._listener, RateLimits(), self._limits, self._publish
+            self.feed,
+            self.tokens,
+            self._listener,
+            RateLimits(),
+            self._limits,
+            self._publish,
+            answered=self._note,
         ):
             await self._stop.wait()
+
+    def _note(self, answered: Answered) -> None:
+        self.answered.append(answered)
+        self.tell(answered)
 
     def _ready(self) -> bool:
         try:

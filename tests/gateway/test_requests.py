@@ -390,7 +390,7 @@ def test_metrics_count_requests_and_tokens(gateway: GatewayUnderTest, key: str) 
     metric = gateway.metric
     assert metric("loggia_gateway_requests_total", model="tiny", status="200") == 2
     assert metric("loggia_gateway_requests_total", model="tiny", status="404") == 1
-    assert metric("loggia_gateway_tokens_total", model="tiny", kind="prompt") == 3
+    assert metric("loggia_gateway_tokens_total", model="tiny", kind="prompt") == 6
     assert metric("loggia_gateway_tokens_total", model="tiny", kind="completion") == 8
     assert metric("loggia_gateway_in_flight", model="tiny") == 0
     assert metric("loggia_gateway_first_byte_seconds_count", model="tiny") == 2

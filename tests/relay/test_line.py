@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from backend.contracts import codec
 from backend.contracts.codec import PublicEvent
 from backend.infra import dead_letters
 from tests.relay.conftest import Ledger, Line
@@ -91,7 +92,7 @@ def test_a_poison_event_waits_with_its_model_and_blocks_no_other(
     assert sorted(position for position, _ in ledger.rows()) == [1, *range(5, 13)]
 
     picky.generous = True
-    assert dead_letters.redrive(line.pool, "ledger", picky.handle) == 0
+    assert dead_letters.redrive(line.pool, "ledger", picky.handle, codec.decode) == 0
     ledger.assert_complete()
     line.write(models=1, prefix="after")
     eventually(line.caught_up, "the consumer goes on")

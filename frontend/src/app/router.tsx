@@ -118,6 +118,12 @@ const events = createRoute({
   component: lazyRouteComponent(() => import('@/features/events/events-page')),
 });
 
+const usage = createRoute({
+  getParentRoute: () => shell,
+  path: '/usage',
+  component: lazyRouteComponent(() => import('@/features/usage/usage-page')),
+});
+
 const settings = createRoute({
   getParentRoute: () => shell,
   path: '/settings',
@@ -126,7 +132,7 @@ const settings = createRoute({
 
 const routeTree = root.addChildren([
   signIn,
-  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, servers, events, settings]),
+  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, servers, events, usage, settings]),
 ]);
 
 export function createAppRouter(queryClient: QueryClient) {

@@ -2,6 +2,7 @@ import { AppShell, Burger, UnstyledButton } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import {
   IconBuildingStore,
+  IconChartBar,
   IconHistory,
   IconLayoutGrid,
   IconServer2,
@@ -18,7 +19,9 @@ import { UploadDock } from '@/features/imports/upload-dock';
 import { NotificationBell } from '@/features/notifications/notification-bell';
 import { useOutcomeNotifications } from '@/features/notifications/outcomes';
 import { UserMenu } from '@/features/session/user-menu';
+import type { Role } from '@/lib/api/types';
 import { liveStream } from '@/lib/live';
+import { SEES_USAGE } from '@/lib/roles';
 import { ConnectionIndicator } from './connection-indicator';
 import { SchemeToggle } from './scheme-toggle';
 import classes from './shell.module.css';
@@ -26,9 +29,11 @@ import classes from './shell.module.css';
 const route = getRouteApi('/shell');
 
 interface Place {
-  to: '/' | '/marketplace' | '/servers' | '/events' | '/settings';
+  to: '/' | '/marketplace' | '/servers' | '/events' | '/usage' | '/settings';
   name: string;
   icon: Icon;
+  /** Shown to these roles alone. */
+  roles?: ReadonlySet<Role>;
 }
 
 const PLACES: Place[] = [
@@ -36,6 +41,7 @@ const PLACES: Place[] = [
   { to: '/marketplace', name: 'Marketplace', icon: IconBuildingStore },
   { to: '/servers', name: 'Servers', icon: IconServer2 },
   { to: '/events', name: 'Events', icon: IconHistory },
+  { to: '/usage', name: 'Usage', icon: IconChartBar, roles: SEES_USAGE },
   { to: '/settings', name: 'Settings', icon: IconSettings },
 ];
 
@@ -46,6 +52,7 @@ export function Shell() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const [menuOpen, menu] = useDisclosure(false);
+  const places = PLACES.filter(({ roles }) => roles?.has(user.role) ?? true);
 
   useEffect(() => liveStream.start(queryClient), [queryClient]);
   useOutcomeNotifications();
@@ -90,7 +97,7 @@ export function Shell() {
             <span>Loggia</span>
           </Link>
           <nav className={classes.arches} aria-label="Main">
-            {PLACES.map((place) => (
+            {places.map((place) => (
               <PlaceLink key={place.to} place={place} className={classes.arch} />
             ))}
           </nav>
@@ -106,7 +113,7 @@ export function Shell() {
       {menuOpen && (
         <AppShell.Navbar aria-label="Menu" hiddenFrom="sm">
           <div className={classes.places}>
-            {PLACES.map((place) => (
+            {places.map((place) => (
               <PlaceLink key={place.to} place={place} className={classes.place} onClick={menu.close} />
             ))}
           </div>

@@ -86,6 +86,7 @@ const WORDS_ABOUT_OTHERS: typeof WORDS = {
   ServerRemoved: { tone: 'neutral', text: (data) => `Server "${word(data['name']) ?? ''}" removed` },
   ServerLost: { tone: 'bad', text: (data) => `Server "${word(data['name']) ?? ''}" lost: ${word(data['reason']) ?? 'unknown'}` },
   ServerRecovered: { tone: 'good', text: (data) => `Server "${word(data['name']) ?? ''}" answers again` },
+  PricesSet: { tone: 'neutral', text: (data) => `Prices set, in ${word(data['currency']) ?? 'an unknown currency'}` },
   UserRegistered: {
     tone: 'neutral',
     text: (data) => `Account ${word(data['username']) ?? ''} made with the role ${word(data['role']) ?? 'unknown'}`,

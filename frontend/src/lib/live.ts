@@ -146,7 +146,9 @@ class LiveStream {
       this.#read(keys.model(modelId));
     }
     this.#touched.clear();
-    for (const queryKey of [keys.models, keys.marketplace, keys.batches, keys.connections, keys.servers]) {
+    for (const queryKey of [
+      keys.models, keys.marketplace, keys.batches, keys.connections, keys.servers, keys.prices,
+    ]) {
       this.#read(queryKey);
     }
   }

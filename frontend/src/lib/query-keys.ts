@@ -14,6 +14,8 @@ export const keys = {
   servers: ['servers'] as const,
   serverLoad: (name: string, hours: number) => ['server-load', name, hours] as const,
   parked: ['parked'] as const,
+  prices: ['prices'] as const,
+  usage: (...what: unknown[]) => ['usage', ...what] as const,
   batches: ['batches'] as const,
   batch: (batchId: string) => ['batches', batchId] as const,
   deployOptions: (modelId: string) => ['deploy-options', modelId] as const,

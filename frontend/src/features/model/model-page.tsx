@@ -7,9 +7,11 @@ import { LinkButton } from '@/components/link-button';
 import { PageHeader } from '@/components/page-header';
 import { ProblemAlert } from '@/components/problem-alert';
 import { ApiProblem } from '@/lib/api/client';
-import type { ModelDetail } from '@/lib/api/types';
+import type { ModelDetail, Role } from '@/lib/api/types';
 import { deploymentQuery } from '@/lib/deployment';
 import { useModel } from '@/lib/queries';
+import { SEES_USAGE } from '@/lib/roles';
+import { UsageView } from '@/features/usage/usage-view';
 import { ApiKeysTab } from './api-keys-tab';
 import { ConfigurationTab } from './configuration-tab';
 import { DeploymentsTab } from './deployments-tab';
@@ -25,13 +27,22 @@ import { VersionsTab } from './versions-tab';
 
 const route = getRouteApi('/shell/models/$modelId');
 
-const TABS: { value: string; title: string; content: (model: ModelDetail) => ReactNode }[] = [
+interface Tab {
+  value: string;
+  title: string;
+  content: (model: ModelDetail) => ReactNode;
+  /** Shown to these roles alone. */
+  roles?: ReadonlySet<Role>;
+}
+
+const TABS: Tab[] = [
   { value: 'overview', title: 'Overview', content: (model) => <OverviewTab model={model} /> },
   { value: 'versions', title: 'Versions', content: (model) => <VersionsTab model={model} /> },
   { value: 'configuration', title: 'Configuration', content: (model) => <ConfigurationTab model={model} /> },
   { value: 'api-keys', title: 'API keys', content: (model) => <ApiKeysTab model={model} /> },
   { value: 'endpoint', title: 'Endpoint', content: (model) => <EndpointTab model={model} /> },
   { value: 'deployments', title: 'Deployments', content: (model) => <DeploymentsTab model={model} /> },
+  { value: 'usage', title: 'Usage', content: (model) => <UsageView modelId={model.id} />, roles: SEES_USAGE },
   { value: 'events', title: 'Events', content: (model) => <EventsTab modelId={model.id} /> },
 ];
 
@@ -56,9 +67,11 @@ export default function ModelPage() {
 
 function LoadedModel({ model }: { model: ModelDetail }) {
   const { tab } = route.useSearch();
+  const { user } = route.useRouteContext();
   const navigate = useNavigate();
   const deployment = useQuery({ ...deploymentQuery(model.id), enabled: model.deploymentState !== null });
-  const current = TABS.some(({ value }) => value === tab) ? tab : 'overview';
+  const tabs = TABS.filter(({ roles }) => roles?.has(user.role) ?? true);
+  const current = tabs.some(({ value }) => value === tab) ? tab : 'overview';
 
   return (
     <>
@@ -89,13 +102,13 @@ function LoadedModel({ model }: { model: ModelDetail }) {
         classNames={{ list: classes.tabs, panel: classes.panel, tab: classes.tab }}
       >
         <Tabs.List>
-          {TABS.map(({ value, title }) => (
+          {tabs.map(({ value, title }) => (
             <Tabs.Tab key={value} value={value}>
               {title}
             </Tabs.Tab>
           ))}
         </Tabs.List>
-        {TABS.map(({ value, content }) => (
+        {tabs.map(({ value, content }) => (
           <Tabs.Panel key={value} value={value}>
             {content(model)}
           </Tabs.Panel>

@@ -2,7 +2,9 @@ import { getRouteApi } from '@tanstack/react-router';
 import { PageHeader } from '@/components/page-header';
 import { ConnectionsPanel } from './connections-panel';
 import { ParkedPanel } from './parked-panel';
+import { SEES_USAGE } from '@/lib/roles';
 import { PasswordPanel } from './password-panel';
+import { PricesPanel } from './prices-panel';
 import classes from './settings-page.module.css';
 import { TokensPanel } from './tokens-panel';
 import { UsersPanel } from './users-panel';
@@ -20,6 +22,7 @@ export default function SettingsPage() {
         <PasswordPanel username={user.username} />
         <TokensPanel />
         <ConnectionsPanel mayChange={user.role === 'admin'} />
+        {SEES_USAGE.has(user.role) && <PricesPanel mayChange={user.role === 'admin'} />}
         {(user.role === 'admin' || user.role === 'auditor') && <UsersPanel self={user} />}
       </div>
     </>

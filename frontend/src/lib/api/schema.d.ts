@@ -804,6 +804,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadPrices
+         * @description The prices in force.
+         */
+        get: operations["readPrices"];
+        /**
+         * SetPrices
+         * @description Replaces every price, from the beginning of this day (UTC) on.
+         */
+        put: operations["setPrices"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/prices/estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * EstimateCost
+         * @description What a configuration would cost, running and by tokens, with the prices in force.
+         */
+        post: operations["estimateCost"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/servers": {
         parameters: {
             query?: never;
@@ -1058,6 +1102,46 @@ export interface paths {
          * @description Appends the body at Upload-Offset.
          */
         patch: operations["appendUpload"];
+        trace?: never;
+    };
+    "/api/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadUsage
+         * @description Requests, tokens, GPU seconds and hours of replicas, with what they cost.
+         */
+        get: operations["readUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ExportUsage
+         * @description The same as CSV (RFC 4180), a line for each item.
+         */
+        get: operations["exportUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/users": {
@@ -1521,6 +1605,21 @@ export interface components {
             many: boolean;
             name: string;
         };
+        /** Estimate */
+        Estimate: {
+            currency: string | null;
+            perHour: components["schemas"]["Range"];
+            perMillionInput: string | null;
+            perMillionOutput: string | null;
+            perMonth: components["schemas"]["Range"];
+            replicaPerHour: string | null;
+        };
+        /** EstimateRequest */
+        EstimateRequest: {
+            configuration: components["schemas"]["ConfigurationView"];
+            /** Format: uuid */
+            modelId: string;
+        };
         /** EventItem */
         EventItem: {
             actor: string;
@@ -1598,6 +1697,11 @@ export interface components {
             freeGib: number;
             memoryGib: number;
             name: string;
+        };
+        /** HardwarePriceView */
+        HardwarePriceView: {
+            kind: string;
+            perHour: string;
         };
         /** HardwareView */
         HardwareView: {
@@ -1895,6 +1999,12 @@ export interface components {
             name: string;
             secret?: string | null;
         };
+        /** NewPrices */
+        NewPrices: {
+            currency: string;
+            hardware: components["schemas"]["HardwarePriceView"][];
+            tokens: components["schemas"]["TokenPriceView"][];
+        };
         /** NewServer */
         NewServer: {
             address: string;
@@ -2082,6 +2192,15 @@ export interface components {
             model: string;
             token: string;
         };
+        /** PricesView */
+        PricesView: {
+            currency: string | null;
+            hardware: components["schemas"]["HardwarePriceView"][];
+            setAt: string | null;
+            setBy: string | null;
+            tokens: components["schemas"]["TokenPriceView"][];
+            version: number;
+        };
         /**
          * Problem
          * @description An answer that says no (RFC 9457).
@@ -2112,6 +2231,11 @@ export interface components {
             available: boolean;
             name: string;
             reason: string | null;
+        };
+        /** Range */
+        Range: {
+            least: string | null;
+            most: string | null;
         };
         /** RegistrationView */
         RegistrationView: {
@@ -2286,6 +2410,12 @@ export interface components {
             text: string;
             version: string;
         };
+        /** TokenPriceView */
+        TokenPriceView: {
+            modelId: string | null;
+            perMillionInput: string;
+            perMillionOutput: string;
+        };
         /** TokenView */
         TokenView: {
             /** Format: date-time */
@@ -2345,6 +2475,40 @@ export interface components {
             /** @constant */
             source: "url";
             version?: string | null;
+        };
+        /** UsageItem */
+        UsageItem: {
+            acceleratorSeconds: number;
+            cost: string | null;
+            currency: string | null;
+            day: string | null;
+            engineSeconds: number;
+            estimatedRequests: number;
+            failedRequests: number;
+            hardwareCost: string | null;
+            inputTokens: number;
+            keyId: string | null;
+            keyName: string | null;
+            kind: string;
+            milliseconds: number;
+            modelId: string | null;
+            modelName: string | null;
+            outputTokens: number;
+            replicaHours: number;
+            requests: number;
+            tokenCost: string | null;
+        };
+        /** UsageReport */
+        UsageReport: {
+            /** Format: date */
+            firstDay: string;
+            items: components["schemas"]["UsageItem"][];
+            /** Format: date */
+            lastDay: string;
+            missingRecords: number;
+            total: components["schemas"]["UsageItem"];
+            /** Format: date-time */
+            updatedAt: string;
         };
         /** UserView */
         UserView: {
@@ -4003,6 +4167,107 @@ export interface operations {
             };
         };
     };
+    readPrices: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PricesView"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    setPrices: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPrices"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimateCost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EstimateRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listServers: {
         parameters: {
             query?: {
@@ -4639,6 +4904,84 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readUsage: {
+        parameters: {
+            query: {
+                /** @description The first day, in UTC. */
+                from: string;
+                /** @description The last day, which is included. */
+                to: string;
+                modelId?: string | null;
+                /** @description Of this API key only; without running replicas. */
+                keyId?: string | null;
+                /** @description What is told apart, repeated; everything if left out. */
+                by?: ("day" | "model" | "key")[] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    exportUsage: {
+        parameters: {
+            query: {
+                /** @description The first day, in UTC. */
+                from: string;
+                /** @description The last day, which is included. */
+                to: string;
+                modelId?: string | null;
+                /** @description Of this API key only; without running replicas. */
+                keyId?: string | null;
+                /** @description What is told apart, repeated; everything if left out. */
+                by?: ("day" | "model" | "key")[] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
             };
             /** @description A refusal or a failure. */
             default: {

@@ -156,6 +156,10 @@ export type DeployOptions = Narrow<
   { servers: DeployServer[]; defaults: DeployConfiguration; optimizations: OptimizationOption[] }
 >;
 
+export type UsageItem = Narrow<Schemas['UsageItem'], { kind: 'key' | 'playground' | 'hardware' | 'all' }>;
+export type UsageReport = Narrow<Schemas['UsageReport'], { items: UsageItem[]; total: UsageItem }>;
+export type Prices = Schemas['PricesView'];
+
 export type ApiKeyItem = Schemas['ApiKeyView'];
 /** Carries the secret, which is shown once: the server keeps only its hash. */
 export type CreatedApiKey = Schemas['CreatedApiKey'];
