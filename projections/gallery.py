@@ -40,6 +40,8 @@ MODELS = Table(
         "publication": "text NOT NULL",
         "deployment_state": "text",
         "desired_revision": "int",
+        # A configuration is kept that is not deployed.
+        "pending_changes": "boolean NOT NULL",
         "description": "text NOT NULL",
         "labels": "text[] NOT NULL",
         # Everything that lists are filtered by, in one text: see `_facets`.
@@ -109,6 +111,7 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "kind": facts.kind,
             "current_version": None,
             "publication": "unpublished",
+            "pending_changes": False,
             "description": facts.description,
             "labels": list(facts.labels),
             "documentation_links": list(facts.documentation_links),
@@ -232,6 +235,16 @@ def _deployment(rows: Rows, event: PublicEvent) -> Row | None:
 def _deploying(rows: Rows, event: PublicEvent, facts: Any) -> None:
     if row := _deployment(rows, event):
         row.update(deployment_state="deploying", desired_revision=facts.revision)
+        if facts.trigger in {"deploy", "redeploy"}:
+            row["pending_changes"] = False
+
+
+def _pending(changes: bool) -> Apply:
+    def apply(rows: Rows, event: PublicEvent, _facts: Any) -> None:
+        if row := _deployment(rows, event):
+            row["pending_changes"] = changes
+
+    return apply
 
 
 def _outcome(state: str) -> Apply:
@@ -278,6 +291,8 @@ GALLERY = Handlers(
                 "ModelPublished": _published,
                 "ModelWithdrawn": _withdrawn,
                 "DeploymentRequested": _deploying,
+                "ConfigurationSaved": _pending(True),
+                "ConfigurationDiscarded": _pending(False),
                 "RevisionDeployed": _outcome("deployed"),
                 "RevisionFailed": _outcome("failed"),
                 "DeploymentStopRequested": _turned("stopping"),

@@ -24,6 +24,9 @@ from backend.api.routes import (
     api_keys,
     batches,
     connections,
+    deploy_configurations,
+    deployment_history,
+    deployment_logs,
     deployments,
     events,
     exports,
@@ -43,7 +46,8 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections,    deployments, api_keys, events, operations,
+    connections, deployments, deploy_configurations, deployment_history, deployment_logs,
+    api_keys, events, operations,
 )  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from uuid import UUID
 
 from backend.application import terms
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.rehearsing import pending
 from backend.application.store import InTransaction
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.events import caused_by
 from backend.domain.model import Model, ModelState
 from backend.domain.servable import Imported, obstacle
 from backend.domain.version import Version
@@ -50,22 +52,50 @@ class Deployments:
                     remedy="Read the terms and accept them.",
                     field="terms",
                 )
-            deployment = self._store.find(Deployment, Deployment.create_id(model_id))
-            if deployment is None:
-                deployment = Deployment.begin(
-                    model_id=model_id, terms_version=terms.VERSION, terms_sha256=terms.SHA256
-                )
-            else:
-                deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
-            deployment.request(
-                configuration=wanted,
-                model_version=version.number,
-                base_model_version=base.number if base else None,
-                reason=reason.strip(),
-            )
+            deployment = self._requested(model_id, wanted, version, base, reason)
             return Decision([deployment], result={"revision": deployment.desired_revision})
 
         return self._runner.run(context, decide)
+
+    def rehearse(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        configuration: dict[str, Any],
+        reason: str = "",
+    ) -> list[dict[str, Any]]:
+        """The events that the request would write, as `{"type", "data"}`; writes nothing.
+
+        The terms are taken as accepted. Raises what `request` would raise otherwise.
+        """
+        with caused_by(context.cause):
+            version, base = self._current(model_id)
+            wanted = DeployConfiguration.from_dict(configuration)
+            return pending(self._store, self._requested(model_id, wanted, version, base, reason))
+
+    def save_configuration(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        configuration: dict[str, Any],
+        reason: str = "",
+    ) -> Accepted:
+        """Keeps a configuration for a later redeployment, and disturbs nothing that runs.
+
+        Raises `Invalid` and `NotAllowed`.
+        """
+        wanted = DeployConfiguration.from_dict(configuration)
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.save_configuration(configuration=wanted, reason=reason.strip()),
+        )
+
+    def discard_configuration(self, context: CommandContext, model_id: UUID) -> Accepted:
+        """Forgets the configuration that was kept. Raises `NotAllowed`."""
+        return self._decide(context, model_id, Deployment.discard_configuration)
 
     def roll_back(
         self, context: CommandContext, model_id: UUID, *, revision: int, reason: str
@@ -92,6 +122,28 @@ class Deployments:
     def stop(self, context: CommandContext, model_id: UUID, *, reason: str = "") -> Accepted:
         """Ends serving once running requests are finished."""
         return self._decide(context, model_id, lambda d: d.stop(reason=reason))
+
+    def record_revision_prepared(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        environment_seconds: float,
+        files_seconds: float,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """Environment and files are in place, and how long each took."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_revision_prepared(
+                revision=revision,
+                environment_seconds=environment_seconds,
+                files_seconds=files_seconds,
+            ),
+            fence,
+        )
 
     def record_replica_started(
         self,
@@ -223,6 +275,30 @@ class Deployments:
     ) -> Accepted:
         """No replica runs any more."""
         return self._decide(context, model_id, Deployment.record_stopped, fence)
+
+    def _requested(
+        self,
+        model_id: UUID,
+        wanted: DeployConfiguration,
+        version: Version,
+        base: Version | None,
+        reason: str,
+    ) -> Deployment:
+        """The deployment, with the terms accepted and the revision asked for."""
+        deployment = self._store.find(Deployment, Deployment.create_id(model_id))
+        if deployment is None:
+            deployment = Deployment.begin(
+                model_id=model_id, terms_version=terms.VERSION, terms_sha256=terms.SHA256
+            )
+        else:
+            deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
+        deployment.request(
+            configuration=wanted,
+            model_version=version.number,
+            base_model_version=base.number if base else None,
+            reason=reason.strip(),
+        )
+        return deployment
 
     def _current(self, model_id: UUID) -> tuple[Version, Version | None]:
         """What is deployed now, and an adapter's base. Raises `NotAllowed`."""

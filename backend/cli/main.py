@@ -5,6 +5,7 @@ import typer
 from backend.cli import (
     batches,
     connections,
+    deployment_history,
     deployments,
     events,
     importing,
@@ -25,6 +26,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    deployments, events, roles,
+    deployments, deployment_history, events, roles,
 ):  # fmt: skip
     part.register(app)

@@ -1,4 +1,4 @@
-"""A model's deployment: what is wanted, what serves, and every revision there was."""
+"""A model's deployment: what is wanted, what is kept for later, and what serves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import DictRow
 
-from backend.domain.errors import NotFound
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.configuration import Change, ConfigurationView, changes, from_domain
+from backend.readmodels.deployment_history import never_deployed
 from backend.readmodels.servable import obstacles
 
 CONSUMER = "deployments"
@@ -44,8 +44,19 @@ class FailureView(msgspec.Struct, rename="camel", frozen=True):
     log_tail: list[str]
 
 
+class PendingView(msgspec.Struct, rename="camel", frozen=True):
+    """A configuration that is kept and not deployed, and how it differs from what is wanted."""
+
+    configuration: ConfigurationView
+    changes: list[Change]
+    saved_by: str
+    saved_at: datetime
+    reason: str | None
+
+
 class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
-    """The deployment now. `endpoint` is null while nothing serves."""
+    """The deployment now. `endpoint` is null while nothing serves, `pending` where nothing was
+    changed since."""
 
     id: UUID
     version: int
@@ -54,35 +65,11 @@ class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
     desired_revision: int | None
     serving_revision: int | None
     configuration: ConfigurationView
+    pending: PendingView | None
     endpoint: EndpointView | None
     replicas: list[ReplicaView]
     failure: FailureView | None
     actions: Actions
-
-
-class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
-    """One revision: `pending`, `deployed`, `failed` or `superseded`; `seconds` until it served."""
-
-    revision: int
-    trigger: str
-    actor: str
-    requested_at: datetime
-    configuration: ConfigurationView
-    reason: str | None
-    outcome: str
-    deployed_at: datetime | None
-    failed_at: datetime | None
-    retired_at: datetime | None
-    seconds: float | None
-    failure: str | None
-    log_tail: list[str] | None
-    changes: list[Change]
-
-
-class History(msgspec.Struct, rename="camel", frozen=True):
-    """Every revision, newest first."""
-
-    items: list[HistoryEntry]
 
 
 def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> DeploymentView:
@@ -96,7 +83,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
             (model_id,),
         ).fetchone()
         if row is None:
-            raise _never_deployed(model_id)
+            raise never_deployed(model_id)
         hindered = obstacles(connection, [row])
         revision = connection.execute(
             "SELECT configuration, failure, failure_remedy, log_tail, failed_at "
@@ -109,7 +96,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
             (model_id,),
         ).fetchall()
     if revision is None:
-        raise _never_deployed(model_id)
+        raise never_deployed(model_id)
     situation = Situation(
         state=row["model_state"],
         latest_state=row["latest_state"],
@@ -127,6 +114,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         desired_revision=row["desired_revision"],
         serving_revision=serving,
         configuration=from_domain(revision["configuration"]),
+        pending=_pending(row, from_domain(revision["configuration"])),
         endpoint=EndpointView(f"{gateway_url}/v1", row["model_name"])
         if serving is not None
         else None,
@@ -136,67 +124,20 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
     )
 
 
-def history(pool: Pool, model_id: UUID) -> History:
-    """Every revision, newest first. Raises `NotFound` where the model was never deployed."""
-    with pool.connection() as connection:
-        rows = connection.execute(
-            "SELECT * FROM deployments.revisions WHERE model_id = %s ORDER BY revision",
-            (model_id,),
-        ).fetchall()
-    if not rows:
-        raise _never_deployed(model_id)
-    entries: list[HistoryEntry] = []
-    before: ConfigurationView | None = None
-    for row in rows:
-        configuration = from_domain(row["configuration"])
-        entries.append(_entry(row, configuration, changes(before, configuration)))
-        before = configuration
-    return History(entries[::-1])
-
-
-def replica(pool: Pool, model_id: UUID, wanted: UUID | None) -> UUID | None:
-    """The wanted replica if it is this model's, else the newest one. Raises `NotFound`."""
-    with pool.connection() as connection:
-        row = connection.execute(
-            "SELECT replica_id FROM deployments.replicas WHERE model_id = %(model)s "
-            "AND (%(wanted)s::uuid IS NULL OR replica_id = %(wanted)s) "
-            "ORDER BY started_at DESC LIMIT 1",
-            {"model": model_id, "wanted": wanted},
-        ).fetchone()
-    if row is None and wanted is not None:
-        raise NotFound(
-            f"This model has no replica {wanted}.",
-            remedy="Reload the deployment to see its replicas.",
-            field="replica",
-        )
-    return row["replica_id"] if row else None
-
-
-def _never_deployed(model_id: UUID) -> NotFound:
-    return NotFound(f"The model {model_id} has never been deployed.", remedy="Deploy it first.")
+def _pending(row: DictRow, deployed: ConfigurationView) -> PendingView | None:
+    if row["saved_configuration"] is None:
+        return None
+    saved = from_domain(row["saved_configuration"])
+    return PendingView(
+        configuration=saved,
+        changes=changes(deployed, saved),
+        saved_by=row["saved_by"],
+        saved_at=row["saved_at"],
+        reason=row["saved_reason"] or None,
+    )
 
 
 def _failure(revision: dict[str, Any]) -> FailureView | None:
     if revision["failed_at"] is None:
         return None
     return FailureView(revision["failure"], revision["failure_remedy"], revision["log_tail"] or [])
-
-
-def _entry(row: DictRow, configuration: ConfigurationView, changed: list[Change]) -> HistoryEntry:
-    deployed_at: datetime | None = row["deployed_at"]
-    return HistoryEntry(
-        revision=row["revision"],
-        trigger=row["trigger"],
-        actor=row["actor"],
-        requested_at=row["requested_at"],
-        configuration=configuration,
-        reason=row["reason"] or None,
-        outcome=row["outcome"],
-        deployed_at=deployed_at,
-        failed_at=row["failed_at"],
-        retired_at=row["retired_at"],
-        seconds=(deployed_at - row["requested_at"]).total_seconds() if deployed_at else None,
-        failure=row["failure"],
-        log_tail=row["log_tail"],
-        changes=changed,
-    )

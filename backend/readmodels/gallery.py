@@ -64,6 +64,7 @@ class ModelSummary(msgspec.Struct, rename="camel", frozen=True):
     state: str
     publication: str
     deployment_state: str | None
+    pending_changes: bool
     description: str
     labels: list[str]
     size_bytes: int | None
@@ -225,6 +226,7 @@ def _summary(row: DictRow, hindered: Obstacle | None, may: MayAct) -> dict[str, 
         "state": row["state"],
         "publication": row["publication"],
         "deployment_state": row["deployment_state"],
+        "pending_changes": row["pending_changes"],
         "description": row["description"],
         "labels": row["labels"],
         "size_bytes": row["size_bytes"],

@@ -142,6 +142,8 @@ class Reconciler:
             prepared = self._prepared(deployment, revision, configuration)
             if prepared is None:
                 return
+            if fresh and revision not in deployment.prepared_revisions:
+                self._records.revision_prepared(self.lease, revision, prepared)
             ready = 0
             for slot in range(configuration.scaling.min_replicas):
                 in_slot = [replica for replica in mine if replica.slot == slot]
@@ -226,6 +228,7 @@ class Reconciler:
         for replica in self._replicas.all():
             if replica.revision == revision and replica.is_live:
                 self._launcher.stop(replica.id)
+                self._upkeep.follow_log(replica)
                 self._replicas.mark_ended(replica, crashed=False)
         self._records.revision_failed(
             self.lease,

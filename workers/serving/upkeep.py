@@ -108,7 +108,7 @@ class Upkeep:
             )
             self._replicas.mark_ended(replica, crashed=False, reason=reason)
             return True
-        self._follow_log(replica)
+        self.follow_log(replica)
         unstarted = replica.state is State.STARTING and not replica.announced
         seen = self._launcher.find(replica.id, search=unstarted)
         if seen.running or (unstarted and not seen.known):
@@ -122,14 +122,16 @@ class Upkeep:
         self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:])
         return True
 
-    def _follow_log(self, replica: Replica) -> None:
+    def follow_log(self, replica: Replica) -> None:
+        """Shows and keeps what the engine has said since the last look."""
         key = str(replica.id)
         log = self._logs.get(key)
         if log is None:
             log = self._logs[key] = self._launcher.log(replica.id)
-            if replica.announced:
-                log.skip()
-        self._progress.log(replica.id, log.new_lines())
+            log.go_on(self._replicas.log_offset(replica))
+        if lines := log.new_lines():
+            self._progress.log(replica.id, lines)
+            self._replicas.keep_log(replica, lines, log.offset)
         log.bound()
 
     def _lose(
@@ -137,6 +139,7 @@ class Upkeep:
     ) -> None:
         # Its leader may have gone and left processes behind.
         self._launcher.stop(replica.id)
+        self.follow_log(replica)
         self._records.replica_lost(
             self._lease(), replica, reason=why.reason, exit_code=exit_code, log_tail=tail
         )
@@ -300,6 +303,7 @@ class Upkeep:
                 return
         # One that never served has nothing to finish.
         self._launcher.stop(replica.id)
+        self.follow_log(replica)
         self._replicas.mark_ended(replica, crashed=False)
         self._progress.drained()
 

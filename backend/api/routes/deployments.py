@@ -15,18 +15,14 @@ from backend.api.freshness import fresh
 from backend.api.guards import may_act
 from backend.api.identity import Identity
 from backend.api.problems import ApiError
+from backend.api.routes.deploy_configurations import MAX_REASON, PATH, naming_fields
 from backend.api.services import Services
 from backend.api.wire import AtLeast, Body
 from backend.application.commands import Accepted, CommandContext
-from backend.domain.errors import Invalid
-from backend.readmodels import deploy_options, deployments, engine_logs, gallery
+from backend.readmodels import deploy_options, deployments, gallery
 from backend.readmodels.configuration import ConfigurationView, to_domain
 from backend.readmodels.deploy_options import DeployOptions
-from backend.readmodels.deployments import DeploymentView, History
-from backend.readmodels.wire_names import camel_path
-
-PATH = "/api/models/{model_id:uuid}/deployment"
-_MAX_REASON = 500
+from backend.readmodels.deployments import DeploymentView
 
 
 class AcceptedTerms(Body):
@@ -58,12 +54,6 @@ class RevisionAnswer(msgspec.Struct, rename="camel", frozen=True):
     version: int
     position: int
     revision: int
-
-
-class LogLines(msgspec.Struct, rename="camel", frozen=True):
-    """The end of an engine's log, oldest line first."""
-
-    lines: list[str]
 
 
 @get(PATH, operation_id="readDeployment")
@@ -99,7 +89,7 @@ async def deploy_model(
     _check_reason(data.reason)
 
     def request() -> Accepted:
-        try:
+        with naming_fields():
             return services.deployments.request(
                 context,
                 model_id,
@@ -108,10 +98,6 @@ async def deploy_model(
                 terms_accepted=data.terms.accepted,
                 reason=data.reason,
             )
-        except Invalid as error:
-            if error.field and error.field != "terms":
-                error.field = f"configuration.{camel_path(error.field)}"
-            raise
 
     return _answer(await services.command(request))
 
@@ -121,7 +107,7 @@ async def stop_deployment(
     model_id: FromPath[UUID],
     services: NamedDependency[Services],
     context: NamedDependency[CommandContext],
-    reason: Annotated[str, QueryParameter(name="reason", max_length=_MAX_REASON)] = "",
+    reason: Annotated[str, QueryParameter(name="reason", max_length=MAX_REASON)] = "",
 ) -> Response[CommandAnswer]:
     """Stops serving, once the requests that are being answered are done."""
     accepted = await services.command(
@@ -159,29 +145,6 @@ async def roll_back_deployment(
     return _answer(accepted)
 
 
-@get(PATH + "/history", operation_id="readDeploymentHistory")
-async def read_deployment_history(
-    model_id: FromPath[UUID], services: NamedDependency[Services], at_least: AtLeast = None
-) -> History:
-    """Every revision, newest first, with what changed from the one before."""
-    await fresh(services, deployments.CONSUMER, at_least)
-    return await services.query(lambda: deployments.history(services.pool, model_id))
-
-
-@get(PATH + "/logs", operation_id="readDeploymentLogs")
-async def read_deployment_logs(
-    model_id: FromPath[UUID],
-    services: NamedDependency[Services],
-    replica: Annotated[UUID | None, QueryParameter(name="replica")] = None,
-) -> LogLines:
-    """The last lines of a replica's log; without a replica, of the newest one."""
-    replica_id = await services.query(lambda: deployments.replica(services.pool, model_id, replica))
-    lines = await services.files.run(
-        lambda: engine_logs.tail(services.settings.data / "engines", replica_id)
-    )
-    return LogLines(lines)
-
-
 @get("/api/deploy/options", operation_id="readDeployOptions")
 async def read_deploy_options(
     services: NamedDependency[Services],
@@ -194,11 +157,11 @@ async def read_deploy_options(
 
 
 def _check_reason(reason: str) -> None:
-    if len(reason) > _MAX_REASON:
+    if len(reason) > MAX_REASON:
         raise ApiError(
             422,
             "invalid",
-            f"The reason has {len(reason)} characters; allowed are {_MAX_REASON}.",
+            f"The reason has {len(reason)} characters; allowed are {MAX_REASON}.",
             remedy="Say it shorter.",
             field="reason",
         )
@@ -217,7 +180,5 @@ HANDLERS = [
     stop_deployment,
     start_deployment,
     roll_back_deployment,
-    read_deployment_history,
-    read_deployment_logs,
     read_deploy_options,
 ]
