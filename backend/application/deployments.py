@@ -44,8 +44,8 @@ class Deployments:
         """
 
         def decide() -> Decision:
-            version, base = self._current(model_id)
             wanted = DeployConfiguration.from_dict(configuration)
+            version, base = self._current(model_id, wanted)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(
                     f"The terms of version {terms.VERSION} have not been accepted.",
@@ -70,8 +70,8 @@ class Deployments:
         The terms are taken as accepted. Raises what `request` would raise otherwise.
         """
         with caused_by(context.cause):
-            version, base = self._current(model_id)
             wanted = DeployConfiguration.from_dict(configuration)
+            version, base = self._current(model_id, wanted)
             return pending(self._store, self._requested(model_id, wanted, version, base, reason))
 
     def save_configuration(
@@ -300,11 +300,13 @@ class Deployments:
         )
         return deployment
 
-    def _current(self, model_id: UUID) -> tuple[Version, Version | None]:
+    def _current(
+        self, model_id: UUID, wanted: DeployConfiguration
+    ) -> tuple[Version, Version | None]:
         """What is deployed now, and an adapter's base. Raises `NotAllowed`."""
         model = self._ready(model_id)
         version = model.require_ready("deploy")
-        return version, self._check_servable(model, version, None)
+        return version, self._check_servable(model, version, None, wanted)
 
     def _require_servable(self, model_id: UUID, deployment: Deployment, revision: int) -> None:
         """Raises `NotAllowed` where what the revision served cannot be served any more."""
@@ -312,7 +314,8 @@ class Deployments:
         number = deployment.model_versions.get(revision)
         if number is not None:
             base_number = deployment.base_model_versions.get(revision)
-            self._check_servable(model, model.version_of(number), base_number)
+            served = DeployConfiguration.from_dict(deployment.revisions[revision])
+            self._check_servable(model, model.version_of(number), base_number, served)
 
     def _ready(self, model_id: UUID) -> Model:
         model = self._store.load(Model, model_id)
@@ -325,7 +328,11 @@ class Deployments:
         return model
 
     def _check_servable(
-        self, model: Model, version: Version, base_number: str | None
+        self,
+        model: Model,
+        version: Version,
+        base_number: str | None,
+        configuration: DeployConfiguration,
     ) -> Version | None:
         """The base's version, the current one unless named. Raises `NotAllowed`."""
         base: Version | None = None
@@ -336,6 +343,8 @@ class Deployments:
         found = obstacle(
             Imported.from_card(model.kind, version.card),
             Imported.from_card("base", base.card) if base else None,
+            engine=configuration.engine,
+            method=configuration.optimization.method,
         )
         if found is not None:
             raise NotAllowed(

@@ -11,21 +11,18 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from backend.domain.errors import Invalid
+from backend.domain.servable import ENGINES
 
 SCHEMA_VERSION = 1
-ENGINES = ("vllm", "triton", "ollama", "container")
-CTRANSLATE2_QUANTIZATIONS = (
-    "int8",
-    "int8_float16",
-    "int8_bfloat16",
-    "int8_float32",
-    "int16",
-    "float16",
-    "bfloat16",
-)
-# The engine that serves what a method makes; any engine serves what nothing was done to.
-ENGINE_OF_METHOD = {"ctranslate2": "triton", "vllm": "vllm"}
-METHODS = ("skip", *ENGINE_OF_METHOD)
+# Each method of optimization with its quantizations; vLLM's depend on its release and are checked
+# where that is known.
+METHODS: dict[str, tuple[str, ...]] = {
+    "skip": (),
+    "ctranslate2": (
+        "int8", "int8_float16", "int8_bfloat16", "int8_float32", "int16", "float16", "bfloat16",
+    ),
+    "vllm": (),
+}  # fmt: skip
 ACCELERATORS = ("cpu", "gpu")
 MAX_STOP_SEQUENCES = 4
 MAX_STOP_CHARACTERS = 64
@@ -90,33 +87,31 @@ def _is_word(text: str, refused: str) -> bool:
 class Optimization:
     """How the model is transformed before it is served."""
 
-    method: str = _choice("skip", METHODS)
+    method: str = _choice("skip", tuple(METHODS))
     quantization: str | None = None
 
     def check(self) -> None:
         _check_values(self, "optimization.")
+        known, name = METHODS[self.method], self.quantization
         refusal: tuple[str, str] | None = None
-        match self.method, self.quantization:
-            case "skip", str():
+        if self.method == "skip":
+            if name is not None:
                 refusal = (
                     "there is nothing to quantize when optimization is skipped.",
                     "Leave the quantization empty.",
                 )
-            case "ctranslate2", str(name) if name not in CTRANSLATE2_QUANTIZATIONS:
-                refusal = (
-                    f"CTranslate2 does not know '{name[:MAX_NAME_CHARACTERS]}'.",
-                    f"Choose from {', '.join(CTRANSLATE2_QUANTIZATIONS)}, or none.",
-                )
-            case "vllm", None:
-                refusal = (
-                    "vLLM needs to know which one.",
-                    "Choose one that the deploy options offer, or skip the optimization.",
-                )
-            case "vllm", str(name) if not _is_word(name, NO_QUANTIZATION):
-                refusal = (
-                    f"'{name[:MAX_NAME_CHARACTERS]}' is no name of a quantization.",
-                    "Choose one that the deploy options offer.",
-                )
+        elif name is None:
+            refusal = (f"{self.method} needs to know how to quantize.", "Choose a quantization.")
+        elif known and name not in known:
+            refusal = (
+                f"'{name[:MAX_NAME_CHARACTERS]}' is unknown to {self.method}.",
+                f"Choose from {', '.join(known)}.",
+            )
+        elif not _is_word(name, NO_QUANTIZATION):
+            refusal = (
+                "is not the name of a quantization.",
+                "Choose one that the deploy options list.",
+            )
         if refusal is not None:
             raise _invalid("optimization.quantization", *refusal)
 
@@ -200,7 +195,7 @@ class DeployConfiguration:
     """
 
     schema_version: int = SCHEMA_VERSION
-    engine: str = _choice("vllm", ENGINES)
+    engine: str = _choice("vllm", tuple(ENGINES))
     optimization: Optimization = field(default_factory=Optimization)
     parameters: Parameters = field(default_factory=Parameters)
     scaling: Scaling = field(default_factory=Scaling)
@@ -231,12 +226,12 @@ class DeployConfiguration:
         _check_values(self, "")
         for part in (self.optimization, self.parameters, self.scaling, self.hardware):
             part.check()
-        served_by = ENGINE_OF_METHOD.get(self.optimization.method, self.engine)
-        if served_by != self.engine:
+        methods = ENGINES[self.engine].methods
+        if self.optimization.method not in methods:
             raise _invalid(
-                "engine",
-                f"{self.engine} does not serve what {self.optimization.method} makes.",
-                f"Choose {served_by}, or another optimization.",
+                "optimization.method",
+                f"'{self.optimization.method}' is not for the engine {self.engine}.",
+                f"Choose from {', '.join(methods)}, or another engine.",
             )
         for name, value in self.engine_arguments.items():
             if (

@@ -12,7 +12,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from backend.domain import configuration as values
-from backend.domain.configuration import DeployConfiguration, Limits
+from backend.domain.configuration import DeployConfiguration, Limits, Optimization
+from backend.domain.servable import ENGINES
 
 FILE_NAME = "deployconfig.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -96,9 +97,7 @@ def schema() -> JSON:
         "description": "The name of the weights' data type; null where there is none."
     }
     parts["optimization"]["oneOf"] = [
-        _quantized("skip", {"type": "null"}),
-        _quantized("ctranslate2", {"enum": [None, *values.CTRANSLATE2_QUANTIZATIONS]}),
-        _quantized("vllm", _word(values.NO_QUANTIZATION), required=True),
+        _quantized(method, known) for method, known in values.METHODS.items()
     ]
     parts["parameters"]["properties"]["stop"] = {
         "description": "Texts at which generation ends.",
@@ -120,16 +119,14 @@ def schema() -> JSON:
     parts["hardware"] |= {
         "if": _has("accelerator", {"const": "gpu"}),
         "then": _has("acceleratorCount", {"minimum": 1}),
-        "else": {"properties": {"acceleratorCount": {"const": 0}}},
+        "else": _inside("acceleratorCount", {"const": 0}),
     }
     whole["allOf"] = [
         {
-            "if": _has("optimization", _has("method", {"const": method})),
-            "then": _has("engine", {"const": engine})
-            if engine != DeployConfiguration().engine
-            else {"properties": {"engine": {"const": engine}}},
+            "if": _chosen("engine", name, DeployConfiguration().engine),
+            "then": _inside("optimization", _inside("method", {"enum": list(rules.methods)})),
         }
-        for method, engine in values.ENGINE_OF_METHOD.items()
+        for name, rules in ENGINES.items()
     ]
     return {
         "$schema": DIALECT,
@@ -183,14 +180,25 @@ def _word(refused: str) -> JSON:
     }
 
 
+def _inside(name: str, rule: JSON) -> JSON:
+    return {"properties": {name: rule}}
+
+
 def _has(name: str, rule: JSON) -> JSON:
-    return {"required": [name], "properties": {name: rule}}
+    return {"required": [name], **_inside(name, rule)}
 
 
-def _quantized(method: str, rule: JSON, *, required: bool = False) -> JSON:
-    chosen: JSON = {"properties": {"method": {"const": method}, "quantization": rule}}
-    needed = [*(["method"] if method != "skip" else []), *(["quantization"] if required else [])]
-    return {**chosen, **({"required": needed} if needed else {})}
+def _chosen(name: str, value: str, default: str) -> JSON:
+    """The field has this value, perhaps because it is absent."""
+    return (_inside if value == default else _has)(name, {"const": value})
+
+
+def _quantized(method: str, known: tuple[str, ...]) -> JSON:
+    chosen = _chosen("method", method, Optimization().method)
+    if method == "skip":
+        return {"allOf": [chosen, _inside("quantization", {"type": "null"})]}
+    named = {"enum": list(known)} if known else _word(values.NO_QUANTIZATION)
+    return {"allOf": [chosen, _has("quantization", named)]}
 
 
 def _camel(name: str) -> str:

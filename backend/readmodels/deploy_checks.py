@@ -46,15 +46,17 @@ def checks(
     `document` is the configuration under the domain's names; `state` is why the model and its
     deployment are in no state for it.
     """
-    found = [_state(state)]
+    found: list[Check] = []
     try:
         configuration = DeployConfiguration.from_dict(document)
     except Invalid as error:
         found.append(Check("configuration", "Configuration", _FAIL, _wire(error), error.remedy))
     else:
+        engine = _engine(options, configuration)
         found += [
+            _state(state, engine),
             Check("configuration", "Configuration", _PASS, "Every value is within its limits."),
-            _engine(options, configuration),
+            engine,
             _optimization(options, configuration),
             _arguments(configuration),
             _server(options, configuration),
@@ -104,8 +106,9 @@ def _need(needs: Sequence[MemoryNeed], configuration: DeployConfiguration) -> Me
     return by_dtype.get("bfloat16") or next(iter(needs), None)
 
 
-def _state(refusal: DomainError | None) -> Check:
-    if refusal is None:
+def _state(refusal: DomainError | None, engine: Check) -> Check:
+    # That the engine cannot serve it is said by the engine's own check.
+    if refusal is None or (engine.outcome == _FAIL and (engine.evidence or "") in refusal.detail):
         return Check("state", "State", _PASS, "The model is ready, and nothing is being stopped.")
     return Check("state", "State", _FAIL, refusal.detail, refusal.remedy)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,10 @@ import psutil
 from backend.application import terms
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import NotFound
-from backend.domain.servable import Obstacle
+from backend.domain.servable import ENGINES, OFFERED, Obstacle
 from backend.infra.postgres import Pool
 from backend.readmodels.configuration import ConfigurationView, from_domain
-from backend.readmodels.servable import obstacles
+from backend.readmodels.servable import obstacles_by_engine
 
 GIB = 1024**3
 # An engine without weights and cache, and what the weights need beside their own size.
@@ -84,6 +85,10 @@ class DeployOptions(msgspec.Struct, rename="camel", frozen=True):
     optimizations: list[OptimizationOption]
 
 
+# Before a model is chosen, what the installation has is all that can be said.
+_WITHOUT_MODEL = {
+    name: None if name in OFFERED else rules.missing for name, rules in ENGINES.items()
+}
 _OPTIMIZATIONS = [
     OptimizationOption("skip", "Serve the model as it is", True, None, []),
     OptimizationOption("ctranslate2", "CTranslate2", False, "Not available in this version.", []),
@@ -93,7 +98,7 @@ _OPTIMIZATIONS = [
 
 def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
     """The options for a model, or in general. Raises `NotFound`."""
-    model = _model(pool, model_id) if model_id is not None else _Model({}, 0, None)
+    model = _model(pool, model_id) if model_id is not None else _Model({}, 0, _WITHOUT_MODEL)
     card = model.card
     needed = memory_needed_gib(model.total_bytes)
     gpus = _gpus()
@@ -102,7 +107,7 @@ def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
         servers=[_local_server(needed, gpus)],
         defaults=_imported(card)
         or from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
-        engines=[_vllm(model.obstacle)],
+        engines=_engines(model.obstacles),
         optimizations=_OPTIMIZATIONS,
     )
 
@@ -117,7 +122,7 @@ class _Model(msgspec.Struct, frozen=True):
 
     card: dict[str, Any]
     total_bytes: int
-    obstacle: Obstacle | None
+    obstacles: Mapping[str, Obstacle | None]
 
 
 def _model(pool: Pool, model_id: UUID) -> _Model:
@@ -136,20 +141,23 @@ def _model(pool: Pool, model_id: UUID) -> _Model:
             raise NotFound(
                 f"There is no model {model_id}.", remedy="Check the id, or reload the list."
             )
-        hindered = obstacles(connection, [row]).get(model_id)
+        hindered = obstacles_by_engine(connection, [row])[model_id]
     card = row["card"] or {}
     total_bytes = int(card.get("total_bytes") or 0) + (row["base_bytes"] or 0)
     return _Model(card, total_bytes, hindered)
 
 
-def _vllm(hindered: Obstacle | None) -> EngineOption:
-    return EngineOption(
-        name="vllm",
-        label="vLLM",
-        available=hindered is None,
-        reason=hindered.reason if hindered else None,
-        remedy=hindered.remedy if hindered else None,
-    )
+def _engines(hindered: Mapping[str, Obstacle | None]) -> list[EngineOption]:
+    return [
+        EngineOption(
+            name=name,
+            label=ENGINES[name].label,
+            available=found is None,
+            reason=found.reason if found else None,
+            remedy=found.remedy if found else None,
+        )
+        for name, found in hindered.items()
+    ]
 
 
 def _imported(card: dict[str, Any]) -> ConfigurationView | None:

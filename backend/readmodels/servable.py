@@ -9,13 +9,31 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from backend.domain.servable import Imported, Obstacle, obstacle
+from backend.domain.servable import (
+    Imported,
+    Obstacle,
+    nearest_reason,
+)
+from backend.domain.servable import (
+    obstacles_by_engine as hindrances,
+)
 
 
 def obstacles(
     connection: Connection[DictRow], rows: Sequence[Mapping[str, Any]]
 ) -> dict[UUID, Obstacle]:
-    """By model's id, of those rows of `gallery.models` that no engine can serve.
+    """By model's id, of those rows of `gallery.models` that no engine can serve."""
+    found = obstacles_by_engine(connection, rows)
+    reasons = {
+        row["model_id"]: nearest_reason(row["format"], found[row["model_id"]]) for row in rows
+    }
+    return {model_id: reason for model_id, reason in reasons.items() if reason is not None}
+
+
+def obstacles_by_engine(
+    connection: Connection[DictRow], rows: Sequence[Mapping[str, Any]]
+) -> dict[UUID, dict[str, Obstacle | None]]:
+    """By model's id, of these rows of `gallery.models`, what hinders each engine.
 
     Adapters are looked at with their bases.
     """
@@ -28,10 +46,9 @@ def obstacles(
             (wanted,),
         )
         bases = {row["model_id"]: _imported(row) for row in found}
-    reasons = {
-        row["model_id"]: obstacle(_imported(row), bases.get(row["base_model_id"])) for row in rows
+    return {
+        row["model_id"]: hindrances(_imported(row), bases.get(row["base_model_id"])) for row in rows
     }
-    return {model_id: reason for model_id, reason in reasons.items() if reason is not None}
 
 
 def _imported(row: Mapping[str, Any]) -> Imported:

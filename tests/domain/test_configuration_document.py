@@ -14,6 +14,7 @@ from backend.domain import configuration as values
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.configuration_document import read, schema, text_of, wire_of
 from backend.domain.errors import Invalid
+from backend.domain.servable import ENGINES
 
 SCHEMA = schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -45,7 +46,7 @@ def _objects(known: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]
 _documents = _objects(
     {
         "schemaVersion": st.sampled_from([1, 1, 1, 1.0, 2, True, "1"]),
-        "engine": st.sampled_from([*values.ENGINES, "magic"]),
+        "engine": st.sampled_from([*ENGINES, "magic"]),
         "optimization": _objects(
             {
                 "method": st.sampled_from([*values.METHODS, "magic"]),

@@ -145,6 +145,19 @@ def test_a_configuration_round_trips() -> None:
         ({"hardware": {"accelerator": "gpu"}}, "hardware.accelerator_count"),
         ({"hardware": {"accelerator": "tpu"}}, "hardware.accelerator"),
         ({"optimization": {"quantization": "int8"}}, "optimization.quantization"),
+        ({"optimization": {"method": "vllm"}}, "optimization.quantization"),
+        ({"optimization": {"method": "vllm", "quantization": "--x"}}, "optimization.quantization"),
+        (
+            {"optimization": {"method": "ctranslate2", "quantization": "int8"}},
+            "optimization.method",
+        ),
+        (
+            {
+                "engine": "triton",
+                "optimization": {"method": "ctranslate2", "quantization": "int3"},
+            },
+            "optimization.quantization",
+        ),
         ({"engine": "magic"}, "engine"),
         ({"engine_arguments": {"--port": "1"}}, "engine_arguments.--port"),
         ({"schema_version": 2}, "schema_version"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.domain.servable import Imported, Use, obstacle, use_of
+from backend.domain.servable import ENGINES, Imported, Use, obstacle, obstacles_by_engine, use_of
 
 LLAMA = Imported("base", "transformers", "text-generation", "LlamaForCausalLM")
 
@@ -57,6 +57,36 @@ def test_an_adapter_is_as_servable_as_its_base() -> None:
     assert obstacle(adapter, LLAMA) is None
     assert "deleted" in _reason(adapter, None)
     assert "GGUF" in _reason(adapter, Imported("base", "gguf"))
+
+
+@pytest.mark.parametrize(
+    ("format", "engine"),
+    [("transformers", "vllm"), ("triton", "triton"), ("ctranslate2", "triton"), ("gguf", "ollama"),
+     ("ollama", "ollama"), ("container_image", "container")],
+)  # fmt: skip
+def test_each_format_is_at_home_with_an_engine(format: str, engine: str) -> None:
+    imported = Imported("base", format, "text-generation", "LlamaForCausalLM")
+    hindered = obstacles_by_engine(imported, offered=ENGINES)
+    assert hindered[engine] is None
+    assert obstacle(imported, offered=ENGINES) is None
+    assert all(found is None or (found.reason and found.remedy) for found in hindered.values())
+
+
+def test_an_engine_that_the_installation_does_not_have_is_said_to_be_missing() -> None:
+    found = obstacle(Imported("base", "gguf"), offered={"vllm"})
+    assert found is not None
+    assert "Ollama server" in found.reason
+    assert obstacle(Imported("base", "gguf"), offered={"vllm", "ollama"}) is None
+
+
+def test_a_quantized_model_is_not_quantized_again() -> None:
+    packed = Imported("base", "transformers", architecture="LlamaForCausalLM", quantization="awq")
+    assert obstacle(packed, engine="vllm", method="skip") is None
+    found = obstacle(packed, engine="vllm", method="vllm")
+    assert found is not None
+    assert "already, with awq" in found.reason
+    adapter = Imported("adapter", "peft", adapter={"rank": 8})
+    assert obstacle(adapter, packed, engine="vllm", method="vllm") == found
 
 
 @pytest.mark.parametrize(
