@@ -18,7 +18,7 @@ from backend.readmodels.actions import Situation, actions_of
 
 STEPS = (
     "archive", "stored", "validated", "failed", "retry", "cancel", "publish", "withdraw",
-    "deploy", "serve", "revision_failed", "stop", "stopped",
+    "deploy", "serve", "revision_failed", "stop", "stopped", "start",
 )  # fmt: skip
 
 
@@ -47,6 +47,11 @@ class World:
             raise DomainError("never deployed", remedy="-")
         self.deployment.stop(reason="")
 
+    def start(self) -> None:
+        if self.deployment is None or self.model.state is not ModelState.READY:
+            raise DomainError("never deployed, or not ready", remedy="-")
+        self.deployment.start()
+
     def step(self, name: str) -> None:
         d = self.deployment
         m = self.model
@@ -72,6 +77,7 @@ class World:
                 )
             ),
             "stop": self.stop,
+            "start": self.start,
             "stopped": lambda: d and d.record_stopped(),
         }
         acts[name]()
@@ -94,7 +100,16 @@ class World:
 @given(st.lists(st.sampled_from(STEPS), max_size=20))
 def test_what_is_offered_works_and_what_is_not_does_nothing(steps: list[str]) -> None:
     with caused_by(Cause("test", uuid4())):
-        for action in ("deploy", "redeploy", "stop", "publish", "withdraw", "retry", "cancel"):
+        for action in (
+            "deploy",
+            "redeploy",
+            "start",
+            "stop",
+            "publish",
+            "withdraw",
+            "retry",
+            "cancel",
+        ):
             world = World()
             for name in steps:
                 try:
