@@ -61,7 +61,7 @@ class History(msgspec.Struct, rename="camel", frozen=True):
     total: int
 
 
-class Comparison(msgspec.Struct, rename="camel", frozen=True):
+class RevisionComparison(msgspec.Struct, rename="camel", frozen=True):
     """What the second revision has otherwise than the first."""
 
     before: HistoryEntry
@@ -94,13 +94,13 @@ def every(pool: Pool, model_id: UUID) -> Iterator[HistoryEntry]:
         below = entries[-1].revision
 
 
-def compare(pool: Pool, model_id: UUID, before: int, after: int) -> Comparison:
+def compare(pool: Pool, model_id: UUID, before: int, after: int) -> RevisionComparison:
     """Any two revisions side by side. Raises `NotFound`."""
     first, second = _entry(pool, model_id, before), _entry(pool, model_id, after)
     changed = changes(first.configuration, second.configuration)
     if first.model_version != second.model_version:
         changed = [Change("modelVersion", first.model_version, second.model_version), *changed]
-    return Comparison(first, second, changed)
+    return RevisionComparison(first, second, changed)
 
 
 def configuration_of(pool: Pool, model_id: UUID, revision: int | None) -> dict[str, Any]:

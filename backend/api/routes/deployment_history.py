@@ -17,7 +17,7 @@ from backend.api.routes.deploy_configurations import PATH
 from backend.api.services import Services
 from backend.api.wire import AtLeast, Cursor, Limit
 from backend.readmodels import deployment_history, deployments
-from backend.readmodels.deployment_history import Comparison, History
+from backend.readmodels.deployment_history import RevisionComparison, History
 
 _FORMATS = {"json": (as_json, "application/json"), "csv": (as_csv, "text/csv; charset=utf-8")}
 Format = Annotated[Literal["json", "csv"], QueryParameter(name="format")]
@@ -45,7 +45,7 @@ async def compare_revisions(
     before: Annotated[int, QueryParameter(name="before", ge=1, le=2**31 - 1)],
     after: Annotated[int, QueryParameter(name="after", ge=1, le=2**31 - 1)],
     at_least: AtLeast = None,
-) -> Comparison:
+) -> RevisionComparison:
     """Any two revisions, and what the second has otherwise than the first."""
     await fresh(services, deployments.CONSUMER, at_least)
     return await services.query(

@@ -1,6 +1,13 @@
-import { queryOptions } from '@tanstack/react-query';
+import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
 import { ApiProblem, request } from './api/client';
-import type { Deployment, DeployOptions, HistoryEntry } from './api/types';
+import type {
+  DeployConfiguration,
+  Deployment,
+  DeployOptions,
+  HistoryPage,
+  Rehearsal,
+  RevisionComparison,
+} from './api/types';
 import { atLeast } from './freshness';
 import { modelQuery } from './queries';
 import { keys } from './query-keys';
@@ -23,9 +30,39 @@ export function deploymentQuery(modelId: string) {
   });
 }
 
-/** The revisions of the model's deployment. */
+const HISTORY_PAGE = 20;
+
+/** The revisions of the model's deployment, newest first, a page at a time. */
 export function historyQuery(modelId: string) {
-  return modelQuery<{ items: HistoryEntry[] }>(modelId, 'deployment/history');
+  return infiniteQueryOptions({
+    queryKey: keys.model(modelId, 'deployment/history', 'pages'),
+    queryFn: ({ pageParam, signal }) =>
+      request<HistoryPage>('GET', `/api/models/${modelId}/deployment/history`, {
+        query: { cursor: pageParam, limit: HISTORY_PAGE, atLeast: atLeast(modelId) },
+        signal,
+      }),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.nextCursor ?? undefined,
+  });
+}
+
+/** Any two revisions side by side. */
+export function comparisonQuery(modelId: string, before: number, after: number) {
+  return modelQuery<RevisionComparison>(modelId, 'deployment/comparison', { before, after });
+}
+
+/** Why and how a configuration could be deployed now; nothing is written. */
+export function rehearsalQuery(modelId: string, configuration: DeployConfiguration, version: number | undefined) {
+  return queryOptions({
+    queryKey: keys.model(modelId, 'deployment/dry-run', version, configuration),
+    queryFn: ({ signal }) =>
+      request<Rehearsal>('POST', `/api/models/${modelId}/deployment/dry-run`, {
+        body: { configuration, termsAccepted: true },
+        query: { atLeast: atLeast(modelId) },
+        signal,
+      }),
+    retry: false,
+  });
 }
 
 /** What a deployment can be made of now: terms, servers with their free capacity, defaults. */

@@ -120,19 +120,40 @@ type OptimizationMethod = 'skip' | 'ctranslate2' | 'vllm';
 type Accelerator = 'cpu' | 'gpu';
 
 export type Replica = Schemas['ReplicaView'];
+/** A configuration that is kept and not deployed. */
+export type PendingConfiguration = Narrow<Schemas['PendingView'], { configuration: DeployConfiguration }>;
 export type Deployment = Narrow<
   Schemas['DeploymentView'],
-  { state: DeploymentState; configuration: DeployConfiguration }
+  { state: DeploymentState; configuration: DeployConfiguration; pending: PendingConfiguration | null }
 >;
 export type ConfigurationChange = Schemas['Change'];
+export type PhaseName =
+  | 'preparing'
+  | 'queued'
+  | 'environment'
+  | 'files'
+  | 'optimizing'
+  | 'starting'
+  | 'switching'
+  | 'draining';
+export type Phase = Narrow<Schemas['PhaseView'], { name: PhaseName; state: 'running' | 'done' | 'failed' }>;
 export type HistoryEntry = Narrow<
   Schemas['HistoryEntry'],
   {
     trigger: 'deploy' | 'redeploy' | 'rollback' | 'start';
     outcome: 'pending' | 'deployed' | 'failed' | 'superseded';
     configuration: DeployConfiguration;
+    phases: Phase[];
   }
 >;
+export type HistoryPage = Narrow<Schemas['History'], { items: HistoryEntry[] }>;
+export type RevisionComparison = Narrow<
+  Schemas['RevisionComparison'],
+  { before: HistoryEntry; after: HistoryEntry }
+>;
+/** What a deployment would come to; nothing was written. */
+export type Rehearsal = Narrow<Schemas['Rehearsal'], { checks: ReportCheck[] }>;
+export type EngineLog = Schemas['EngineLog'];
 export type DeployServer = Narrow<Schemas['ServerView'], { accelerator: Accelerator }>;
 export type OptimizationOption = Narrow<Schemas['OptimizationOption'], { method: OptimizationMethod }>;
 export type DeployOptions = Narrow<
