@@ -25,30 +25,45 @@ from workers.serving.subject import Subject
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a launcher needs on this machine; one that runs engines elsewhere may need neither."""
+
+    environment: bool = True
+    files: bool = True
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """A revision's engine, installed, and its files, in place.
+    """A revision's engine, installed, and its files, in place, as far as its launcher needs them.
 
     `directory` is the whole model's, `adapter_directory` that of an adapter of it. How long
     environment and files took is in seconds.
     """
 
     engine: Engine
-    environment: Environment
     subject: Subject
-    directory: Path
+    environment: Environment | None = None
+    directory: Path | None = None
     adapter_directory: Path | None = None
     environment_seconds: float = 0.0
     files_seconds: float = 0.0
 
-    def launch(self, *, replica_id: UUID, port: int, configuration: DeployConfiguration) -> Launch:
-        """How one replica of it is to be started."""
+    def here(
+        self, *, replica_id: UUID, port: int, configuration: DeployConfiguration
+    ) -> tuple[Environment, Launch]:
+        """How one replica of it is to be started as a process of this machine.
+
+        Raises `ValueError` where environment and files were not asked for.
+        """
+        if self.environment is None or self.directory is None:
+            raise ValueError("environment and files were not prepared on this machine")
         subject = self.subject
         adapter: AdapterFiles | None = None
         total_bytes = subject.whole.total_bytes
         if self.adapter_directory is not None:
             adapter = AdapterFiles(subject.name, self.adapter_directory, subject.rank)
             total_bytes += subject.version.total_bytes
-        return Launch(
+        launch = Launch(
             replica_id=replica_id,
             model_name=subject.base_name or subject.name,
             model_directory=self.directory,
@@ -59,6 +74,7 @@ class Prepared:
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
         )
+        return self.environment, launch
 
 
 class Preparations:
@@ -79,7 +95,11 @@ class Preparations:
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
-        self, revision: int, configuration: DeployConfiguration, subject: Subject
+        self,
+        revision: int,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        needs: Needs,
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
@@ -87,7 +107,9 @@ class Preparations:
         """
         if revision not in self._futures:
             abandoned = threading.Event()
-            future = self._executor.submit(self._prepare, configuration, subject, abandoned.is_set)
+            future = self._executor.submit(
+                self._prepare, configuration, subject, needs, abandoned.is_set
+            )
             self._futures[revision] = (future, abandoned)
         future, _ = self._futures[revision]
         if not future.done():
@@ -117,20 +139,27 @@ class Preparations:
         return engine
 
     def _prepare(
-        self, configuration: DeployConfiguration, subject: Subject, abandoned: Callable[[], bool]
+        self,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        needs: Needs,
+        abandoned: Callable[[], bool],
     ) -> Prepared:
         engine = self.engine(configuration)
+        environment, directory, adapter_directory = None, None, None
         begun = time.monotonic()
-        environment = self._environments.ensure(
-            engine.environment(configuration.hardware), self._progress.environment, abandoned
-        )
+        if needs.environment:
+            environment = self._environments.ensure(
+                engine.environment(configuration.hardware), self._progress.environment, abandoned
+            )
         installed = time.monotonic()
-        directory = self._materialise(subject.whole)
-        adapter_directory = self._materialise(subject.version) if subject.base else None
+        if needs.files:
+            directory = self._materialise(subject.whole)
+            adapter_directory = self._materialise(subject.version) if subject.base else None
         return Prepared(
             engine,
-            environment,
             subject,
+            environment,
             directory,
             adapter_directory,
             environment_seconds=round(installed - begun, 3),

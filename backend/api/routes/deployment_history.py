@@ -17,7 +17,7 @@ from backend.api.routes.deploy_configurations import PATH
 from backend.api.services import Services
 from backend.api.wire import AtLeast, Cursor, Limit
 from backend.readmodels import deployment_history, deployments
-from backend.readmodels.deployment_history import RevisionComparison, History
+from backend.readmodels.deployment_history import History, RevisionComparison
 
 _FORMATS = {"json": (as_json, "application/json"), "csv": (as_csv, "text/csv; charset=utf-8")}
 Format = Annotated[Literal["json", "csv"], QueryParameter(name="format")]
