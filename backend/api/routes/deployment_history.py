@@ -72,8 +72,11 @@ async def export_deployment_history(
     first = await services.files.run(lambda: next(chunks))
     return Stream(
         _off_the_loop(services, first, chunks),
-        media_type=media_type,
-        headers={"Content-Disposition": f'attachment; filename="history.{format}"'},
+        headers={
+            # The framework prefers the handler's media type to the answer's.
+            "Content-Type": media_type,
+            "Content-Disposition": f'attachment; filename="history.{format}"',
+        },
     )
 
 

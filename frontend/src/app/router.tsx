@@ -86,6 +86,13 @@ const deploy = createRoute({
   component: lazyRouteComponent(() => import('@/features/deploy/deploy-page')),
 });
 
+const deployNew = createRoute({
+  getParentRoute: () => shell,
+  path: '/deploy',
+  validateSearch: texts('importing'),
+  component: lazyRouteComponent(() => import('@/features/deploy/deploy-new-page')),
+});
+
 const playground = createRoute({
   getParentRoute: () => shell,
   path: '/models/$modelId/playground',
@@ -120,7 +127,7 @@ const settings = createRoute({
 
 const routeTree = root.addChildren([
   signIn,
-  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, events, settings]),
+  shell.addChildren([gallery, model, deploy, deployNew, playground, batch, marketplace, events, settings]),
 ]);
 
 export function createAppRouter(queryClient: QueryClient) {

@@ -1,9 +1,11 @@
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
 import { ApiProblem, request } from './api/client';
 import type {
+  CostEstimate,
   DeployConfiguration,
   Deployment,
   DeployOptions,
+  EngineOptions,
   HistoryPage,
   Rehearsal,
   RevisionComparison,
@@ -71,6 +73,33 @@ export function deployOptionsQuery(modelId: string) {
     queryKey: keys.deployOptions(modelId),
     queryFn: ({ signal }) => request<DeployOptions>('GET', '/api/deploy/options', { query: { modelId }, signal }),
   });
+}
+
+/** The engine's own argument list, as it is installed on a server; null where the server does not tell. */
+export function engineOptionsQuery(engine: string, accelerator: string, server: string) {
+  return queryOptions({
+    queryKey: keys.engineOptions(engine, accelerator, server),
+    queryFn: ({ signal }) =>
+      request<EngineOptions>('GET', `/api/engines/${encodeURIComponent(engine)}/options`, {
+        query: { accelerator, server },
+        signal,
+      }).catch(unlessMissing),
+  });
+}
+
+/** What the configuration costs by the prices in force; null where nothing is told about prices. */
+export function costQuery(modelId: string, configuration: DeployConfiguration) {
+  return queryOptions({
+    queryKey: keys.model(modelId, 'cost', configuration),
+    queryFn: ({ signal }) =>
+      request<CostEstimate>('POST', '/api/prices/estimate', { body: { modelId, configuration }, signal }).catch(unlessMissing),
+    retry: false,
+  });
+}
+
+function unlessMissing(error: unknown): null {
+  if (error instanceof ApiProblem && [403, 404].includes(error.status)) return null;
+  throw error;
 }
 
 /** True while something is being brought up or taken down. */

@@ -6,7 +6,7 @@ import { rememberPosition } from './freshness';
 import { keys } from './query-keys';
 import { telemetryStore } from './telemetry';
 
-export { useTelemetry, useTelemetryLog } from './telemetry';
+export { useTelemetry } from './telemetry';
 
 export type LiveState = 'connecting' | 'open' | 'lost';
 

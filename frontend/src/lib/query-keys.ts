@@ -14,5 +14,6 @@ export const keys = {
   parked: ['parked'] as const,
   batches: ['batches'] as const,
   batch: (batchId: string) => ['batches', batchId] as const,
+  engineOptions: (...rest: string[]) => ['engine-options', ...rest] as const,
   deployOptions: (modelId: string) => ['deploy-options', modelId] as const,
 };

@@ -13,6 +13,11 @@ export function ModelStatus({ model }: { model: ModelSummary }) {
   return (
     <div className={classes.root}>
       <StateBadge state={state}>{state === 'failed' ? 'Deployment failed' : undefined}</StateBadge>
+      {model.pendingChanges && (
+        <span className={classes.pending} title="A changed configuration is kept that is not deployed">
+          Pending changes
+        </span>
+      )}
       {working && progress !== undefined && (
         <ProgressLine compact progress={progress} label={`${model.name}: ${progress.message || progress.step}`} />
       )}

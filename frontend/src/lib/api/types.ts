@@ -155,7 +155,40 @@ export type RevisionComparison = Narrow<
 export type Rehearsal = Narrow<Schemas['Rehearsal'], { checks: ReportCheck[] }>;
 export type EngineLog = Schemas['EngineLog'];
 export type DeployServer = Narrow<Schemas['ServerView'], { accelerator: Accelerator }>;
-export type OptimizationOption = Narrow<Schemas['OptimizationOption'], { method: OptimizationMethod }>;
+export interface QuantizationOption {
+  name: string;
+  available: boolean;
+  reason: string | null;
+}
+export type OptimizationOption = Narrow<
+  Schemas['OptimizationOption'],
+  {
+    method: OptimizationMethod;
+    /** The engine that serves what the method makes; null where any does. */
+    engine?: string | null;
+    /** Every quantization, with why one does not fit here. */
+    methods?: QuantizationOption[];
+    note?: string | null;
+  }
+>;
+export type EngineOption = Schemas['EngineOption'];
+/** What an engine can be told beyond the form; nothing is known before it was installed. */
+export interface EngineOptions {
+  engine: string;
+  accelerator: string;
+  known: boolean;
+  version: string | null;
+  options: { name: string; kind: string; choices: string[]; many: boolean; help: string }[];
+}
+/** Amounts are decimal texts; null where nobody has set that price. */
+export interface CostEstimate {
+  currency: string | null;
+  replicaPerHour: string | null;
+  perHour: { least: string | null; most: string | null };
+  perMonth: { least: string | null; most: string | null };
+  perMillionInput: string | null;
+  perMillionOutput: string | null;
+}
 export type DeployOptions = Narrow<
   Schemas['DeployOptions'],
   { servers: DeployServer[]; defaults: DeployConfiguration; optimizations: OptimizationOption[] }
