@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any
 
 from backend.contracts.codec import PublicEvent
+from projections import gallery_replicas
 from projections.gallery_versions import CHANGES, VERSIONS, is_retriable, new_version
 from projections.tables import Apply, Fold, Handlers, Row, Rows, Table
 
@@ -42,6 +43,8 @@ MODELS = Table(
         "desired_revision": "int",
         # A configuration is kept that is not deployed.
         "pending_changes": "boolean NOT NULL",
+        # See `gallery_replicas`.
+        "replicas": "jsonb",
         "description": "text NOT NULL",
         "labels": "text[] NOT NULL",
         # Everything that lists are filtered by, in one text: see `_facets`.
@@ -235,6 +238,7 @@ def _deployment(rows: Rows, event: PublicEvent) -> Row | None:
 def _deploying(rows: Rows, event: PublicEvent, facts: Any) -> None:
     if row := _deployment(rows, event):
         row.update(deployment_state="deploying", desired_revision=facts.revision)
+        gallery_replicas.change(row, event.type, facts)
         if facts.trigger in {"deploy", "redeploy"}:
             row["pending_changes"] = False
 
@@ -253,16 +257,29 @@ def _outcome(state: str) -> Apply:
         # What becomes of a superseded revision says nothing about the deployment.
         if row and row["desired_revision"] == facts.revision:
             row["deployment_state"] = state
+        if row:
+            gallery_replicas.change(row, event.type, facts)
 
     return apply
 
 
-def _turned(state: str) -> Apply:
-    def apply(rows: Rows, event: PublicEvent, _facts: Any) -> None:
-        if row := _deployment(rows, event):
-            row["deployment_state"] = state
+def _stop_requested(rows: Rows, event: PublicEvent, _facts: Any) -> None:
+    if row := _deployment(rows, event):
+        row["deployment_state"] = "stopping"
 
-    return apply
+
+def _stopped(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    if row := _deployment(rows, event):
+        row["deployment_state"] = "stopped"
+        gallery_replicas.change(row, event.type, facts)
+
+
+def _replicas(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    # Nobody has done anything to the model: it was not updated.
+    row = rows.find(MODELS, event.partition_key)
+    if row is not None:
+        row["position"] = event.position
+        gallery_replicas.change(row, event.type, facts)
 
 
 _BOTH = (MODELS, VERSIONS)
@@ -295,8 +312,13 @@ GALLERY = Handlers(
                 "ConfigurationDiscarded": _pending(False),
                 "RevisionDeployed": _outcome("deployed"),
                 "RevisionFailed": _outcome("failed"),
-                "DeploymentStopRequested": _turned("stopping"),
-                "DeploymentStopped": _turned("stopped"),
+                "DeploymentStopRequested": _stop_requested,
+                "DeploymentStopped": _stopped,
+                "ReplicaReady": _replicas,
+                "ReplicaLost": _replicas,
+                "ReplicaRetired": _replicas,
+                "DeploymentScaled": _replicas,
+                "RevisionRetired": _replicas,
             }.items()
         },
     },

@@ -143,9 +143,9 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How many replicas serve the model; delays are in seconds.
+    """How many replicas serve the model, none where nobody asks and 0 is allowed.
 
-    With a minimum of 0 nothing runs while nobody asks, and the first request waits for a start.
+    Delays are in seconds: for so long more, or fewer, replicas must have been needed.
     """
 
     min_replicas: int = _number(1, 0, 64)

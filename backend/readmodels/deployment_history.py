@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
+from psycopg import Connection
 from psycopg.rows import DictRow
 
 from backend.domain.errors import NotFound
@@ -16,6 +17,7 @@ from backend.readmodels.configuration import Change, ConfigurationView, changes,
 from backend.readmodels.cursors import Cursors
 
 _EXPORTED_AT_ONCE = 200
+_MOST_SCALINGS = 50
 
 
 class PhaseView(msgspec.Struct, rename="camel", frozen=True):
@@ -30,8 +32,23 @@ class PhaseView(msgspec.Struct, rename="camel", frozen=True):
     seconds: float | None
 
 
+class ScalingDecision(msgspec.Struct, rename="camel", frozen=True):
+    """What the autoscaler decided, and from what: requests at the gateway, for how many seconds."""
+
+    decided_at: datetime
+    from_replicas: int
+    to_replicas: int
+    running: int
+    waiting: int
+    sustained_seconds: float
+    reason: str
+
+
 class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
-    """One revision: `pending`, `deployed`, `failed` or `superseded`; `seconds` until it served."""
+    """One revision: `pending`, `deployed`, `failed` or `superseded`; `seconds` until it served.
+
+    Of its scaling decisions the last few, the newest first.
+    """
 
     revision: int
     trigger: str
@@ -51,6 +68,7 @@ class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
     remedy: str | None
     log_tail: list[str] | None
     changes: list[Change]
+    scalings: list[ScalingDecision]
 
 
 class History(msgspec.Struct, rename="camel", frozen=True):
@@ -154,8 +172,11 @@ def _entries(
             "ORDER BY r.revision DESC LIMIT %(limit)s",
             {"model": model_id, "below": below, "limit": limit},
         ).fetchall()
+        scaled = _scalings(connection, model_id, [row["revision"] for row in rows])
     # A page behind the first one may be empty, and then the history is not.
-    return [_told(row) for row in rows], rows[0]["total"] if rows else int(below is not None)
+    return [_told(row, scaled) for row in rows], rows[0]["total"] if rows else int(
+        below is not None
+    )
 
 
 def _entry(pool: Pool, model_id: UUID, revision: int) -> HistoryEntry:
@@ -163,12 +184,32 @@ def _entry(pool: Pool, model_id: UUID, revision: int) -> HistoryEntry:
         row = connection.execute(
             _ROWS + "AND r.revision = %(revision)s", {"model": model_id, "revision": revision}
         ).fetchone()
+        scaled = _scalings(connection, model_id, [revision])
     if row is None:
         raise _no_revision(revision)
-    return _told(row)
+    return _told(row, scaled)
 
 
-def _told(row: DictRow) -> HistoryEntry:
+_Scalings = dict[int, list[ScalingDecision]]
+
+
+def _scalings(connection: Connection[DictRow], model_id: UUID, revisions: list[int]) -> _Scalings:
+    """The last decisions of each of these revisions, the newest first."""
+    rows = connection.execute(
+        "SELECT * FROM (SELECT *, row_number() OVER "
+        "(PARTITION BY revision ORDER BY position DESC) AS number FROM deployments.scalings "
+        "WHERE model_id = %s AND revision = ANY(%s)) AS s WHERE number <= %s "
+        "ORDER BY position DESC",
+        (model_id, revisions, _MOST_SCALINGS),
+    )
+    found: _Scalings = {}
+    for row in rows:
+        facts = {field: row[field] for field in ScalingDecision.__struct_fields__}
+        found.setdefault(row["revision"], []).append(ScalingDecision(**facts))
+    return found
+
+
+def _told(row: DictRow, scaled: _Scalings) -> HistoryEntry:
     deployed_at: datetime | None = row["deployed_at"]
     configuration = from_domain(row["configuration"])
     changed: list[Change] = []
@@ -196,6 +237,7 @@ def _told(row: DictRow) -> HistoryEntry:
         remedy=row["failure_remedy"],
         log_tail=row["log_tail"],
         changes=changed,
+        scalings=scaled.get(row["revision"], []),
     )
 
 

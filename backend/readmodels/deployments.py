@@ -56,7 +56,11 @@ class PendingView(msgspec.Struct, rename="camel", frozen=True):
 
 class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
     """The deployment now. `endpoint` is null while nothing serves, `pending` where nothing was
-    changed since."""
+    changed since.
+
+    `replicas_wanted` and `replicas_ready` count those of the revision that serves or, where none
+    does, of the one that is wanted.
+    """
 
     id: UUID
     version: int
@@ -67,6 +71,8 @@ class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
     configuration: ConfigurationView
     pending: PendingView | None
     endpoint: EndpointView | None
+    replicas_wanted: int
+    replicas_ready: int
     replicas: list[ReplicaView]
     failure: FailureView | None
     actions: Actions
@@ -85,17 +91,24 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         if row is None:
             raise never_deployed(model_id)
         hindered = obstacles(connection, [row])
+        serving = row["serving_revision"]
         revision = connection.execute(
             "SELECT configuration, failure, failure_remedy, log_tail, failed_at "
             "FROM deployments.revisions WHERE model_id = %s AND revision = %s",
             (model_id, row["desired_revision"]),
+        ).fetchone()
+        counted = connection.execute(
+            "SELECT replicas_wanted, (SELECT count(*) FROM deployments.replicas AS r "
+            "WHERE r.model_id = v.model_id AND r.revision = v.revision AND r.state = 'ready') "
+            "AS ready FROM deployments.revisions AS v WHERE model_id = %s AND revision = %s",
+            (model_id, serving or row["desired_revision"]),
         ).fetchone()
         replicas = connection.execute(
             "SELECT replica_id AS id, revision, state, endpoint, started_at, warnings "
             "FROM deployments.replicas WHERE model_id = %s ORDER BY started_at",
             (model_id,),
         ).fetchall()
-    if revision is None:
+    if revision is None or counted is None:
         raise never_deployed(model_id)
     situation = Situation(
         state=row["model_state"],
@@ -105,7 +118,6 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         retriable=row["retriable"],
         obstacle=hindered.get(model_id),
     )
-    serving = row["serving_revision"]
     return DeploymentView(
         id=row["deployment_id"],
         version=row["version"],
@@ -118,6 +130,8 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         endpoint=EndpointView(f"{gateway_url}/v1", row["model_name"])
         if serving is not None
         else None,
+        replicas_wanted=counted["replicas_wanted"],
+        replicas_ready=counted["ready"],
         replicas=[ReplicaView(**replica) for replica in replicas],
         failure=_failure(revision),
         actions=actions_of(situation, may),

@@ -14,6 +14,7 @@ import type { Deployment, ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
 import { deploymentQuery } from '@/lib/deployment';
 import { spellOut } from '@/lib/event-text';
+import { replicasText } from '@/lib/format';
 import { DeployProgress } from './deploy-progress';
 import classes from './deployments-tab.module.css';
 import { EngineLog } from './engine-log';
@@ -111,11 +112,13 @@ function CurrentPanel({ model, deployment }: { model: ModelDetail; deployment: D
   );
 }
 
-function describe({ state, desiredRevision, servingRevision }: Deployment): string {
+function describe({ state, desiredRevision, servingRevision, replicasReady, replicasWanted }: Deployment): string {
   const desired = desiredRevision ?? '—';
   switch (state) {
     case 'deployed':
-      return `Revision ${servingRevision ?? desired} serves all requests.`;
+      return replicasWanted === 0
+        ? `Revision ${servingRevision ?? desired} is scaled to zero; the next request starts an engine.`
+        : `Revision ${servingRevision ?? desired} serves all requests: ${replicasText({ ready: replicasReady, wanted: replicasWanted })}.`;
     case 'optimizing':
     case 'deploying':
       return servingRevision === null

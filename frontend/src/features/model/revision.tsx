@@ -13,6 +13,7 @@ import { actorText } from '@/lib/event-text';
 import { formatDuration } from '@/lib/format';
 import { PhaseBar } from './phase-bar';
 import classes from './revision.module.css';
+import { ScalingDecisions } from './scaling-decisions';
 import { RollbackDialog } from './rollback-dialog';
 import { rollbackRefusal } from './rollback';
 
@@ -78,6 +79,7 @@ export function Revision({ entry, model, deployment }: RevisionProps) {
           </ActionButton>
         </div>
       </div>
+      {entry.scalings.length > 0 && <ScalingDecisions entry={entry} />}
       <Collapse in={opened} id={detailsId}>
         <div className={classes.details}>
           <PhaseBar phases={entry.phases} revision={entry.revision} />

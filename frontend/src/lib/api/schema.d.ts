@@ -415,77 +415,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/models/{model_id}/deployment/comparison": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * CompareRevisions
-         * @description Any two revisions, and what the second has otherwise than the first.
-         */
-        get: operations["compareRevisions"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/models/{model_id}/deployment/configuration": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ReadConfiguration
-         * @description The `deployconfig.json` of a revision; of the one that is wanted now where none is named.
-         */
-        get: operations["readDeployConfiguration"];
-        /**
-         * SaveConfiguration
-         * @description Keeps a configuration for a later redeployment. What is deployed stays as it is.
-         *
-         *     Keeping what is deployed already discards what was kept.
-         */
-        put: operations["saveDeployConfiguration"];
-        post?: never;
-        /**
-         * DiscardConfiguration
-         * @description Forgets the configuration that was kept.
-         */
-        delete: operations["discardDeployConfiguration"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/models/{model_id}/deployment/dry-run": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * RehearseDeployment
-         * @description What a deployment or redeployment would come to: checks, the memory it needs, what it
-         *     changes, and the events that would follow. Nothing is written.
-         */
-        post: operations["rehearseDeployment"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/models/{model_id}/deployment/history": {
         parameters: {
             query?: never;
@@ -495,29 +424,9 @@ export interface paths {
         };
         /**
          * ReadDeploymentHistory
-         * @description Revisions, newest first: who, when and why, how long each phase took, and what changed.
+         * @description Every revision, newest first, with what changed from the one before.
          */
         get: operations["readDeploymentHistory"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/models/{model_id}/deployment/history/export": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * ExportDeploymentHistory
-         * @description The whole history as a file: a JSON list, or CSV with a row for each revision.
-         */
-        get: operations["exportDeploymentHistory"];
         put?: never;
         post?: never;
         delete?: never;
@@ -538,28 +447,6 @@ export interface paths {
          * @description The last lines of a replica's log; without a replica, of the newest one.
          */
         get: operations["readDeploymentLogs"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/models/{model_id}/deployment/logs/stream": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * StreamDeploymentLogs
-         * @description Server-sent events `lines` with a JSON list of lines; the id is the number of the next one.
-         *
-         *     Begins after the header Last-Event-ID, else at the line `after`, else with the last lines.
-         */
-        get: operations["streamDeploymentLogs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1108,8 +995,6 @@ export interface components {
             publish: components["schemas"]["ActionView"];
             redeploy: components["schemas"]["ActionView"];
             retry: components["schemas"]["ActionView"];
-            rollback: components["schemas"]["ActionView"];
-            start: components["schemas"]["ActionView"];
             stop: components["schemas"]["ActionView"];
             withdraw: components["schemas"]["ActionView"];
         };
@@ -1361,8 +1246,9 @@ export interface components {
             id: string;
             /** Format: uuid */
             modelId: string;
-            pending: components["schemas"]["PendingView"] | null;
             replicas: components["schemas"]["ReplicaView"][];
+            replicasReady: number;
+            replicasWanted: number;
             servingRevision: number | null;
             state: string;
             version: number;
@@ -1385,13 +1271,6 @@ export interface components {
         EndpointView: {
             baseUrl: string;
             model: string;
-        };
-        /** EngineLog */
-        EngineLog: {
-            lines: string[];
-            nextLine: number;
-            replica: string | null;
-            replicas: components["schemas"]["LoggedReplica"][];
         };
         /** EngineOption */
         EngineOption: {
@@ -1423,12 +1302,6 @@ export interface components {
         EventPage: {
             items: components["schemas"]["EventItem"][];
             nextCursor: string | null;
-        };
-        /** ExpectedEvent */
-        ExpectedEvent: {
-            count: number;
-            meaning: string;
-            type: string;
         };
         /** Failure */
         Failure: {
@@ -1483,8 +1356,6 @@ export interface components {
         /** History */
         History: {
             items: components["schemas"]["HistoryEntry"][];
-            nextCursor: string | null;
-            total: number;
         };
         /** HistoryEntry */
         HistoryEntry: {
@@ -1495,16 +1366,13 @@ export interface components {
             failedAt: string | null;
             failure: string | null;
             logTail: string[] | null;
-            modelVersion: string;
             outcome: string;
-            phases: components["schemas"]["PhaseView"][];
             reason: string | null;
-            remedy: string | null;
             /** Format: date-time */
             requestedAt: string;
-            restoredRevision: number | null;
             retiredAt: string | null;
             revision: number;
+            scalings: components["schemas"]["ScalingDecision"][];
             seconds: number | null;
             trigger: string;
         };
@@ -1566,15 +1434,9 @@ export interface components {
             faults?: components["schemas"]["Fault"][];
             problems: string[];
         };
-        /** LoggedReplica */
-        LoggedReplica: {
-            firstLine: number;
-            /** Format: uuid */
-            id: string;
-            /** Format: date-time */
-            lastAt: string;
-            nextLine: number;
-            revision: number;
+        /** LogLines */
+        LogLines: {
+            lines: string[];
         };
         /** ManualImport */
         ManualImport: {
@@ -1618,16 +1480,6 @@ export interface components {
         MarketplacePage: {
             items: components["schemas"]["MarketplaceItem"][];
         };
-        /** MemoryEstimate */
-        MemoryEstimate: {
-            cacheBytes: number;
-            contextTokens: number;
-            dtype: string;
-            engineBytes: number;
-            requests: number;
-            totalBytes: number;
-            weightsBytes: number;
-        };
         /** MemoryNeed */
         MemoryNeed: {
             dtype: string;
@@ -1666,9 +1518,9 @@ export interface components {
                 [key: string]: unknown;
             };
             parameterCount: number | null;
-            pendingChanges: boolean;
             position: number;
             publication: string;
+            replicas: components["schemas"]["ReplicaCount"] | null;
             report: components["schemas"]["Report"] | null;
             resolved: {
                 [key: string]: string;
@@ -1728,9 +1580,9 @@ export interface components {
             modelVersion: string;
             name: string;
             parameterCount: number | null;
-            pendingChanges: boolean;
             position: number;
             publication: string;
+            replicas: components["schemas"]["ReplicaCount"] | null;
             sizeBytes: number | null;
             source: string;
             state: string;
@@ -1887,15 +1739,6 @@ export interface components {
             /** @constant */
             source: "path";
         };
-        /** PendingView */
-        PendingView: {
-            changes: components["schemas"]["Change"][];
-            configuration: components["schemas"]["ConfigurationView"];
-            reason: string | null;
-            /** Format: date-time */
-            savedAt: string;
-            savedBy: string;
-        };
         /** People */
         People: {
             items: components["schemas"]["PersonView"][];
@@ -1908,12 +1751,6 @@ export interface components {
             id: string;
             role: string;
             username: string;
-        };
-        /** PhaseView */
-        PhaseView: {
-            name: string;
-            seconds: number | null;
-            state: string;
         };
         /** PlannedEvent */
         PlannedEvent: {
@@ -1955,21 +1792,10 @@ export interface components {
             /** @enum {string} */
             state: "published" | "withdrawn";
         };
-        /** Rehearsal */
-        Rehearsal: {
-            allowed: boolean;
-            changes: components["schemas"]["Change"][];
-            checks: components["schemas"]["Check"][];
-            events: components["schemas"]["WrittenEvent"][];
-            expected: components["schemas"]["ExpectedEvent"][];
-            memory: components["schemas"]["MemoryEstimate"] | null;
-            revision: number | null;
-        };
-        /** RehearsalRequest */
-        RehearsalRequest: {
-            configuration: components["schemas"]["ConfigurationView"];
-            /** @default false */
-            termsAccepted: boolean;
+        /** ReplicaCount */
+        ReplicaCount: {
+            ready: number;
+            wanted: number;
         };
         /** ReplicaView */
         ReplicaView: {
@@ -2017,12 +1843,6 @@ export interface components {
             revision: number;
             version: number;
         };
-        /** RevisionComparison */
-        RevisionComparison: {
-            after: components["schemas"]["HistoryEntry"];
-            before: components["schemas"]["HistoryEntry"];
-            changes: components["schemas"]["Change"][];
-        };
         /**
          * Role
          * @description What a person may do; see `backend.api.guards` for each route's rule.
@@ -2038,11 +1858,16 @@ export interface components {
             reason: string;
             revision: number;
         };
-        /** SaveRequest */
-        SaveRequest: {
-            configuration: components["schemas"]["ConfigurationView"];
-            /** @default  */
+        /** ScalingDecision */
+        ScalingDecision: {
+            /** Format: date-time */
+            decidedAt: string;
+            fromReplicas: number;
             reason: string;
+            running: number;
+            sustainedSeconds: number;
+            toReplicas: number;
+            waiting: number;
         };
         /** ScalingView */
         ScalingView: {
@@ -2178,13 +2003,6 @@ export interface components {
             updatedAt: string;
             uploadId: string | null;
             version: string;
-        };
-        /** WrittenEvent */
-        WrittenEvent: {
-            data: {
-                [key: string]: unknown;
-            };
-            type: string;
         };
     };
     responses: never;
@@ -3090,197 +2908,9 @@ export interface operations {
             };
         };
     };
-    compareRevisions: {
-        parameters: {
-            query: {
-                before: number;
-                after: number;
-                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
-                atLeast?: number | null;
-            };
-            header?: never;
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["RevisionComparison"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    readDeployConfiguration: {
-        parameters: {
-            query?: {
-                revision?: number | null;
-                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
-                atLeast?: number | null;
-            };
-            header?: never;
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": string;
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    saveDeployConfiguration: {
-        parameters: {
-            query?: never;
-            header?: {
-                "Idempotency-Key"?: string;
-                "If-Match"?: string;
-            };
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SaveRequest"];
-            };
-        };
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["CommandAnswer"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    discardDeployConfiguration: {
-        parameters: {
-            query?: never;
-            header?: {
-                "Idempotency-Key"?: string;
-                "If-Match"?: string;
-            };
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["CommandAnswer"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    rehearseDeployment: {
-        parameters: {
-            query?: {
-                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
-                atLeast?: number | null;
-            };
-            header?: {
-                "Idempotency-Key"?: string;
-                "If-Match"?: string;
-            };
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["RehearsalRequest"];
-            };
-        };
-        responses: {
-            /** @description Request fulfilled, document follows */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Rehearsal"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     readDeploymentHistory: {
         parameters: {
             query?: {
-                /** @description `nextCursor` of the last page. */
-                cursor?: string | null;
-                /** @description Most items of one page. */
-                limit?: number;
                 /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
                 atLeast?: number | null;
             };
@@ -3299,41 +2929,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    exportDeploymentHistory: {
-        parameters: {
-            query?: {
-                format?: "json" | "csv";
-                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
-                atLeast?: number | null;
-            };
-            header?: never;
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Stream Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": unknown;
                 };
             };
             /** @description A refusal or a failure. */
@@ -3366,41 +2961,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["EngineLog"];
-                };
-            };
-            /** @description A refusal or a failure. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    streamDeploymentLogs: {
-        parameters: {
-            query?: {
-                replica?: string | null;
-                after?: number | null;
-            };
-            header?: never;
-            path: {
-                model_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Server-sent events. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": string;
+                    "application/json": components["schemas"]["LogLines"];
                 };
             };
             /** @description A refusal or a failure. */
