@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from backend.application import terms
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.deployment_records import DeploymentRecords
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.rehearsing import pending
-from backend.application.store import InTransaction
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.events import caused_by
 from backend.domain.model import Model, ModelState
-from backend.domain.servable import Imported, obstacle
+from backend.domain.servable import ENGINES, Imported, obstacle
 from backend.domain.version import Version
 
 
-class Deployments:
+class Deployments(DeploymentRecords):
     """Deploy, redeploy, roll back, start and stop; and the worker's records."""
 
-    def __init__(self, runner: CommandRunner) -> None:
-        self._runner = runner
-        self._store = runner.store
+    def __init__(self, runner: CommandRunner, engines: EngineFactsTable | None = None) -> None:
+        """`engines` tells what installed engines know; without it the deploy worker finds out."""
+        super().__init__(runner)
+        self._engines = engines
 
     def request(
         self,
@@ -44,7 +45,7 @@ class Deployments:
         """
 
         def decide() -> Decision:
-            wanted = DeployConfiguration.from_dict(configuration)
+            wanted = self._checked(configuration)
             version, base = self._current(model_id, wanted)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(
@@ -70,7 +71,7 @@ class Deployments:
         The terms are taken as accepted. Raises what `request` would raise otherwise.
         """
         with caused_by(context.cause):
-            wanted = DeployConfiguration.from_dict(configuration)
+            wanted = self._checked(configuration)
             version, base = self._current(model_id, wanted)
             return pending(self._store, self._requested(model_id, wanted, version, base, reason))
 
@@ -86,7 +87,7 @@ class Deployments:
 
         Raises `Invalid` and `NotAllowed`.
         """
-        wanted = DeployConfiguration.from_dict(configuration)
+        wanted = self._checked(configuration)
         return self._decide(
             context,
             model_id,
@@ -123,204 +124,12 @@ class Deployments:
         """Ends serving once running requests are finished."""
         return self._decide(context, model_id, lambda d: d.stop(reason=reason))
 
-    def record_revision_prepared(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        environment_seconds: float,
-        files_seconds: float,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """Environment and files are in place, and how long each took."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_revision_prepared(
-                revision=revision,
-                environment_seconds=environment_seconds,
-                files_seconds=files_seconds,
-            ),
-            fence,
-        )
-
-    def record_replica_started(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        server: str,
-        engine: str,
-        engine_version: str,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """An engine has been started."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_replica_started(
-                revision=revision,
-                replica_id=replica_id,
-                server=server,
-                engine=engine,
-                engine_version=engine_version,
-            ),
-            fence,
-        )
-
-    def record_replica_ready(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        endpoint: str,
-        startup_seconds: float,
-        warnings: Sequence[str] = (),
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The engine has answered at the endpoint; `warnings` say what is doubtful about it."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_replica_ready(
-                revision=revision,
-                replica_id=replica_id,
-                endpoint=endpoint,
-                startup_seconds=startup_seconds,
-                warnings=warnings,
-            ),
-            fence,
-        )
-
-    def record_replica_lost(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        reason: str,
-        exit_code: int | None,
-        log_tail: Sequence[str],
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The engine ended without being asked to."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_replica_lost(
-                revision=revision,
-                replica_id=replica_id,
-                reason=reason,
-                exit_code=exit_code,
-                log_tail=list(log_tail),
-            ),
-            fence,
-        )
-
-    def scale(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replicas: int,
-        running: int,
-        waiting: int,
-        sustained_seconds: float,
-        reason: str,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """Another number of replicas is wanted. Raises `NotAllowed` where it does not serve."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.scale(
-                revision=revision,
-                replicas=replicas,
-                running=running,
-                waiting=waiting,
-                sustained_seconds=sustained_seconds,
-                reason=reason,
-            ),
-            fence,
-        )
-
-    def retire_replica(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        reason: str,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The replica gets no new requests from now on."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.retire_replica(revision=revision, replica_id=replica_id, reason=reason),
-            fence,
-        )
-
-    def record_revision_deployed(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """Traffic goes to the revision from now on. Raises `NotAllowed` where it is superseded."""
-        return self._decide(
-            context, model_id, lambda d: d.record_revision_deployed(revision=revision), fence
-        )
-
-    def record_revision_failed(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        reason: str,
-        remedy: str,
-        log_tail: Sequence[str],
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The revision will not serve."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_revision_failed(
-                revision=revision, reason=reason, remedy=remedy, log_tail=list(log_tail)
-            ),
-            fence,
-        )
-
-    def record_revision_retired(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """A replaced revision has ended."""
-        return self._decide(
-            context, model_id, lambda d: d.record_revision_retired(revision=revision), fence
-        )
-
-    def record_stopped(
-        self, context: CommandContext, model_id: UUID, *, fence: InTransaction | None = None
-    ) -> Accepted:
-        """No replica runs any more."""
-        return self._decide(context, model_id, Deployment.record_stopped, fence)
+    def _checked(self, configuration: dict[str, Any]) -> DeployConfiguration:
+        """The configuration, if its engine has what it asks for. Raises `Invalid`."""
+        wanted = DeployConfiguration.from_dict(configuration)
+        if self._engines is not None:
+            self._engines.check(wanted)
+        return wanted
 
     def _requested(
         self,
@@ -391,26 +200,10 @@ class Deployments:
             Imported.from_card("base", base.card) if base else None,
             engine=configuration.engine,
             method=configuration.optimization.method,
+            offered=self._engines.offered() if self._engines is not None else ENGINES,
         )
         if found is not None:
             raise NotAllowed(
                 f"'{model.name}' cannot be deployed. {found.reason}", remedy=found.remedy
             )
         return base
-
-    def _decide(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        act: Callable[[Deployment], dict[str, Any] | None],
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        def decide() -> Decision:
-            self._store.load(Model, model_id)
-            deployment = self._store.find(Deployment, Deployment.create_id(model_id))
-            if deployment is None:
-                raise NotAllowed("This model has never been deployed.", remedy="Deploy it first.")
-            result = act(deployment) or {}
-            return Decision([deployment], [fence] if fence else [], result)
-
-        return self._runner.run(context, decide)

@@ -3,6 +3,7 @@
 import typer
 
 from backend.cli import (
+    adapters,
     batches,
     connections,
     deployment_history,
@@ -26,6 +27,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    deployments, deployment_history, events, roles,
+    deployments, deployment_history, adapters, events, roles,
 ):  # fmt: skip
     part.register(app)

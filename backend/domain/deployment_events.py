@@ -69,6 +69,7 @@ class Requested(DeploymentEvent):
         aggregate.base_model_versions[self.revision] = self.base_model_version
         if self.trigger in {"deploy", "redeploy"}:
             aggregate.saved_configuration = None
+        aggregate.note_adapter_rank(self.revision)
         # One replica at least must prove the revision, and it must bear what the one before bears.
         before = aggregate.wanted_replicas.get(aggregate.serving_revision or 0, 0)
         scaling = self.configuration["scaling"]
@@ -174,6 +175,7 @@ class Stopped(DeploymentEvent):
         aggregate.state = DeploymentState.STOPPED
         aggregate.serving_revision = None
         aggregate.replicas = {}
+        aggregate.adapters = {}
 
 
 class OptimizationStarted(DeploymentEvent):
@@ -250,6 +252,8 @@ class AdapterUnloaded(DeploymentEvent):
 
     def apply(self, aggregate: Deployment) -> None:
         aggregate.adapters.pop(str(self.adapter_model_id), None)
+        # Where it could not be loaded, it is not wanted any more either.
+        aggregate.wanted_adapters.pop(str(self.adapter_model_id), None)
 
 
 class ConfigurationSaved(DeploymentEvent):

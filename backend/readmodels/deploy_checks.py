@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.errors import DomainError, Invalid
+from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.readmodels.deploy_options import DeployOptions, ServerView
 from backend.readmodels.version_facts import Check, MemoryNeed
 from backend.readmodels.wire_names import camel_path
@@ -38,13 +38,14 @@ def checks(
     document: dict[str, Any],
     memory: MemoryEstimate | None,
     *,
-    state: DomainError | None,
+    refusal: DomainError | None,
+    known_engine: bool,
     terms_accepted: bool,
 ) -> list[Check]:
     """Every check, in the order in which a person reads them.
 
-    `document` is the configuration under the domain's names; `state` is why the model and its
-    deployment are in no state for it.
+    `document` is the configuration under the domain's names; `refusal` is what the request itself
+    would answer. Of an engine that is installed it is known which arguments it has.
     """
     found: list[Check] = []
     try:
@@ -54,11 +55,11 @@ def checks(
     else:
         engine = _engine(options, configuration)
         found += [
-            _state(state, engine),
+            _state(refusal, engine),
             Check("configuration", "Configuration", _PASS, "Every value is within its limits."),
             engine,
             _optimization(options, configuration),
-            _arguments(configuration),
+            _arguments(configuration, refusal, known_engine),
             _server(options, configuration),
             _memory(configuration, memory),
         ]
@@ -108,7 +109,9 @@ def _need(needs: Sequence[MemoryNeed], configuration: DeployConfiguration) -> Me
 
 def _state(refusal: DomainError | None, engine: Check) -> Check:
     # That the engine cannot serve it is said by the engine's own check.
-    if refusal is None or (engine.outcome == _FAIL and (engine.evidence or "") in refusal.detail):
+    if not isinstance(refusal, NotAllowed) or (
+        engine.outcome == _FAIL and (engine.evidence or "") in refusal.detail
+    ):
         return Check("state", "State", _PASS, "The model is ready, and nothing is being stopped.")
     return Check("state", "State", _FAIL, refusal.detail, refusal.remedy)
 
@@ -154,11 +157,17 @@ def _optimization(options: DeployOptions, configuration: DeployConfiguration) ->
     return Check("optimization", title, _PASS, f"{said}.")
 
 
-def _arguments(configuration: DeployConfiguration) -> Check:
+def _arguments(
+    configuration: DeployConfiguration, refusal: DomainError | None, known_engine: bool
+) -> Check:
     names = sorted(configuration.engine_arguments)
     title = "Engine arguments"
+    if isinstance(refusal, Invalid) and (refusal.field or "").startswith("engine_arguments"):
+        return Check("arguments", title, _FAIL, _wire(refusal), refusal.remedy)
     if not names:
         return Check("arguments", title, _PASS, "None are given.")
+    if known_engine:
+        return Check("arguments", title, _PASS, f"The engine has {', '.join(names)}.")
     return Check(
         "arguments",
         title,

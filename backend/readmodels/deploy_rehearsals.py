@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from backend.application.engine_facts import EngineFactsTable
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import DomainError, Invalid
 from backend.infra.postgres import Pool
@@ -51,7 +52,7 @@ def of(
     document: dict[str, Any],
     events: list[dict[str, Any]],
     *,
-    state: DomainError | None,
+    refusal: DomainError | None,
     terms_accepted: bool,
 ) -> Rehearsal:
     """The rehearsal of a configuration, given under the domain's names, with the events that the
@@ -59,7 +60,12 @@ def of(
     options = deploy_options.of(pool, model_id)
     memory = _memory(pool, model_id, document)
     found = deploy_checks.checks(
-        options, document, memory, state=state, terms_accepted=terms_accepted
+        options,
+        document,
+        memory,
+        refusal=refusal,
+        known_engine=_is_known(pool, document),
+        terms_accepted=terms_accepted,
     )
     allowed = not deploy_checks.refused(found)
     wanted, serving = _present(pool, model_id)
@@ -77,6 +83,14 @@ def of(
         else [],
         expected=_expected(document, serving) if allowed else [],
     )
+
+
+def _is_known(pool: Pool, document: dict[str, Any]) -> bool:
+    hardware = document["hardware"]
+    found = EngineFactsTable(pool).find(
+        document["engine"], hardware["accelerator"], hardware["server"]
+    )
+    return found is not None
 
 
 def _memory(pool: Pool, model_id: UUID, document: dict[str, Any]) -> MemoryEstimate | None:

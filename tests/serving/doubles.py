@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 
 from backend.domain.configuration import Hardware
+from backend.domain.engine_options import Option
 from backend.domain.servable import Use
 from workers.serving.engine import (
+    AdapterFiles,
     Command,
     Diagnosis,
     Environment,
     EnvironmentSpec,
     Launch,
     Load,
-    Option,
 )
+from workers.serving.engines import vllm_adapters
 from workers.serving.engines.arguments import command_line
 
 MODES = ("ok", "die-at-load", "die-at-health", "never-healthy", "hang", "die-later")
@@ -40,11 +42,16 @@ class EngineDouble:
     def environment(self, hardware: Hardware) -> EnvironmentSpec:
         return EnvironmentSpec("double", "1", (), PROBE)
 
+    def settable(self, environment: Environment) -> Mapping[str, Option]:
+        return OPTIONS
+
     def command(self, environment: Environment, launch: Launch) -> Command:
-        asked = command_line(launch.configuration.engine_arguments, OPTIONS, frozenset())
+        asked = command_line(launch.configuration.engine_arguments, OPTIONS)
         adapter = launch.adapter
         if adapter is not None:
             asked += [f"--adapter={adapter.name}", f"--adapter-directory={adapter.directory}"]
+        if launch.adapter_rank:
+            asked.append(f"--adapter-rank={launch.adapter_rank}")
         return Command(
             [
                 sys.executable,
@@ -77,6 +84,17 @@ class EngineDouble:
             for name in (adapter, base)
         ]
         return float(abs(numbers[0] - numbers[1]))
+
+    def loaded_adapters(self, client: httpx.Client, endpoint: str) -> Mapping[str, Path]:
+        return vllm_adapters.loaded(client, endpoint)
+
+    def load_adapter(
+        self, client: httpx.Client, endpoint: str, adapter: AdapterFiles, *, anew: bool
+    ) -> None:
+        vllm_adapters.load(client, endpoint, adapter, anew=anew)
+
+    def unload_adapter(self, client: httpx.Client, endpoint: str, name: str) -> None:
+        vllm_adapters.unload(client, endpoint, name)
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         return client.get(f"{endpoint}/health").status_code == 200

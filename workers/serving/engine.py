@@ -9,36 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 import httpx
-import msgspec
 
 from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.engine_options import Option, Quantization
 from backend.domain.servable import Use
-
-
-class Option(msgspec.Struct, frozen=True):
-    """One command-line option of an engine, as the engine itself describes it.
-
-    `flag` is the form that sets it; `negation` the form that unsets a switch, where there is one.
-    `kind` is switch, int, float or text.
-    """
-
-    flag: str
-    kind: str = "text"
-    negation: str | None = None
-    choices: tuple[str, ...] = ()
-    many: bool = False
 
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """A virtual environment that an engine needs.
 
-    `probe` is Python source that proves the installation by importing it and prints the engine's
-    options as one JSON object on its last line. `package_count` is about how many packages come
+    `probe` is Python source that proves the installation by importing it. On its last line it
+    prints a JSON object: `options` of the engine's command line, by name, and `quantizations`,
+    by method, where there are any. `package_count` is about how many packages come
     with it; it only scales the progress.
     """
 
@@ -62,6 +49,7 @@ class Environment:
     python: Path
     version: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    quantizations: Mapping[str, Quantization] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +67,8 @@ class Launch:
 
     Name and directory are those of the whole model, an adapter's base; `total_bytes` is both.
     `runs_own_code` says that somebody consented to running code that came with the model.
+    `adapter_rank` is the largest of adapters that may be loaded later; 0 where none may.
+    `template` is the model's deployment template for Ollama.
     """
 
     replica_id: UUID
@@ -90,6 +80,8 @@ class Launch:
     use: Use = Use.GENERATE
     runs_own_code: bool = False
     adapter: AdapterFiles | None = None
+    adapter_rank: int = 0
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,13 +113,40 @@ class Diagnosis:
     remedy: str
 
 
+class AdapterRefused(Exception):
+    """The engine would not load or unload an adapter; the text is its own."""
+
+
+@runtime_checkable
+class HoldsAdapters(Protocol):
+    """An engine that loads adapters while it runs. All raise `httpx.HTTPError`."""
+
+    def loaded_adapters(self, client: httpx.Client, endpoint: str) -> Mapping[str, Path]:
+        """Those that answer, by name, with their files."""
+        ...
+
+    def load_adapter(
+        self, client: httpx.Client, endpoint: str, adapter: AdapterFiles, *, anew: bool
+    ) -> None:
+        """Makes it answer; `anew` where one of its name does. Raises `AdapterRefused`."""
+        ...
+
+    def unload_adapter(self, client: httpx.Client, endpoint: str, name: str) -> None:
+        """Makes it answer no more, once its requests are finished. Raises `AdapterRefused`."""
+        ...
+
+
 class Engine(Protocol):
     """An inference engine that speaks the OpenAI protocol."""
 
     name: str
 
-    def environment(self, hardware: Hardware) -> EnvironmentSpec:
-        """What must be installed to run on this hardware. Raises `Invalid`."""
+    def settable(self, environment: Environment) -> Mapping[str, Option]:
+        """Its options, those marked that a deployment may not set."""
+        ...
+
+    def environment(self, hardware: Hardware, /) -> EnvironmentSpec | Environment:
+        """What must be installed to run on this hardware, or what is there. Raises `Invalid`."""
         ...
 
     def command(self, environment: Environment, launch: Launch) -> Command:

@@ -73,6 +73,8 @@ class Prepared:
             use=subject.use,
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
+            adapter_rank=subject.adapter_rank,
+            template=subject.template,
         )
         return self.environment, launch
 
@@ -86,12 +88,16 @@ class Preparations:
         environments: EngineEnvironments,
         files: ModelFiles,
         progress: Progress,
+        installed: Callable[[Engine, str, Environment], None] = lambda *_: None,
     ) -> None:
+        """`installed` is told of every environment that is used, with its accelerator."""
+        self._installed = installed
         self._engines = engines
         self._environments = environments
         self._files = files
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._directories: dict[str, Future[Path]] = {}
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
@@ -114,6 +120,21 @@ class Preparations:
         future, _ = self._futures[revision]
         if not future.done():
             return None
+        return future.result()
+
+    def directory(self, version: Version) -> Path | None:
+        """A version's files, or None while they are brought here; the first call begins it.
+
+        Raises `NotAllowed` and `FilesUnavailable`.
+        """
+        key = version.manifest_sha256 or ""
+        if key not in self._directories:
+            self._directories[key] = self._executor.submit(self._materialise, version)
+        future = self._directories[key]
+        if not future.done():
+            return None
+        if future.exception() is not None:
+            del self._directories[key]  # the next call tries again
         return future.result()
 
     def keep_only(self, revisions: set[int]) -> None:
@@ -149,9 +170,13 @@ class Preparations:
         environment, directory, adapter_directory = None, None, None
         begun = time.monotonic()
         if needs.environment:
-            environment = self._environments.ensure(
-                engine.environment(configuration.hardware), self._progress.environment, abandoned
+            spec = engine.environment(configuration.hardware)
+            environment = (
+                spec
+                if isinstance(spec, Environment)
+                else self._environments.ensure(spec, self._progress.environment, abandoned)
             )
+            self._installed(engine, configuration.hardware.accelerator, environment)
         installed = time.monotonic()
         if needs.files:
             directory = self._materialise(subject.whole)

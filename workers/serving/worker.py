@@ -15,8 +15,10 @@ import psycopg
 from eventsourcing.persistence import PersistenceError
 from psycopg_pool import PoolTimeout
 
+from backend.application.adapters import Adapters
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
@@ -31,6 +33,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.installed import InstalledEngines
 from workers.serving.launchers.local import LocalOnly, LocalProcesses
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
@@ -80,7 +83,8 @@ class ServingWorker:
         )
         self._local = LocalProcesses(settings.data)
         self._store = EventStore(settings)
-        self._records = Records(Deployments(CommandRunner(self._store, settings.secret_key)))
+        runner = CommandRunner(self._store, settings.secret_key)
+        self._records = Records(Deployments(runner), Adapters(runner))
         self._targets = Targets(
             pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
@@ -94,6 +98,7 @@ class ServingWorker:
         self._environments = EngineEnvironments(
             settings.cache, pip_arguments=settings.engine_pip_arguments
         )
+        self._installed = InstalledEngines(EngineFactsTable(pool), self._environments)
         self._publisher = TelemetryPublisher(settings, client_id="loggia-work-deploy")
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
@@ -105,6 +110,8 @@ class ServingWorker:
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
         self._tidy()
+        teller = threading.Thread(target=self._tell_engines, args=(stop,), name="engines")
+        teller.start()
         while not stop.is_set():
             try:
                 self._take()
@@ -115,7 +122,14 @@ class ServingWorker:
             for model_id in self._calls.heard(_TICK_SECONDS):
                 self._wake(model_id)
         self._calls.close()
+        teller.join(timeout=_STOP_SECONDS)
         self._finish()
+
+    def _tell_engines(self, stop: threading.Event) -> None:
+        try:
+            self._installed.tell_all(self._engines, stop)
+        except _DATABASE_ERRORS as error:
+            _log.warning("what the engines say could not be noted", error=str(error))
 
     def _wake(self, model_id: str) -> None:
         """Requests wait for a replica of the model."""
@@ -163,7 +177,9 @@ class ServingWorker:
             records=self._records,
             replicas=Replicas(self._pool, lease),
             launchers=self._launchers,
-            preparations=Preparations(self._engines, self._environments, self._files, progress),
+            preparations=Preparations(
+                self._engines, self._environments, self._files, progress, self._installed.tell
+            ),
             progress=progress,
             client=self._client,
             patience=self._patience,
@@ -238,6 +254,10 @@ class ServingWorker:
             base = self._store.find(Model, base_id) if base_id is not None else None
             if base and (served := base.base_version(deployment.base_model_versions[revision])):
                 used.append(served)
+        for adapter_id, wanted in deployment.wanted_adapters.items():
+            adapter = self._store.find(Model, UUID(adapter_id))
+            if adapter is not None:
+                used.append(adapter.version_of(wanted["version"]))
         return {v.manifest_sha256 for v in used if v.manifest_sha256 is not None}
 
     def _finish(self) -> None:

@@ -143,20 +143,18 @@ async def rehearse_deployment(
     document = to_domain(data.configuration)
 
     def rehearse() -> Rehearsal:
-        refusal: NotAllowed | None = None
+        refusal: Invalid | NotAllowed | None = None
         events: list[dict[str, Any]] = []
         try:
             events = services.deployments.rehearse(context, model_id, configuration=document)
-        except NotAllowed as error:
+        except (Invalid, NotAllowed) as error:
             refusal = error
-        except Invalid:
-            pass  # the checks say it
         return deploy_rehearsals.of(
             services.pool,
             model_id,
             document,
             events,
-            state=refusal,
+            refusal=refusal,
             terms_accepted=data.terms_accepted,
         )
 

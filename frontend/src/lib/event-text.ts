@@ -56,6 +56,13 @@ const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> =
   RevisionPrepared: { tone: 'active', text: (data) => `Environment and files are ready for revision ${revision(data)}` },
   ConfigurationSaved: { tone: 'neutral', text: () => 'Changed configuration kept for later' },
   ConfigurationDiscarded: { tone: 'neutral', text: () => 'Pending changes discarded' },
+  AdapterLoadRequested: { tone: 'active', text: (data) => `Adapter ${word(data['adapterName']) ?? ''} is to be loaded` },
+  AdapterLoaded: { tone: 'good', text: (data) => `Adapter ${word(data['adapterName']) ?? ''} loaded` },
+  AdapterUnloadRequested: { tone: 'active', text: (data) => `Adapter ${word(data['adapterName']) ?? ''} is to be unloaded` },
+  AdapterUnloaded: {
+    tone: 'neutral',
+    text: (data) => `Adapter ${word(data['adapterName']) ?? ''} unloaded: ${word(data['reason']) ?? ''}`,
+  },
   DeploymentStopRequested: { tone: 'active', text: () => 'Stop requested' },
   DeploymentStopped: { tone: 'neutral', text: () => 'Deployment stopped' },
   ApiKeyCreated: { tone: 'neutral', text: (data) => `API key "${word(data['name']) ?? ''}" created` },
@@ -84,6 +91,7 @@ const TRIGGERS: Record<string, string> = {
   redeploy: 'Redeployment',
   rollback: 'Rollback',
   start: 'Start',
+  adapters: 'Restart for an adapter',
 };
 
 /** Every type of event about a model, for filters. */

@@ -15,6 +15,7 @@ import { refusal } from '@/lib/actions';
 import { deploymentQuery } from '@/lib/deployment';
 import { spellOut } from '@/lib/event-text';
 import { replicasText } from '@/lib/format';
+import { AdaptersPanel } from './adapters-panel';
 import { DeployProgress } from './deploy-progress';
 import classes from './deployments-tab.module.css';
 import { EngineLog } from './engine-log';
@@ -59,6 +60,7 @@ export function DeploymentsTab({ model }: { model: ModelDetail }) {
     <div className={pageClasses.stack}>
       <CurrentPanel model={model} deployment={deployment.data} />
       <PendingPanel model={model} />
+      {model.kind === 'base' && <AdaptersPanel model={model} />}
       <HistoryPanel model={model} deployment={deployment.data} />
     </div>
   );

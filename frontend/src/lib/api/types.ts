@@ -126,6 +126,11 @@ export type Deployment = Narrow<
   Schemas['DeploymentView'],
   { state: DeploymentState; configuration: DeployConfiguration; pending: PendingConfiguration | null }
 >;
+export type HeldAdapter = Narrow<
+  Schemas['AdapterView'],
+  { state: 'loading' | 'loaded' | 'unloading' | 'failed' | null }
+>;
+export type AdapterList = Narrow<Schemas['AdapterList'], { items: HeldAdapter[] }>;
 export type ConfigurationChange = Schemas['Change'];
 export type PhaseName =
   | 'preparing'
@@ -140,7 +145,7 @@ export type Phase = Narrow<Schemas['PhaseView'], { name: PhaseName; state: 'runn
 export type HistoryEntry = Narrow<
   Schemas['HistoryEntry'],
   {
-    trigger: 'deploy' | 'redeploy' | 'rollback' | 'start';
+    trigger: 'deploy' | 'redeploy' | 'rollback' | 'start' | 'adapters';
     outcome: 'pending' | 'deployed' | 'failed' | 'superseded';
     configuration: DeployConfiguration;
     phases: Phase[];
