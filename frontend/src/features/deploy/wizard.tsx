@@ -73,9 +73,15 @@ export function Wizard({ model, deployment, options }: WizardProps) {
     engineOptionsQuery(draft.engine, draft.hardware.accelerator, draft.hardware.server),
   );
 
+  const [untouched] = useState(() => JSON.stringify([configurationOf(draftOf(base), base), '']));
   useEffect(() => {
-    if (!done.current) saveDraft(sessionStorage, model.id, base, { draft, details, reason, step: active });
-  }, [model.id, base, draft, details, reason, active]);
+    if (done.current) return;
+    const typed =
+      JSON.stringify([configurationOf(draft, base), reason]) !== untouched ||
+      !sameDetails({ ...detailsOf(model), ...details }, detailsOf(model));
+    if (typed) saveDraft(sessionStorage, model.id, base, { draft, details, reason, step: active });
+    else clearDraft(sessionStorage, model.id);
+  }, [model, base, untouched, draft, details, reason, active]);
 
   const leave = () => {
     done.current = true;
