@@ -88,6 +88,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/engines/{engine}/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadEngineOptions
+         * @description What the engine that is installed on a server can be told beyond the form.
+         *
+         *     `known` is false before it has been installed there.
+         */
+        get: operations["readEngineOptions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/events": {
         parameters: {
             query?: never;
@@ -415,6 +437,123 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/{model_id}/deployment/adapters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListAdapters
+         * @description The adapters that were imported for this model, and which of them are loaded beside it.
+         */
+        get: operations["listAdapters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/adapters/{adapter_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * LoadAdapter
+         * @description Makes the adapter's current version callable by its name beside the base model.
+         *
+         *     Where the engines that run cannot hold it, others take their place first, without a gap.
+         */
+        put: operations["loadAdapter"];
+        post?: never;
+        /**
+         * UnloadAdapter
+         * @description Ends calls of the adapter beside the base model; running requests are finished.
+         */
+        delete: operations["unloadAdapter"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * CompareRevisions
+         * @description Any two revisions, and what the second has otherwise than the first.
+         */
+        get: operations["compareRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/configuration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadConfiguration
+         * @description The `deployconfig.json` of a revision; of the one that is wanted now where none is named.
+         */
+        get: operations["readDeployConfiguration"];
+        /**
+         * SaveConfiguration
+         * @description Keeps a configuration for a later redeployment. What is deployed stays as it is.
+         *
+         *     Keeping what is deployed already discards what was kept.
+         */
+        put: operations["saveDeployConfiguration"];
+        post?: never;
+        /**
+         * DiscardConfiguration
+         * @description Forgets the configuration that was kept.
+         */
+        delete: operations["discardDeployConfiguration"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * RehearseDeployment
+         * @description What a deployment or redeployment would come to: checks, the memory it needs, what it
+         *     changes, and the events that would follow. Nothing is written.
+         */
+        post: operations["rehearseDeployment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models/{model_id}/deployment/history": {
         parameters: {
             query?: never;
@@ -424,9 +563,29 @@ export interface paths {
         };
         /**
          * ReadDeploymentHistory
-         * @description Every revision, newest first, with what changed from the one before.
+         * @description Revisions, newest first: who, when and why, how long each phase took, and what changed.
          */
         get: operations["readDeploymentHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/history/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ExportDeploymentHistory
+         * @description The whole history as a file: a JSON list, or CSV with a row for each revision.
+         */
+        get: operations["exportDeploymentHistory"];
         put?: never;
         post?: never;
         delete?: never;
@@ -447,6 +606,28 @@ export interface paths {
          * @description The last lines of a replica's log; without a replica, of the newest one.
          */
         get: operations["readDeploymentLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/logs/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * StreamDeploymentLogs
+         * @description Server-sent events `lines` with a JSON list of lines; the id is the number of the next one.
+         *
+         *     Begins after the header Last-Event-ID, else at the line `after`, else with the last lines.
+         */
+        get: operations["streamDeploymentLogs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -995,6 +1176,8 @@ export interface components {
             publish: components["schemas"]["ActionView"];
             redeploy: components["schemas"]["ActionView"];
             retry: components["schemas"]["ActionView"];
+            rollback: components["schemas"]["ActionView"];
+            start: components["schemas"]["ActionView"];
             stop: components["schemas"]["ActionView"];
             withdraw: components["schemas"]["ActionView"];
         };
@@ -1007,6 +1190,25 @@ export interface components {
             method?: string | null;
             rank?: number | null;
             targetModules?: string[];
+        };
+        /** AdapterList */
+        AdapterList: {
+            items: components["schemas"]["AdapterView"][];
+            mayChange: boolean;
+        };
+        /** AdapterView */
+        AdapterView: {
+            failure: string | null;
+            loadedVersion: string | null;
+            /** Format: uuid */
+            modelId: string;
+            name: string;
+            rank: number | null;
+            refusal: string | null;
+            since: string | null;
+            state: string | null;
+            version: string | null;
+            warnings: string[];
         };
         /** Address */
         Address: {
@@ -1246,6 +1448,7 @@ export interface components {
             id: string;
             /** Format: uuid */
             modelId: string;
+            pending: components["schemas"]["PendingView"] | null;
             replicas: components["schemas"]["ReplicaView"][];
             replicasReady: number;
             replicasWanted: number;
@@ -1272,6 +1475,13 @@ export interface components {
             baseUrl: string;
             model: string;
         };
+        /** EngineLog */
+        EngineLog: {
+            lines: string[];
+            nextLine: number;
+            replica: string | null;
+            replicas: components["schemas"]["LoggedReplica"][];
+        };
         /** EngineOption */
         EngineOption: {
             available: boolean;
@@ -1279,6 +1489,22 @@ export interface components {
             name: string;
             reason: string | null;
             remedy: string | null;
+        };
+        /** EngineOptionList */
+        EngineOptionList: {
+            accelerator: string;
+            engine: string;
+            known: boolean;
+            options: components["schemas"]["EngineOptionView"][];
+            version: string | null;
+        };
+        /** EngineOptionView */
+        EngineOptionView: {
+            choices: string[];
+            help: string;
+            kind: string;
+            many: boolean;
+            name: string;
         };
         /** EventItem */
         EventItem: {
@@ -1302,6 +1528,12 @@ export interface components {
         EventPage: {
             items: components["schemas"]["EventItem"][];
             nextCursor: string | null;
+        };
+        /** ExpectedEvent */
+        ExpectedEvent: {
+            count: number;
+            meaning: string;
+            type: string;
         };
         /** Failure */
         Failure: {
@@ -1356,6 +1588,8 @@ export interface components {
         /** History */
         History: {
             items: components["schemas"]["HistoryEntry"][];
+            nextCursor: string | null;
+            total: number;
         };
         /** HistoryEntry */
         HistoryEntry: {
@@ -1366,10 +1600,14 @@ export interface components {
             failedAt: string | null;
             failure: string | null;
             logTail: string[] | null;
+            modelVersion: string;
             outcome: string;
+            phases: components["schemas"]["PhaseView"][];
             reason: string | null;
+            remedy: string | null;
             /** Format: date-time */
             requestedAt: string;
+            restoredRevision: number | null;
             retiredAt: string | null;
             revision: number;
             scalings: components["schemas"]["ScalingDecision"][];
@@ -1434,9 +1672,15 @@ export interface components {
             faults?: components["schemas"]["Fault"][];
             problems: string[];
         };
-        /** LogLines */
-        LogLines: {
-            lines: string[];
+        /** LoggedReplica */
+        LoggedReplica: {
+            firstLine: number;
+            /** Format: uuid */
+            id: string;
+            /** Format: date-time */
+            lastAt: string;
+            nextLine: number;
+            revision: number;
         };
         /** ManualImport */
         ManualImport: {
@@ -1480,6 +1724,16 @@ export interface components {
         MarketplacePage: {
             items: components["schemas"]["MarketplaceItem"][];
         };
+        /** MemoryEstimate */
+        MemoryEstimate: {
+            cacheBytes: number;
+            contextTokens: number;
+            dtype: string;
+            engineBytes: number;
+            requests: number;
+            totalBytes: number;
+            weightsBytes: number;
+        };
         /** MemoryNeed */
         MemoryNeed: {
             dtype: string;
@@ -1518,6 +1772,7 @@ export interface components {
                 [key: string]: unknown;
             };
             parameterCount: number | null;
+            pendingChanges: boolean;
             position: number;
             publication: string;
             replicas: components["schemas"]["ReplicaCount"] | null;
@@ -1580,6 +1835,7 @@ export interface components {
             modelVersion: string;
             name: string;
             parameterCount: number | null;
+            pendingChanges: boolean;
             position: number;
             publication: string;
             replicas: components["schemas"]["ReplicaCount"] | null;
@@ -1656,8 +1912,11 @@ export interface components {
         /** OptimizationOption */
         OptimizationOption: {
             available: boolean;
+            engine?: string | null;
             label: string;
             method: string;
+            methods?: components["schemas"]["QuantizationOption"][];
+            note?: string | null;
             quantizations: string[];
             reason: string | null;
         };
@@ -1739,6 +1998,15 @@ export interface components {
             /** @constant */
             source: "path";
         };
+        /** PendingView */
+        PendingView: {
+            changes: components["schemas"]["Change"][];
+            configuration: components["schemas"]["ConfigurationView"];
+            reason: string | null;
+            /** Format: date-time */
+            savedAt: string;
+            savedBy: string;
+        };
         /** People */
         People: {
             items: components["schemas"]["PersonView"][];
@@ -1751,6 +2019,12 @@ export interface components {
             id: string;
             role: string;
             username: string;
+        };
+        /** PhaseView */
+        PhaseView: {
+            name: string;
+            seconds: number | null;
+            state: string;
         };
         /** PlannedEvent */
         PlannedEvent: {
@@ -1791,6 +2065,28 @@ export interface components {
         PublicationChange: {
             /** @enum {string} */
             state: "published" | "withdrawn";
+        };
+        /** QuantizationOption */
+        QuantizationOption: {
+            available: boolean;
+            name: string;
+            reason: string | null;
+        };
+        /** Rehearsal */
+        Rehearsal: {
+            allowed: boolean;
+            changes: components["schemas"]["Change"][];
+            checks: components["schemas"]["Check"][];
+            events: components["schemas"]["WrittenEvent"][];
+            expected: components["schemas"]["ExpectedEvent"][];
+            memory: components["schemas"]["MemoryEstimate"] | null;
+            revision: number | null;
+        };
+        /** RehearsalRequest */
+        RehearsalRequest: {
+            configuration: components["schemas"]["ConfigurationView"];
+            /** @default false */
+            termsAccepted: boolean;
         };
         /** ReplicaCount */
         ReplicaCount: {
@@ -1843,6 +2139,12 @@ export interface components {
             revision: number;
             version: number;
         };
+        /** RevisionComparison */
+        RevisionComparison: {
+            after: components["schemas"]["HistoryEntry"];
+            before: components["schemas"]["HistoryEntry"];
+            changes: components["schemas"]["Change"][];
+        };
         /**
          * Role
          * @description What a person may do; see `backend.api.guards` for each route's rule.
@@ -1857,6 +2159,12 @@ export interface components {
         RollbackRequest: {
             reason: string;
             revision: number;
+        };
+        /** SaveRequest */
+        SaveRequest: {
+            configuration: components["schemas"]["ConfigurationView"];
+            /** @default  */
+            reason: string;
         };
         /** ScalingDecision */
         ScalingDecision: {
@@ -2003,6 +2311,13 @@ export interface components {
             updatedAt: string;
             uploadId: string | null;
             version: string;
+        };
+        /** WrittenEvent */
+        WrittenEvent: {
+            data: {
+                [key: string]: unknown;
+            };
+            type: string;
         };
     };
     responses: never;
@@ -2165,6 +2480,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeployOptions"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readEngineOptions: {
+        parameters: {
+            query?: {
+                accelerator?: string;
+                server?: string;
+            };
+            header?: never;
+            path: {
+                engine: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineOptionList"];
                 };
             };
             /** @description A refusal or a failure. */
@@ -2908,7 +3257,7 @@ export interface operations {
             };
         };
     };
-    readDeploymentHistory: {
+    listAdapters: {
         parameters: {
             query?: {
                 /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
@@ -2928,7 +3277,336 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": components["schemas"]["AdapterList"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    loadAdapter: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+                adapter_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unloadAdapter: {
+        parameters: {
+            query?: {
+                reason?: string;
+            };
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+                adapter_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compareRevisions: {
+        parameters: {
+            query: {
+                before: number;
+                after: number;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionComparison"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readDeployConfiguration: {
+        parameters: {
+            query?: {
+                revision?: number | null;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saveDeployConfiguration: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaveRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discardDeployConfiguration: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rehearseDeployment: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RehearsalRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rehearsal"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readDeploymentHistory: {
+        parameters: {
+            query?: {
+                /** @description `nextCursor` of the last page. */
+                cursor?: string | null;
+                /** @description Most items of one page. */
+                limit?: number;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    exportDeploymentHistory: {
+        parameters: {
+            query?: {
+                format?: "json" | "csv";
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Stream Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
                 };
             };
             /** @description A refusal or a failure. */
@@ -2961,7 +3639,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["LogLines"];
+                    "application/json": components["schemas"]["EngineLog"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    streamDeploymentLogs: {
+        parameters: {
+            query?: {
+                replica?: string | null;
+                after?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
                 };
             };
             /** @description A refusal or a failure. */
