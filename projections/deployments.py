@@ -6,6 +6,7 @@ from typing import Any
 
 from backend.contracts.codec import PublicEvent, to_dict
 from projections import held_adapters
+from projections.api_keys import API_KEY_FOLDS, API_KEYS
 from projections.tables import Fold, Handlers, Row, Rows, Table
 
 DEPLOYMENTS = Table(
@@ -21,6 +22,11 @@ DEPLOYMENTS = Table(
         "terms_sha256": "text NOT NULL",
         "terms_accepted_by": "text NOT NULL",
         "terms_accepted_at": "timestamptz NOT NULL",
+        # Kept for a later redeployment, by whom and why; NULL where nothing is.
+        "saved_configuration": "jsonb",
+        "saved_by": "text",
+        "saved_at": "timestamptz",
+        "saved_reason": "text",
         "updated_at": "timestamptz NOT NULL",
         "position": "bigint NOT NULL",
     },
@@ -41,10 +47,19 @@ REVISIONS = Table(
         "restored_revision": "int",
         # pending, deployed, failed or superseded.
         "outcome": "text NOT NULL",
+        # The environment and the files are in place, and how long each took.
+        "prepared_at": "timestamptz",
+        "environment_seconds": "double precision",
+        "files_seconds": "double precision",
+        "optimizing_at": "timestamptz",
+        "optimized_at": "timestamptz",
+        # Its first replica was started; its last one answered, before traffic came.
         "started_at": "timestamptz",
         "ready_at": "timestamptz",
         "deployed_at": "timestamptz",
         "failed_at": "timestamptz",
+        # Traffic has left it, and its replicas finish their requests.
+        "draining_at": "timestamptz",
         "retired_at": "timestamptz",
         "failure": "text",
         "failure_remedy": "text",
@@ -90,23 +105,10 @@ SCALINGS = Table(
     key=("model_id", "position"),
     group=None,
 )
-API_KEYS = Table(
-    name="api_keys",
-    columns={
-        "model_id": "uuid",
-        "key_id": "uuid",
-        "name": "text NOT NULL",
-        "prefix": "text NOT NULL",
-        "created_at": "timestamptz NOT NULL",
-        "created_by": "text NOT NULL",
-        "expires_at": "timestamptz",
-        "requests_per_minute": "int",
-        "revoked_at": "timestamptz",
-        "revoked_by": "text",
-    },
-    key=("model_id", "key_id"),
-)
 _ALL = (DEPLOYMENTS, REVISIONS, REPLICAS)
+
+
+_NOTHING_SAVED: Row = dict.fromkeys(("saved_configuration", "saved_by", "saved_at", "saved_reason"))
 
 
 def _deployment(rows: Rows, event: PublicEvent) -> Row:
@@ -145,6 +147,8 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
         if replica["state"] == "lost":
             rows.delete(REPLICAS, facts.model_id, replica["replica_id"])
     row.update(state="deploying", desired_revision=facts.revision)
+    if facts.trigger in {"deploy", "redeploy"}:
+        row.update(_NOTHING_SAVED)
     rows.insert(
         REVISIONS,
         {
@@ -183,6 +187,43 @@ def _supersede(rows: Rows, deployment: Row) -> None:
         before["outcome"] = "superseded"
 
 
+def _configuration_saved(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    row.update(
+        saved_configuration=to_dict(facts.configuration),
+        saved_by=event.actor,
+        saved_at=row["updated_at"],
+        saved_reason=facts.reason,
+    )
+
+
+def _configuration_discarded(rows: Rows, event: PublicEvent, _facts: Any) -> None:
+    _deployment(rows, event).update(_NOTHING_SAVED)
+
+
+def _revision_prepared(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    rows.change(REVISIONS, facts.model_id, facts.revision).update(
+        prepared_at=row["updated_at"],
+        environment_seconds=facts.environment_seconds,
+        files_seconds=facts.files_seconds,
+    )
+
+
+def _optimization_started(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    if row["desired_revision"] == facts.revision and row["state"] == "deploying":
+        row["state"] = "optimizing"
+    rows.change(REVISIONS, facts.model_id, facts.revision)["optimizing_at"] = row["updated_at"]
+
+
+def _optimization_finished(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    if row["desired_revision"] == facts.revision and row["state"] == "optimizing":
+        row["state"] = "deploying"
+    rows.change(REVISIONS, facts.model_id, facts.revision)["optimized_at"] = row["updated_at"]
+
+
 def _replica_started(rows: Rows, event: PublicEvent, facts: Any) -> None:
     row = _deployment(rows, event)
     for replica in rows.of_group(REPLICAS, facts.model_id):
@@ -219,7 +260,7 @@ def _replica_ready(rows: Rows, event: PublicEvent, facts: Any) -> None:
             warnings=list(facts.warnings),
         )
     revision = rows.change(REVISIONS, facts.model_id, facts.revision)
-    if revision.get("ready_at") is None:
+    if revision["outcome"] == "pending":
         revision["ready_at"] = row["updated_at"]
 
 
@@ -228,6 +269,9 @@ def _replica_lost(rows: Rows, event: PublicEvent, facts: Any) -> None:
     replica = rows.find(REPLICAS, facts.model_id, facts.replica_id)
     if replica is not None:
         replica.update(state="lost", endpoint=None)
+    if facts.log_tail:
+        revision = rows.change(REVISIONS, facts.model_id, facts.revision)
+        revision["log_tail"] = list(facts.log_tail)
 
 
 def _replica_retired(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -258,12 +302,21 @@ def _scaled(rows: Rows, event: PublicEvent, facts: Any) -> None:
 
 def _revision_deployed(rows: Rows, event: PublicEvent, facts: Any) -> None:
     row = _deployment(rows, event)
+    _drain(rows, row)
     row["serving_revision"] = facts.revision
     if row["desired_revision"] == facts.revision:
         row["state"] = "deployed"
     rows.change(REVISIONS, facts.model_id, facts.revision).update(
         outcome="deployed", deployed_at=row["updated_at"]
     )
+
+
+def _drain(rows: Rows, deployment: Row) -> None:
+    """The revision that serves gets no new requests any more."""
+    served = deployment["serving_revision"]
+    if served is not None:
+        revision = rows.change(REVISIONS, deployment["model_id"], served)
+        revision["draining_at"] = deployment["updated_at"]
 
 
 def _revision_failed(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -277,7 +330,7 @@ def _revision_failed(rows: Rows, event: PublicEvent, facts: Any) -> None:
         failed_at=row["updated_at"],
         failure=facts.reason,
         failure_remedy=facts.remedy,
-        log_tail=list(facts.log_tail),
+        **({"log_tail": list(facts.log_tail)} if facts.log_tail else {}),
     )
     for replica in rows.of_group(REPLICAS, facts.model_id):
         if replica["revision"] == facts.revision:
@@ -297,6 +350,7 @@ def _revision_retired(rows: Rows, event: PublicEvent, facts: Any) -> None:
 def _stop_requested(rows: Rows, event: PublicEvent, _facts: Any) -> None:
     row = _deployment(rows, event)
     _supersede(rows, row)
+    _drain(rows, row)
     row["state"] = "stopping"
 
 
@@ -311,30 +365,6 @@ def _stopped(rows: Rows, event: PublicEvent, facts: Any) -> None:
     held_adapters.stop(rows, facts.model_id)
 
 
-def _key_created(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    rows.insert(
-        API_KEYS,
-        {
-            "model_id": facts.model_id,
-            "key_id": facts.key_id,
-            "name": facts.name,
-            "prefix": facts.prefix,
-            "created_at": event.time.isoformat(),
-            "created_by": event.actor,
-            "expires_at": to_dict(facts)["expires_at"],
-            "requests_per_minute": facts.requests_per_minute
-            if facts.HasField("requests_per_minute")
-            else None,
-        },
-    )
-
-
-def _key_revoked(rows: Rows, event: PublicEvent, facts: Any) -> None:
-    rows.change(API_KEYS, facts.model_id, facts.key_id).update(
-        revoked_at=event.time.isoformat(), revoked_by=event.actor
-    )
-
-
 DEPLOYMENT_HISTORY = Handlers(
     name="deployments",
     description="Deployments with every revision, replicas and API keys",
@@ -342,6 +372,11 @@ DEPLOYMENT_HISTORY = Handlers(
     folds={
         "TermsAccepted": Fold(_terms_accepted, (DEPLOYMENTS,)),
         "DeploymentRequested": Fold(_requested, _ALL),
+        "ConfigurationSaved": Fold(_configuration_saved, (DEPLOYMENTS,)),
+        "ConfigurationDiscarded": Fold(_configuration_discarded, (DEPLOYMENTS,)),
+        "RevisionPrepared": Fold(_revision_prepared, _ALL),
+        "OptimizationStarted": Fold(_optimization_started, _ALL),
+        "OptimizationFinished": Fold(_optimization_finished, _ALL),
         "ReplicaStarted": Fold(_replica_started, _ALL),
         "ReplicaReady": Fold(_replica_ready, _ALL),
         "ReplicaLost": Fold(_replica_lost, _ALL),
@@ -353,7 +388,6 @@ DEPLOYMENT_HISTORY = Handlers(
         "DeploymentStopRequested": Fold(_stop_requested, _ALL),
         "DeploymentStopped": Fold(_stopped, (*_ALL, held_adapters.ADAPTERS)),
         **held_adapters.folds(_deployment, DEPLOYMENTS),
-        "ApiKeyCreated": Fold(_key_created, ()),
-        "ApiKeyRevoked": Fold(_key_revoked, (API_KEYS,)),
+        **API_KEY_FOLDS,
     },
 )

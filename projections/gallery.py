@@ -41,6 +41,8 @@ MODELS = Table(
         "publication": "text NOT NULL",
         "deployment_state": "text",
         "desired_revision": "int",
+        # A configuration is kept that is not deployed.
+        "pending_changes": "boolean NOT NULL",
         # See `gallery_replicas`.
         "replicas": "jsonb",
         "description": "text NOT NULL",
@@ -112,6 +114,7 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "kind": facts.kind,
             "current_version": None,
             "publication": "unpublished",
+            "pending_changes": False,
             "description": facts.description,
             "labels": list(facts.labels),
             "documentation_links": list(facts.documentation_links),
@@ -236,6 +239,16 @@ def _deploying(rows: Rows, event: PublicEvent, facts: Any) -> None:
     if row := _deployment(rows, event):
         row.update(deployment_state="deploying", desired_revision=facts.revision)
         gallery_replicas.change(row, event.type, facts)
+        if facts.trigger in {"deploy", "redeploy"}:
+            row["pending_changes"] = False
+
+
+def _pending(changes: bool) -> Apply:
+    def apply(rows: Rows, event: PublicEvent, _facts: Any) -> None:
+        if row := _deployment(rows, event):
+            row["pending_changes"] = changes
+
+    return apply
 
 
 def _outcome(state: str) -> Apply:
@@ -295,6 +308,8 @@ GALLERY = Handlers(
                 "ModelPublished": _published,
                 "ModelWithdrawn": _withdrawn,
                 "DeploymentRequested": _deploying,
+                "ConfigurationSaved": _pending(True),
+                "ConfigurationDiscarded": _pending(False),
                 "RevisionDeployed": _outcome("deployed"),
                 "RevisionFailed": _outcome("failed"),
                 "DeploymentStopRequested": _stop_requested,

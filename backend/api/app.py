@@ -25,6 +25,9 @@ from backend.api.routes import (
     api_keys,
     batches,
     connections,
+    deploy_configurations,
+    deployment_history,
+    deployment_logs,
     deployments,
     events,
     exports,
@@ -47,7 +50,8 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections, servers, deployments, adapters, api_keys, events, operations, prices, usage,
+    connections, servers, deployments, deploy_configurations, deployment_history, deployment_logs,
+    adapters, api_keys, events, operations, prices, usage,
 )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
+from backend.domain.configuration_document import FILE_NAME
 from backend.infra.object_store import ObjectStore
-from backend.readmodels.exports import CONFIGURATION_FILE, Export
+from backend.readmodels.exports import Export
 from backend.readmodels.manifests import ManifestEntry
 from backend.sources.path import open_below
 
@@ -37,7 +38,7 @@ def archive(export: Export, object_store: ObjectStore, roots: Sequence[Path]) ->
     """
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", _METHOD) as made:
-        with made.open(_member(CONFIGURATION_FILE, len(export.configuration)), "w") as target:
+        with made.open(_member(FILE_NAME, len(export.configuration)), "w") as target:
             target.write(export.configuration)
         for file in export.files:
             digest = hashlib.sha256()

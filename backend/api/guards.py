@@ -26,8 +26,11 @@ OPERATION = "operation"
 
 # Open to people who have not signed in.
 PUBLIC = frozenset(
-    {"signIn", "readHealth", "readReadiness", "readSchema", "readConfigurationSchema"}
-)
+    {
+        "signIn", "readHealth", "readReadiness", "readSchema", "readConfigurationSchema",
+        "readDeployConfigurationSchema",
+    }
+)  # fmt: skip
 
 RULES: dict[str, frozenset[Role]] = {
     # One's own account
@@ -84,7 +87,14 @@ RULES: dict[str, frozenset[Role]] = {
     # Deployments
     "readDeployment": _EVERYBODY,
     "readDeploymentHistory": _EVERYBODY,
+    "exportDeploymentHistory": _EVERYBODY,
+    "compareRevisions": _EVERYBODY,
+    "readDeployConfiguration": _EVERYBODY,
+    "saveDeployConfiguration": _OPERATORS,
+    "discardDeployConfiguration": _OPERATORS,
+    "rehearseDeployment": _OPERATORS,
     "readDeploymentLogs": _INSPECTORS,
+    "streamDeploymentLogs": _INSPECTORS,
     "readDeployOptions": _EVERYBODY,
     "readEngineOptions": _EVERYBODY,
     "listAdapters": _EVERYBODY,
@@ -119,6 +129,8 @@ RULES: dict[str, frozenset[Role]] = {
 ACTIONS = {
     "deploy": "deployModel",
     "redeploy": "deployModel",
+    "rollback": "rollBackDeployment",
+    "start": "startDeployment",
     "stop": "stopDeployment",
     "publish": "setPublication",
     "withdraw": "setPublication",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,25 +9,27 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.deployment_records import DeploymentRecords
 from backend.application.engine_facts import EngineFactsTable
+from backend.application.rehearsing import pending
 from backend.application.store import InTransaction
 from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.events import caused_by
 from backend.domain.model import Model, ModelState
 from backend.domain.servable import ENGINES, Imported, obstacle
 from backend.domain.server import BUILT_IN, LOCAL
 from backend.domain.version import Version
 
 
-class Deployments:
+class Deployments(DeploymentRecords):
     """Deploy, redeploy, roll back, start and stop; and the worker's records."""
 
     def __init__(self, runner: CommandRunner, engines: EngineFactsTable | None = None) -> None:
         """`engines` tells what installed engines know; without it the deploy worker finds out."""
-        self._runner = runner
-        self._store = runner.store
+        super().__init__(runner)
         self._engines = engines
 
     def request(
@@ -49,9 +50,7 @@ class Deployments:
         """
 
         def decide() -> Decision:
-            wanted = DeployConfiguration.from_dict(configuration)
-            if self._engines is not None:
-                self._engines.check(wanted)
+            wanted = self._checked(configuration)
             version, base = self._current(model_id, wanted)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(
@@ -59,19 +58,7 @@ class Deployments:
                     remedy="Read the terms and accept them.",
                     field="terms",
                 )
-            deployment = self._store.find(Deployment, Deployment.create_id(model_id))
-            if deployment is None:
-                deployment = Deployment.begin(
-                    model_id=model_id, terms_version=terms.VERSION, terms_sha256=terms.SHA256
-                )
-            else:
-                deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
-            deployment.request(
-                configuration=wanted,
-                model_version=version.number,
-                base_model_version=base.number if base else None,
-                reason=reason.strip(),
-            )
+            deployment = self._requested(model_id, wanted, version, base, reason)
             return Decision(
                 [deployment],
                 [_known_server(wanted)],
@@ -79,6 +66,46 @@ class Deployments:
             )
 
         return self._runner.run(context, decide)
+
+    def rehearse(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        configuration: dict[str, Any],
+        reason: str = "",
+    ) -> list[dict[str, Any]]:
+        """The events that the request would write, as `{"type", "data"}`; writes nothing.
+
+        The terms are taken as accepted. Raises what `request` would raise otherwise.
+        """
+        with caused_by(context.cause):
+            wanted = self._checked(configuration)
+            version, base = self._current(model_id, wanted)
+            return pending(self._store, self._requested(model_id, wanted, version, base, reason))
+
+    def save_configuration(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        configuration: dict[str, Any],
+        reason: str = "",
+    ) -> Accepted:
+        """Keeps a configuration for a later redeployment, and disturbs nothing that runs.
+
+        Raises `Invalid` and `NotAllowed`.
+        """
+        wanted = self._checked(configuration)
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.save_configuration(configuration=wanted, reason=reason.strip()),
+        )
+
+    def discard_configuration(self, context: CommandContext, model_id: UUID) -> Accepted:
+        """Forgets the configuration that was kept. Raises `NotAllowed`."""
+        return self._decide(context, model_id, Deployment.discard_configuration)
 
     def roll_back(
         self, context: CommandContext, model_id: UUID, *, revision: int, reason: str
@@ -106,184 +133,36 @@ class Deployments:
         """Ends serving once running requests are finished."""
         return self._decide(context, model_id, lambda d: d.stop(reason=reason))
 
-    def record_replica_started(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        server: str,
-        engine: str,
-        engine_version: str,
-        devices: Sequence[str] = (),
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """An engine has been started, on these GPUs."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_replica_started(
-                revision=revision,
-                replica_id=replica_id,
-                server=server,
-                engine=engine,
-                engine_version=engine_version,
-                devices=devices,
-            ),
-            fence,
-        )
+    def _checked(self, configuration: dict[str, Any]) -> DeployConfiguration:
+        """The configuration, if its engine has what it asks for. Raises `Invalid`."""
+        wanted = DeployConfiguration.from_dict(configuration)
+        if self._engines is not None:
+            self._engines.check(wanted)
+        return wanted
 
-    def record_replica_ready(
+    def _requested(
         self,
-        context: CommandContext,
         model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        endpoint: str,
-        startup_seconds: float,
-        warnings: Sequence[str] = (),
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The engine has answered at the endpoint; `warnings` say what is doubtful about it."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_replica_ready(
-                revision=revision,
-                replica_id=replica_id,
-                endpoint=endpoint,
-                startup_seconds=startup_seconds,
-                warnings=warnings,
-            ),
-            fence,
-        )
-
-    def record_replica_lost(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
+        wanted: DeployConfiguration,
+        version: Version,
+        base: Version | None,
         reason: str,
-        exit_code: int | None,
-        log_tail: Sequence[str],
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The engine ended without being asked to."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_replica_lost(
-                revision=revision,
-                replica_id=replica_id,
-                reason=reason,
-                exit_code=exit_code,
-                log_tail=list(log_tail),
-            ),
-            fence,
+    ) -> Deployment:
+        """The deployment, with the terms accepted and the revision asked for."""
+        deployment = self._store.find(Deployment, Deployment.create_id(model_id))
+        if deployment is None:
+            deployment = Deployment.begin(
+                model_id=model_id, terms_version=terms.VERSION, terms_sha256=terms.SHA256
+            )
+        else:
+            deployment.accept_terms(terms_version=terms.VERSION, terms_sha256=terms.SHA256)
+        deployment.request(
+            configuration=wanted,
+            model_version=version.number,
+            base_model_version=base.number if base else None,
+            reason=reason.strip(),
         )
-
-    def scale(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replicas: int,
-        running: int,
-        waiting: int,
-        sustained_seconds: float,
-        reason: str,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """Another number of replicas is wanted. Raises `NotAllowed` where it does not serve."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.scale(
-                revision=revision,
-                replicas=replicas,
-                running=running,
-                waiting=waiting,
-                sustained_seconds=sustained_seconds,
-                reason=reason,
-            ),
-            fence,
-        )
-
-    def retire_replica(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        replica_id: UUID,
-        reason: str,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The replica gets no new requests from now on."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.retire_replica(revision=revision, replica_id=replica_id, reason=reason),
-            fence,
-        )
-
-    def record_revision_deployed(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """Traffic goes to the revision from now on. Raises `NotAllowed` where it is superseded."""
-        return self._decide(
-            context, model_id, lambda d: d.record_revision_deployed(revision=revision), fence
-        )
-
-    def record_revision_failed(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        reason: str,
-        remedy: str,
-        log_tail: Sequence[str],
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """The revision will not serve."""
-        return self._decide(
-            context,
-            model_id,
-            lambda d: d.record_revision_failed(
-                revision=revision, reason=reason, remedy=remedy, log_tail=list(log_tail)
-            ),
-            fence,
-        )
-
-    def record_revision_retired(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        *,
-        revision: int,
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        """A replaced revision has ended."""
-        return self._decide(
-            context, model_id, lambda d: d.record_revision_retired(revision=revision), fence
-        )
-
-    def record_stopped(
-        self, context: CommandContext, model_id: UUID, *, fence: InTransaction | None = None
-    ) -> Accepted:
-        """No replica runs any more."""
-        return self._decide(context, model_id, Deployment.record_stopped, fence)
+        return deployment
 
     def _current(
         self, model_id: UUID, wanted: DeployConfiguration
@@ -337,23 +216,6 @@ class Deployments:
                 f"'{model.name}' cannot be deployed. {found.reason}", remedy=found.remedy
             )
         return base
-
-    def _decide(
-        self,
-        context: CommandContext,
-        model_id: UUID,
-        act: Callable[[Deployment], dict[str, Any] | None],
-        fence: InTransaction | None = None,
-    ) -> Accepted:
-        def decide() -> Decision:
-            self._store.load(Model, model_id)
-            deployment = self._store.find(Deployment, Deployment.create_id(model_id))
-            if deployment is None:
-                raise NotAllowed("This model has never been deployed.", remedy="Deploy it first.")
-            result = act(deployment) or {}
-            return Decision([deployment], [fence] if fence else [], result)
-
-        return self._runner.run(context, decide)
 
 
 def _known_server(wanted: DeployConfiguration) -> InTransaction:

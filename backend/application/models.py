@@ -11,8 +11,8 @@ from psycopg.rows import DictRow
 
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.names import require_free, reserve
+from backend.application.rehearsing import pending
 from backend.application.store import InTransaction
-from backend.application.translate import tell
 from backend.domain.deployment import Deployment
 from backend.domain.errors import NotAllowed, NotFound
 from backend.domain.events import caused_by
@@ -98,13 +98,7 @@ class Models:
                     require_free([model])(cursor)
             if carry_out is not None:
                 carry_out(model)
-        told = []
-        for event in model.pending_events:
-            stored = self._store.mapper.to_stored_event(event)
-            row = (0, str(model.id), stored.originator_version, stored.topic, stored.state)
-            public, _ = tell(row)
-            told.append({"type": public.type, "data": public.data})
-        return told
+        return pending(self._store, model)
 
     def accept_risks(
         self, context: CommandContext, model_id: UUID, *, version: str, accepted: AcceptedRisks

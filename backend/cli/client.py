@@ -59,6 +59,13 @@ class Api:
         given = {name: value for name, value in query.items() if value is not None}
         return self._json(self._send("GET", path, params=given))
 
+    def text(self, path: str, **query: str) -> bytes:
+        """An answer as it was sent."""
+        response = self._send("GET", path, params=query)
+        if response.is_error:
+            refuse(response)
+        return response.content
+
     def command(
         self,
         method: str,

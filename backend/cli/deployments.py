@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.cli.models import Model, Watch
-from backend.cli.output import AsJson, fail, print_fields, print_json
+from backend.cli.output import FAILED, AsJson, fail, print_fields, print_json, print_table
 
 _PANEL = "Client"
 _DEPLOY_ENDS = {"RevisionDeployed": True, "RevisionFailed": False}
@@ -27,6 +27,7 @@ Changes = Annotated[
 AcceptTerms = Annotated[
     bool, typer.Option("--accept-terms", help="Accept the terms of deployment.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, and deploy nothing.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for the history.")]
 
 
@@ -43,6 +44,7 @@ def deploy(
     changes: Changes = None,
     accept_terms: AcceptTerms = False,
     reason: Reason = None,
+    dry_run: DryRun = False,
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
@@ -52,9 +54,9 @@ def deploy(
     with Api.from_credentials() as api:
         found = api.model(model)
         options = api.get("/api/deploy/options", modelId=found["id"])
-        base = _read(config) if config else options["defaults"]
-        _request(api, found, options, apply_changes(base, changes or []), accept_terms, reason,
-                 watch=watch, as_json=as_json)  # fmt: skip
+        base = read_configuration(config) if config else options["defaults"]
+        _ask(api, found, options, apply_changes(base, changes or []), accept_terms, reason,
+             dry_run=dry_run, watch=watch, as_json=as_json)  # fmt: skip
 
 
 def redeploy(
@@ -63,22 +65,24 @@ def redeploy(
     changes: Changes = None,
     accept_terms: AcceptTerms = False,
     reason: Reason = None,
+    dry_run: DryRun = False,
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy anew with changes to the present configuration. The endpoint stays up meanwhile."""
+    """Deploy anew, with the changes that were kept and more. The endpoint stays up meanwhile."""
     from backend.cli.client import Api
 
     with Api.from_credentials() as api:
         found = api.model(model)
         options = api.get("/api/deploy/options", modelId=found["id"])
-        base = (
-            _read(config)
-            if config
-            else api.get(f"/api/models/{found['id']}/deployment")["configuration"]
-        )
-        _request(api, found, options, apply_changes(base, changes or []), accept_terms, reason,
-                 watch=watch, as_json=as_json)  # fmt: skip
+        if config:
+            base = read_configuration(config)
+        else:
+            # What somebody has kept for the next redeployment is what this one is about.
+            deployment = api.get(f"/api/models/{found['id']}/deployment")
+            base = (deployment["pending"] or deployment)["configuration"]
+        _ask(api, found, options, apply_changes(base, changes or []), accept_terms, reason,
+             dry_run=dry_run, watch=watch, as_json=as_json)  # fmt: skip
 
 
 def stop(
@@ -143,7 +147,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_configuration(file: Path) -> dict[str, Any]:
+    """The document in a file. Ends the command where there is none."""
     try:
         read = json.loads(file.read_text())
     except (OSError, ValueError) as error:
@@ -151,6 +156,75 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         fail(f"{file} is no configuration: it holds no JSON object")
     return read
+
+
+def short(value: Any) -> str | None:
+    """A value of a configuration in a table's cell."""
+    return value if isinstance(value, str) or value is None else json.dumps(value)
+
+
+def _ask(
+    api: Any,
+    model: dict[str, Any],
+    options: dict[str, Any],
+    configuration: dict[str, Any],
+    accept_terms: bool,
+    reason: str | None,
+    *,
+    dry_run: bool,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    if dry_run:
+        _rehearse(api, model, configuration, accept_terms, as_json=as_json)
+    else:
+        _request(
+            api, model, options, configuration, accept_terms, reason, watch=watch, as_json=as_json
+        )
+
+
+def _rehearse(
+    api: Any,
+    model: dict[str, Any],
+    configuration: dict[str, Any],
+    accept_terms: bool,
+    *,
+    as_json: bool,
+) -> None:
+    """Prints what a deployment would come to; exits with 1 where it would be refused."""
+    told = api.command(
+        "POST",
+        f"/api/models/{model['id']}/deployment/dry-run",
+        {"configuration": configuration, "termsAccepted": accept_terms},
+    )
+    if as_json:
+        print_json(told)
+    else:
+        print_table(
+            ["", "CHECK", "FOUND", "HINT"],
+            [
+                [check["outcome"], check["title"], check["evidence"], check["hint"]]
+                for check in told["checks"]
+            ],
+            empty="no checks",
+        )
+        print()
+        print_table(
+            ["FIELD", "BEFORE", "AFTER"],
+            [[c["field"], short(c["before"]), short(c["after"])] for c in told["changes"]],
+            empty="no changes to what is deployed",
+        )
+        print()
+        print_table(
+            ["EVENT", "TIMES", "WHEN"],
+            [
+                *([event["type"], 1, "at once"] for event in told["events"]),
+                *([event["type"], event["count"], event["meaning"]] for event in told["expected"]),
+            ],
+            empty="no events: it would be refused",
+        )
+    if not told["allowed"]:
+        raise typer.Exit(FAILED)
 
 
 def _request(

@@ -6,6 +6,7 @@ from backend.cli import (
     adapters,
     batches,
     connections,
+    deployment_history,
     deployments,
     events,
     importing,
@@ -28,6 +29,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    servers, deployments, adapters, events, usage, roles,
+    servers, deployments, deployment_history, adapters, events, usage, roles,
 ):  # fmt: skip
     part.register(app)

@@ -1,4 +1,8 @@
-"""The deploy configuration: one complete, immutable document for each revision."""
+"""The deploy configuration: one complete, immutable document for each revision.
+
+What each field may hold stands beside it; `configuration_document` makes the published JSON Schema
+of the same facts.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,6 @@ from backend.domain.errors import Invalid
 from backend.domain.servable import ENGINES
 
 SCHEMA_VERSION = 1
-MAX_STOP_SEQUENCES = 4
-_ARGUMENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_QUANTIZATION = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 # Each method of optimization with its quantizations; vLLM's depend on its release and are checked
 # where that is known.
 METHODS: dict[str, tuple[str, ...]] = {
@@ -22,81 +23,122 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "vllm": (),
 }  # fmt: skip
+ACCELERATORS = ("cpu", "gpu")
+GPU_SHARING = ("exclusive", "memory")
+MAX_STOP_SEQUENCES = 4
+MAX_STOP_CHARACTERS = 64
+MAX_NAME_CHARACTERS = 64
+MAX_ARGUMENT_CHARACTERS = 1000
+# What may stand nowhere in a text: it cannot be stored, or not be told from other text.
+NO_TEXT = r"[\u0000\ud800-\udfff]"
+NO_PLAIN_TEXT = r"[\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]"
+NO_NAME = "[^a-z0-9_]"
+NO_QUANTIZATION = "[^a-z0-9_.-]"
 
 
 def _invalid(path: str, detail: str, remedy: str) -> Invalid:
     return Invalid(f"{path}: {detail}", remedy=remedy, field=path)
 
 
-def _within(path: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise _invalid(path, f"{value} is out of range.", f"Choose a value from {low} to {high}.")
+@dataclass(frozen=True)
+class Limits:
+    """The values that a number may have; `besides` is one more, outside of the range."""
+
+    low: float
+    high: float
+    besides: int | None = None
+
+
+def _number(default: float, low: float, high: float, *, besides: int | None = None) -> Any:
+    return field(default=default, metadata={"limits": Limits(low, high, besides)})
+
+
+def _choice(default: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+def _check_values(part: Any, prefix: str) -> None:
+    """Raises `Invalid` for the first number out of range and the first text not to choose from."""
+    for each in fields(part):
+        value, path = getattr(part, each.name), f"{prefix}{each.name}"
+        limits: Limits | None = each.metadata.get("limits")
+        choices: tuple[str, ...] | None = each.metadata.get("choices")
+        if limits and value != limits.besides and not limits.low <= value <= limits.high:
+            besides = "" if limits.besides is None else f", or {limits.besides}"
+            raise _invalid(
+                path,
+                f"{value} is out of range.",
+                f"Choose a value from {limits.low} to {limits.high}{besides}.",
+            )
+        if choices and value not in choices:
+            raise _invalid(
+                path, f"'{value}' is not available.", f"Choose from {', '.join(choices)}."
+            )
+
+
+def _is_word(text: str, refused: str) -> bool:
+    return (
+        0 < len(text) <= MAX_NAME_CHARACTERS
+        and "a" <= text[0] <= "z"
+        and re.search(refused, text) is None
+    )
 
 
 @dataclass(frozen=True)
 class Optimization:
     """How the model is transformed before it is served."""
 
-    method: str = "skip"
+    method: str = _choice("skip", tuple(METHODS))
     quantization: str | None = None
 
     def check(self) -> None:
-        if self.method not in METHODS:
-            raise _invalid(
-                "optimization.method",
-                f"'{self.method}' is not available.",
-                f"Choose from {', '.join(METHODS)}.",
-            )
-        known = METHODS[self.method]
-        if self.method == "skip" and self.quantization is not None:
-            raise _invalid(
-                "optimization.quantization",
-                "there is nothing to quantize when optimization is skipped.",
-                "Leave the quantization empty.",
-            )
-        if self.method != "skip" and self.quantization is None:
-            raise _invalid(
-                "optimization.quantization",
-                f"{self.method} needs to know how to quantize.",
-                "Choose a quantization.",
-            )
-        if known and self.quantization not in known:
-            raise _invalid(
-                "optimization.quantization",
-                f"'{self.quantization}' is unknown to {self.method}.",
+        _check_values(self, "optimization.")
+        known, name = METHODS[self.method], self.quantization
+        refusal: tuple[str, str] | None = None
+        if self.method == "skip":
+            if name is not None:
+                refusal = (
+                    "there is nothing to quantize when optimization is skipped.",
+                    "Leave the quantization empty.",
+                )
+        elif name is None:
+            refusal = (f"{self.method} needs to know how to quantize.", "Choose a quantization.")
+        elif known and name not in known:
+            refusal = (
+                f"'{name[:MAX_NAME_CHARACTERS]}' is unknown to {self.method}.",
                 f"Choose from {', '.join(known)}.",
             )
-        if self.quantization is not None and not _QUANTIZATION.fullmatch(self.quantization):
-            raise _invalid(
-                "optimization.quantization",
+        elif not _is_word(name, NO_QUANTIZATION):
+            refusal = (
                 "is not the name of a quantization.",
                 "Choose one that the deploy options list.",
             )
+        if refusal is not None:
+            raise _invalid("optimization.quantization", *refusal)
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Sampling defaults of the endpoint, and how many requests the engine batches."""
 
-    temperature: float = 1.0
-    max_tokens: int = 256
-    top_p: float = 1.0
-    top_k: int = -1
+    temperature: float = _number(1.0, 0, 2)
+    max_tokens: int = _number(256, 1, 1_048_576)
+    top_p: float = _number(1.0, 0.01, 1)
+    top_k: int = _number(-1, 1, 1_000_000, besides=-1)
     stop: tuple[str, ...] = ()
-    batch_size: int = 8
+    batch_size: int = _number(8, 1, 1024)
 
     def check(self) -> None:
-        _within("parameters.temperature", self.temperature, 0, 2)
-        _within("parameters.max_tokens", self.max_tokens, 1, 1_048_576)
-        _within("parameters.top_p", self.top_p, 0.01, 1)
-        _within("parameters.batch_size", self.batch_size, 1, 1024)
-        if self.top_k != -1:
-            _within("parameters.top_k", self.top_k, 1, 1_000_000)
-        if len(self.stop) > MAX_STOP_SEQUENCES or any(not 1 <= len(s) <= 64 for s in self.stop):
+        _check_values(self, "parameters.")
+        if len(self.stop) > MAX_STOP_SEQUENCES or any(
+            not 1 <= len(each) <= MAX_STOP_CHARACTERS or re.search(NO_TEXT, each)
+            for each in self.stop
+        ):
             raise _invalid(
                 "parameters.stop",
-                "too many stop sequences, or one is empty or too long.",
-                f"Give at most {MAX_STOP_SEQUENCES} sequences of 1 to 64 characters.",
+                "too many stop sequences, or one is empty, too long or no text.",
+                f"Give at most {MAX_STOP_SEQUENCES} sequences of 1 to {MAX_STOP_CHARACTERS} "
+                "characters.",
             )
 
 
@@ -107,16 +149,13 @@ class Scaling:
     Delays are in seconds: for so long more, or fewer, replicas must have been needed.
     """
 
-    min_replicas: int = 1
-    max_replicas: int = 1
-    scale_up_delay_seconds: int = 30
-    scale_down_delay_seconds: int = 300
+    min_replicas: int = _number(1, 0, 64)
+    max_replicas: int = _number(1, 1, 64)
+    scale_up_delay_seconds: int = _number(30, 0, 86_400)
+    scale_down_delay_seconds: int = _number(300, 0, 86_400)
 
     def check(self) -> None:
-        _within("scaling.min_replicas", self.min_replicas, 0, 64)
-        _within("scaling.max_replicas", self.max_replicas, 1, 64)
-        _within("scaling.scale_up_delay_seconds", self.scale_up_delay_seconds, 0, 86_400)
-        _within("scaling.scale_down_delay_seconds", self.scale_down_delay_seconds, 0, 86_400)
+        _check_values(self, "scaling.")
         if self.min_replicas > self.max_replicas:
             raise _invalid(
                 "scaling.min_replicas",
@@ -133,24 +172,17 @@ class Hardware:
     """
 
     server: str = "local"
-    accelerator: str = "cpu"
-    accelerator_count: int = 0
-    memory_gib: float = 4.0
-    gpu_sharing: str = "exclusive"
+    accelerator: str = _choice("cpu", ACCELERATORS)
+    accelerator_count: int = _number(0, 0, 64)
+    memory_gib: float = _number(4.0, 0.5, 4096)
+    gpu_sharing: str = _choice("exclusive", GPU_SHARING)
 
     def check(self) -> None:
-        if self.accelerator not in {"cpu", "gpu"}:
+        _check_values(self, "hardware.")
+        if not 0 < len(self.server) <= MAX_NAME_CHARACTERS or re.search(NO_PLAIN_TEXT, self.server):
             raise _invalid(
-                "hardware.accelerator", f"'{self.accelerator}' is unknown.", "Choose cpu or gpu."
+                "hardware.server", "is no name of a server.", "Choose one of the deploy options."
             )
-        if self.gpu_sharing not in {"exclusive", "memory"}:
-            raise _invalid(
-                "hardware.gpu_sharing",
-                f"'{self.gpu_sharing}' is unknown.",
-                "Choose exclusive or memory.",
-            )
-        _within("hardware.accelerator_count", self.accelerator_count, 0, 64)
-        _within("hardware.memory_gib", self.memory_gib, 0.5, 4096)
         if (self.accelerator == "gpu") != (self.accelerator_count > 0):
             raise _invalid(
                 "hardware.accelerator_count",
@@ -168,7 +200,7 @@ class DeployConfiguration:
     """
 
     schema_version: int = SCHEMA_VERSION
-    engine: str = "vllm"
+    engine: str = _choice("vllm", tuple(ENGINES))
     optimization: Optimization = field(default_factory=Optimization)
     parameters: Parameters = field(default_factory=Parameters)
     scaling: Scaling = field(default_factory=Scaling)
@@ -196,12 +228,7 @@ class DeployConfiguration:
                 f"{self.schema_version} is not known to this Loggia.",
                 f"Use version {SCHEMA_VERSION}.",
             )
-        if self.engine not in ENGINES:
-            raise _invalid(
-                "engine",
-                f"'{self.engine}' is not available.",
-                f"Choose from {', '.join(ENGINES)}.",
-            )
+        _check_values(self, "")
         for part in (self.optimization, self.parameters, self.scaling, self.hardware):
             part.check()
         methods = ENGINES[self.engine].methods
@@ -212,15 +239,19 @@ class DeployConfiguration:
                 f"Choose from {', '.join(methods)}, or another engine.",
             )
         for name, value in self.engine_arguments.items():
-            if not _ARGUMENT.fullmatch(name) or len(value) > 1000 or not value.isprintable():
+            if (
+                not _is_word(name, NO_NAME)
+                or len(value) > MAX_ARGUMENT_CHARACTERS
+                or re.search(NO_PLAIN_TEXT, value)
+            ):
                 raise _invalid(
-                    f"engine_arguments.{name[:64]}",
+                    f"engine_arguments.{name[:MAX_NAME_CHARACTERS]}",
                     "the name or the value is not acceptable.",
                     "Use names of lower-case letters, digits and underscores, and plain values.",
                 )
 
 
-_PARTS: dict[str, type[Any]] = {
+PARTS: dict[str, type[Any]] = {
     "optimization": Optimization,
     "parameters": Parameters,
     "scaling": Scaling,
@@ -248,8 +279,8 @@ def _build(cls: type[Any], document: Any, prefix: str) -> Any:
     given: dict[str, Any] = {}
     for name, value in document.items():
         path = f"{prefix}{name}"
-        if name in _PARTS:
-            given[name] = _build(_PARTS[name], value, f"{path}.")
+        if name in PARTS:
+            given[name] = _build(PARTS[name], value, f"{path}.")
         else:
             given[name] = _typed(path, str(known[name].type), value)
     return cls(**given)
@@ -257,6 +288,8 @@ def _build(cls: type[Any], document: Any, prefix: str) -> Any:
 
 def _typed(path: str, kind: str, value: Any) -> Any:
     accepted, words = _KINDS[kind]
+    if kind == "int" and isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON does not tell 1 from 1.0
     elements = value.values() if isinstance(value, dict) else value
     wrong_element = isinstance(value, list | tuple | dict) and any(
         not isinstance(element, str) for element in elements

@@ -45,6 +45,9 @@ class Deployment(HoldsAdapters, Aggregate):
     AdapterUnloadRequested = held_adapters.AdapterUnloadRequested
     AdapterLoaded = deployment_events.AdapterLoaded
     AdapterUnloaded = deployment_events.AdapterUnloaded
+    ConfigurationSaved = deployment_events.ConfigurationSaved
+    ConfigurationDiscarded = deployment_events.ConfigurationDiscarded
+    RevisionPrepared = deployment_events.RevisionPrepared
 
     def __init__(self, *, model_id: UUID, terms_version: str) -> None:
         self.model_id = model_id
@@ -68,6 +71,9 @@ class Deployment(HoldsAdapters, Aggregate):
         self.wanted_adapters: dict[str, JSON] = {}
         self.adapters: dict[str, str] = {}
         self.adapter_ranks: dict[int, int] = {}
+        # What the next redeployment begins with, where somebody has changed it and not deployed.
+        self.saved_configuration: JSON | None = None
+        self.prepared_revisions: list[int] = []
 
     @staticmethod
     def create_id(model_id: UUID) -> UUID:
@@ -148,6 +154,27 @@ class Deployment(HoldsAdapters, Aggregate):
             restored_revision=self.desired_revision,
         )
 
+    def save_configuration(self, *, configuration: DeployConfiguration, reason: str) -> None:
+        """Keeps a configuration for a later redeployment; what is deployed stays as it is.
+
+        Saving what is deployed discards what was saved. Raises `NotAllowed`.
+        """
+        self._require_revision()
+        wanted = configuration.to_dict()
+        if wanted == self.revisions[self.desired_revision]:
+            if self.saved_configuration is not None:
+                self._record(self.ConfigurationDiscarded)
+        elif wanted != self.saved_configuration:
+            self._record(self.ConfigurationSaved, configuration=wanted, reason=reason)
+
+    def discard_configuration(self) -> None:
+        """Forgets what was saved. Raises `NotAllowed` where nothing was."""
+        if self.saved_configuration is None:
+            raise NotAllowed(
+                "There are no pending changes.", remedy="Reload to see what is deployed."
+            )
+        self._record(self.ConfigurationDiscarded)
+
     def stop(self, *, reason: str) -> None:
         """Asks for the end of serving; running requests are finished first."""
         if self.state is DeploymentState.STOPPING:
@@ -155,6 +182,18 @@ class Deployment(HoldsAdapters, Aggregate):
         if self.state is DeploymentState.STOPPED:
             raise NotAllowed("The deployment is stopped.", remedy="Start it or redeploy it.")
         self._record(self.StopRequested, reason=reason)
+
+    def record_revision_prepared(
+        self, *, revision: int, environment_seconds: float, files_seconds: float
+    ) -> None:
+        """The engine's environment and the model's files are in place for the revision."""
+        if revision not in self.prepared_revisions:
+            self._record(
+                self.RevisionPrepared,
+                revision=revision,
+                environment_seconds=environment_seconds,
+                files_seconds=files_seconds,
+            )
 
     def record_replica_started(
         self,
@@ -320,6 +359,10 @@ class Deployment(HoldsAdapters, Aggregate):
             "desiredRevision": self.desired_revision,
             "servingRevision": self.serving_revision,
         }
+
+    def _require_revision(self) -> None:
+        if not self.revisions:
+            raise NotAllowed("This model has never been deployed.", remedy="Deploy it first.")
 
     def _request(
         self,

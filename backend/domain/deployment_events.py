@@ -67,6 +67,8 @@ class Requested(DeploymentEvent):
         aggregate.revisions[self.revision] = self.configuration
         aggregate.model_versions[self.revision] = self.model_version
         aggregate.base_model_versions[self.revision] = self.base_model_version
+        if self.trigger in {"deploy", "redeploy"}:
+            aggregate.saved_configuration = None
         aggregate.note_adapter_rank(self.revision)
         # One replica at least must prove the revision, and it must bear what the one before bears.
         before = aggregate.wanted_replicas.get(aggregate.serving_revision or 0, 0)
@@ -260,3 +262,30 @@ class AdapterUnloaded(DeploymentEvent):
         aggregate.adapters.pop(str(self.adapter_model_id), None)
         # Where it could not be loaded, it is not wanted any more either.
         aggregate.wanted_adapters.pop(str(self.adapter_model_id), None)
+
+
+class ConfigurationSaved(DeploymentEvent):
+    TOPIC = "ConfigurationSaved"
+    configuration: JSON
+    reason: str
+
+    def apply(self, aggregate: Deployment) -> None:
+        aggregate.saved_configuration = self.configuration
+
+
+class ConfigurationDiscarded(DeploymentEvent):
+    TOPIC = "ConfigurationDiscarded"
+
+    def apply(self, aggregate: Deployment) -> None:
+        aggregate.saved_configuration = None
+
+
+class RevisionPrepared(DeploymentEvent):
+    TOPIC = "RevisionPrepared"
+    revision: int
+    # How long the engine's environment and the model's files took to be in place.
+    environment_seconds: float
+    files_seconds: float
+
+    def apply(self, aggregate: Deployment) -> None:
+        aggregate.prepared_revisions.append(self.revision)

@@ -38,6 +38,8 @@ class Actions(msgspec.Struct, rename="camel", frozen=True):
 
     deploy: ActionView
     redeploy: ActionView
+    rollback: ActionView
+    start: ActionView
     stop: ActionView
     publish: ActionView
     withdraw: ActionView
@@ -68,6 +70,8 @@ def actions_of(situation: Situation, may: MayAct) -> Actions:
     refusals = {
         "deploy": _deploy(situation),
         "redeploy": _redeploy(situation),
+        "rollback": _redeploy(situation),
+        "start": _start(situation),
         "stop": _stop(situation),
         "publish": _publish(situation),
         "withdraw": _withdraw(situation),
@@ -109,6 +113,14 @@ def _redeploy(situation: Situation) -> str | None:
     if situation.deployment_state == DeploymentState.STOPPING:
         return "The deployment is being stopped; wait until it has stopped."
     return _not_servable(situation)
+
+
+def _start(situation: Situation) -> str | None:
+    if situation.deployment_state in {DeploymentState.STOPPED, DeploymentState.FAILED, None}:
+        return _redeploy(situation)
+    if situation.deployment_state == DeploymentState.STOPPING:
+        return "The deployment is being stopped; wait until it has stopped."
+    return f"The deployment is {situation.deployment_state}; only a stopped or failed one starts."
 
 
 def _stop(situation: Situation) -> str | None:

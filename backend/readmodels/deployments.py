@@ -1,4 +1,4 @@
-"""A model's deployment: what is wanted, what serves, and every revision there was."""
+"""A model's deployment: what is wanted, what is kept for later, and what serves."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import DictRow
 
-from backend.domain.errors import NotFound
 from backend.infra.postgres import Pool
 from backend.readmodels.actions import Actions, MayAct, Situation, actions_of
 from backend.readmodels.configuration import Change, ConfigurationView, changes, from_domain
-from backend.readmodels.cursors import Cursors
+from backend.readmodels.deployment_history import never_deployed
 from backend.readmodels.servable import obstacles
 
 CONSUMER = "deployments"
-_MOST_SCALINGS = 50
 
 
 class EndpointView(msgspec.Struct, rename="camel", frozen=True):
@@ -46,8 +44,19 @@ class FailureView(msgspec.Struct, rename="camel", frozen=True):
     log_tail: list[str]
 
 
+class PendingView(msgspec.Struct, rename="camel", frozen=True):
+    """A configuration that is kept and not deployed, and how it differs from what is wanted."""
+
+    configuration: ConfigurationView
+    changes: list[Change]
+    saved_by: str
+    saved_at: datetime
+    reason: str | None
+
+
 class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
-    """The deployment now. `endpoint` is null while nothing serves.
+    """The deployment now. `endpoint` is null while nothing serves, `pending` where nothing was
+    changed since.
 
     `replicas_wanted` and `replicas_ready` count those of the revision that serves or, where none
     does, of the one that is wanted.
@@ -60,54 +69,13 @@ class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
     desired_revision: int | None
     serving_revision: int | None
     configuration: ConfigurationView
+    pending: PendingView | None
     endpoint: EndpointView | None
     replicas_wanted: int
     replicas_ready: int
     replicas: list[ReplicaView]
     failure: FailureView | None
     actions: Actions
-
-
-class ScalingDecision(msgspec.Struct, rename="camel", frozen=True):
-    """What the autoscaler decided, and from what: requests at the gateway, for how many seconds."""
-
-    decided_at: datetime
-    from_replicas: int
-    to_replicas: int
-    running: int
-    waiting: int
-    sustained_seconds: float
-    reason: str
-
-
-class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
-    """One revision: `pending`, `deployed`, `failed` or `superseded`; `seconds` until it served.
-
-    Of its scaling decisions the last few, the newest first.
-    """
-
-    revision: int
-    trigger: str
-    actor: str
-    requested_at: datetime
-    configuration: ConfigurationView
-    reason: str | None
-    outcome: str
-    deployed_at: datetime | None
-    failed_at: datetime | None
-    retired_at: datetime | None
-    seconds: float | None
-    failure: str | None
-    log_tail: list[str] | None
-    changes: list[Change]
-    scalings: list[ScalingDecision]
-
-
-class History(msgspec.Struct, rename="camel", frozen=True):
-    """Revisions, newest first."""
-
-    items: list[HistoryEntry]
-    next_cursor: str | None
 
 
 def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> DeploymentView:
@@ -121,7 +89,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
             (model_id,),
         ).fetchone()
         if row is None:
-            raise _never_deployed(model_id)
+            raise never_deployed(model_id)
         hindered = obstacles(connection, [row])
         serving = row["serving_revision"]
         revision = connection.execute(
@@ -141,7 +109,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
             (model_id,),
         ).fetchall()
     if revision is None or counted is None:
-        raise _never_deployed(model_id)
+        raise never_deployed(model_id)
     situation = Situation(
         state=row["model_state"],
         latest_state=row["latest_state"],
@@ -158,6 +126,7 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         desired_revision=row["desired_revision"],
         serving_revision=serving,
         configuration=from_domain(revision["configuration"]),
+        pending=_pending(row, from_domain(revision["configuration"])),
         endpoint=EndpointView(f"{gateway_url}/v1", row["model_name"])
         if serving is not None
         else None,
@@ -169,99 +138,20 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
     )
 
 
-def history(
-    pool: Pool, model_id: UUID, cursor: str | None, limit: int, cursors: Cursors
-) -> History:
-    """Revisions, newest first. Raises `NotFound` where the model was never deployed."""
-    scope = f"revisions {model_id}"
-    (below,) = cursors.read(scope, cursor) if cursor is not None else (None,)
-    with pool.connection() as connection:
-        # The one after the page tells what the page's last one changed.
-        rows = connection.execute(
-            "SELECT * FROM deployments.revisions WHERE model_id = %(model)s "
-            "AND (%(below)s::int IS NULL OR revision < %(below)s) "
-            "ORDER BY revision DESC LIMIT %(most)s",
-            {"model": model_id, "below": below, "most": limit + 1},
-        ).fetchall()
-        shown = [row["revision"] for row in rows[:limit]]
-        scaled = connection.execute(
-            "SELECT revision, decided_at, from_replicas, to_replicas, running, waiting, "
-            "sustained_seconds, reason FROM (SELECT *, row_number() OVER "
-            "(PARTITION BY revision ORDER BY position DESC) AS number "
-            "FROM deployments.scalings WHERE model_id = %s AND revision = ANY(%s)) AS s "
-            "WHERE number <= %s ORDER BY position DESC",
-            (model_id, shown, _MOST_SCALINGS),
-        ).fetchall()
-    if not rows and below is None:
-        raise _never_deployed(model_id)
-    configurations = [from_domain(row["configuration"]) for row in rows]
-    earlier = [*configurations[1:], None]
-    entries = [
-        _entry(
-            row,
-            configuration,
-            changes(before, configuration),
-            [_decision(taken) for taken in scaled if taken["revision"] == row["revision"]],
-        )
-        for row, configuration, before in zip(rows, configurations, earlier, strict=False)
-    ][:limit]
-    more = len(rows) > limit
-    return History(entries, cursors.write(scope, [entries[-1].revision]) if more else None)
-
-
-def replica(pool: Pool, model_id: UUID, wanted: UUID | None) -> UUID | None:
-    """The wanted replica if it is this model's, else the newest one. Raises `NotFound`."""
-    with pool.connection() as connection:
-        row = connection.execute(
-            "SELECT replica_id FROM deployments.replicas WHERE model_id = %(model)s "
-            "AND (%(wanted)s::uuid IS NULL OR replica_id = %(wanted)s) "
-            "ORDER BY started_at DESC LIMIT 1",
-            {"model": model_id, "wanted": wanted},
-        ).fetchone()
-    if row is None and wanted is not None:
-        raise NotFound(
-            f"This model has no replica {wanted}.",
-            remedy="Reload the deployment to see its replicas.",
-            field="replica",
-        )
-    return row["replica_id"] if row else None
-
-
-def _never_deployed(model_id: UUID) -> NotFound:
-    return NotFound(f"The model {model_id} has never been deployed.", remedy="Deploy it first.")
+def _pending(row: DictRow, deployed: ConfigurationView) -> PendingView | None:
+    if row["saved_configuration"] is None:
+        return None
+    saved = from_domain(row["saved_configuration"])
+    return PendingView(
+        configuration=saved,
+        changes=changes(deployed, saved),
+        saved_by=row["saved_by"],
+        saved_at=row["saved_at"],
+        reason=row["saved_reason"] or None,
+    )
 
 
 def _failure(revision: dict[str, Any]) -> FailureView | None:
     if revision["failed_at"] is None:
         return None
     return FailureView(revision["failure"], revision["failure_remedy"], revision["log_tail"] or [])
-
-
-def _decision(row: DictRow) -> ScalingDecision:
-    return ScalingDecision(**{field: row[field] for field in ScalingDecision.__struct_fields__})
-
-
-def _entry(
-    row: DictRow,
-    configuration: ConfigurationView,
-    changed: list[Change],
-    decisions: list[ScalingDecision],
-) -> HistoryEntry:
-    deployed_at: datetime | None = row["deployed_at"]
-    return HistoryEntry(
-        revision=row["revision"],
-        trigger=row["trigger"],
-        actor=row["actor"],
-        requested_at=row["requested_at"],
-        configuration=configuration,
-        reason=row["reason"] or None,
-        outcome=row["outcome"],
-        deployed_at=deployed_at,
-        failed_at=row["failed_at"],
-        retired_at=row["retired_at"],
-        seconds=(deployed_at - row["requested_at"]).total_seconds() if deployed_at else None,
-        failure=row["failure"],
-        log_tail=row["log_tail"],
-        changes=changed,
-        scalings=decisions,
-    )

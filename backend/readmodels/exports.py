@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-import msgspec
-
+from backend.domain.configuration_document import FILE_NAME, text_of
 from backend.domain.errors import NotAllowed, NotFound
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.readmodels import deploy_options, manifests
-from backend.readmodels.configuration import from_domain
+from backend.readmodels.configuration import to_domain
 from backend.readmodels.manifests import ManifestEntry
-
-CONFIGURATION_FILE = "deployconfig.json"
 
 
 @dataclass(frozen=True)
@@ -63,16 +58,9 @@ def of(pool: Pool, object_store: ObjectStore, model_id: UUID, version: str | Non
         files=[
             file
             for file in manifests.entries(object_store, row["manifest_sha256"])
-            if file.path != CONFIGURATION_FILE
+            if file.path != FILE_NAME
         ],
-        configuration=_text(
-            from_domain(row["configuration"])
-            if row["configuration"]
-            else deploy_options.of(pool, model_id).defaults
-        ),
+        configuration=text_of(
+            row["configuration"] or to_domain(deploy_options.of(pool, model_id).defaults)
+        ).encode(),
     )
-
-
-def _text(configuration: Any) -> bytes:
-    document = msgspec.to_builtins(configuration)
-    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"

@@ -71,6 +71,7 @@ class ModelSummary(msgspec.Struct, rename="camel", frozen=True):
     state: str
     publication: str
     deployment_state: str | None
+    pending_changes: bool
     replicas: ReplicaCount | None
     description: str
     labels: list[str]
@@ -233,6 +234,7 @@ def _summary(row: DictRow, hindered: Obstacle | None, may: MayAct) -> dict[str, 
         "state": row["state"],
         "publication": row["publication"],
         "deployment_state": row["deployment_state"],
+        "pending_changes": row["pending_changes"],
         "replicas": _replicas(row["replicas"]),
         "description": row["description"],
         "labels": row["labels"],

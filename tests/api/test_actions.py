@@ -18,7 +18,7 @@ from backend.readmodels.actions import Situation, actions_of
 
 STEPS = (
     "archive", "stored", "validated", "failed", "retry", "cancel", "publish", "withdraw",
-    "deploy", "serve", "revision_failed", "stop", "stopped",
+    "deploy", "serve", "revision_failed", "stop", "stopped", "start",
 )  # fmt: skip
 
 
@@ -61,6 +61,11 @@ class World:
         if self.deployment is not None:
             self.deployment.record_stopped()
 
+    def start(self) -> None:
+        if self.deployment is None or self.model.state is not ModelState.READY:
+            raise DomainError("never deployed, or not ready", remedy="-")
+        self.deployment.start()
+
     def step(self, name: str) -> None:
         m = self.model
         acts: dict[str, Callable[[], object]] = {
@@ -80,6 +85,7 @@ class World:
             "serve": self.serve,
             "revision_failed": self.fail_revision,
             "stop": self.stop,
+            "start": self.start,
             "stopped": self.end,
         }
         acts[name]()
@@ -102,7 +108,16 @@ class World:
 @given(st.lists(st.sampled_from(STEPS), max_size=20))
 def test_what_is_offered_works_and_what_is_not_does_nothing(steps: list[str]) -> None:
     with caused_by(Cause("test", uuid4())):
-        for action in ("deploy", "redeploy", "stop", "publish", "withdraw", "retry", "cancel"):
+        for action in (
+            "deploy",
+            "redeploy",
+            "start",
+            "stop",
+            "publish",
+            "withdraw",
+            "retry",
+            "cancel",
+        ):
             world = World()
             for name in steps:
                 try:

@@ -10,7 +10,6 @@ import pytest
 
 from backend.api.services import Services
 from backend.infra.playground_tokens import PlaygroundTokens
-from backend.readmodels import engine_logs
 from tests.api import worker
 from tests.api.client import ApiClient
 
@@ -217,28 +216,6 @@ def test_an_adapter_is_offered_with_its_bases_memory_unless_something_stands_aga
     assert offered["plain"]["reason"] is None
     assert "DoRA" in offered["decomposed"]["reason"]
     assert "Merge the adapter" in offered["decomposed"]["remedy"]
-
-
-def test_logs_are_bounded_and_only_of_this_models_replicas(
-    admin: ApiClient, services: Services
-) -> None:
-    mine, other = _ready(admin, services, "mine"), _ready(admin, services, "other")
-    for model_id in (mine, other):
-        admin.command("PUT", f"/api/models/{model_id}/deployment", worker.deploy_body())
-    replica, _ = worker.serve(services, mine, 1)
-    foreign, position = worker.serve(services, other, 1)
-    for name in (replica, foreign):
-        folder = services.settings.data / "engines" / str(name)
-        folder.mkdir(parents=True)
-        (folder / "log").write_text("".join(f"line {n} {'x' * 200}\n" for n in range(5000)))
-    url = f"/api/models/{mine}/deployment/logs"
-    admin.get(f"/api/models/{mine}/deployment", params={"atLeast": position})
-    lines = admin.get(url).json()["lines"]
-    assert lines[-1].startswith("line 4999 ")
-    assert len(lines) <= engine_logs.MAX_LINES
-    assert admin.get(url, params={"replica": str(replica)}).json()["lines"] == lines
-    assert admin.get(url, params={"replica": str(foreign)}).status_code == 404
-    assert admin.get(url, params={"replica": "../../secret.key"}).status_code == 422
 
 
 def test_a_key_is_shown_once_and_ends_at_once(

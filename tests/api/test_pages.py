@@ -13,7 +13,7 @@ from backend.application.commands import CommandContext
 from backend.application.connections import MAX_CONNECTIONS
 from backend.domain.errors import NotAllowed
 from backend.domain.user import MAX_TOKENS
-from backend.readmodels import api_keys, deployments, people, versions
+from backend.readmodels import api_keys, deployment_history, people, versions
 from tests.api import worker
 from tests.api.client import ApiClient
 from tests.rig.api_server import register
@@ -60,8 +60,9 @@ def test_revisions(admin: ApiClient, services: Services) -> None:
         [],
     ]
     with statements() as told:
-        deployments.history(services.pool, UUID(model_id), None, 3, services.cursors)
-    assert len(told) == 1
+        deployment_history.page(services.pool, UUID(model_id), None, 3, services.cursors)
+    # The revisions, and the scaling decisions of all of them.
+    assert len(told) == 2
     foreign = admin.get(f"{url}/history", params={"limit": 3}).json()["nextCursor"]
     other = admin.get("/api/users", params={"cursor": foreign})
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "cursor")

@@ -108,6 +108,8 @@ class _Life:
             found.append(lambda: model.update_template(f"TEMPLATE {self.dice.randint(0, 9)}"))
         if state is ModelState.READY:
             found += [model.publish, *[self.deploy] * 2]
+            if self.deployment is not None:
+                found.append(self.keep_configuration)
         if model.publication == "published":
             found.append(model.withdraw)
         if self.deployment is None and self.dice.random() < 0.1:
@@ -239,6 +241,17 @@ class _Life:
             configuration=configuration, model_version=self.model.current_version or "", reason=""
         )
 
+    def keep_configuration(self) -> None:
+        """Somebody changes the configuration without deploying it, or thinks better of it."""
+        assert self.deployment is not None
+        if self.deployment.saved_configuration is not None and self.dice.random() < 0.5:
+            self.deployment.discard_configuration()
+            return
+        parameters = {"temperature": round(self.dice.uniform(0, 2), 2)}
+        self.deployment.save_configuration(
+            configuration=DeployConfiguration.from_dict({"parameters": parameters}), reason="later"
+        )
+
     def serve(self) -> None:
         """What the deploy worker or an administrator does next."""
         deployment = self.deployment
@@ -296,6 +309,11 @@ class _Life:
 
     def _start(self, deployment: Deployment, revision: int, choice: float) -> None:
         replica_id = uuid4()
+        deployment.record_revision_prepared(
+            revision=revision,
+            environment_seconds=round(self.dice.uniform(0, 90), 3),
+            files_seconds=round(self.dice.uniform(0, 9), 3),
+        )
         deployment.record_replica_started(
             revision=revision,
             replica_id=replica_id,

@@ -123,6 +123,41 @@ def test_what_serves_was_deployed_and_only_a_stop_or_its_own_failure_ends_it(
                 assert deployment.serving_revision in deployment.revisions
 
 
+def warm(temperature: float) -> DeployConfiguration:
+    return DeployConfiguration(parameters=Parameters(temperature=temperature))
+
+
+def test_a_kept_configuration_disturbs_nothing_until_it_is_deployed() -> None:
+    deployment = serving()
+    deployment.save_configuration(configuration=warm(0.5), reason="later")
+    assert (deployment.state, deployment.serving_revision) == (DeploymentState.DEPLOYED, 1)
+    assert deployment.saved_configuration == warm(0.5).to_dict()
+    deployment.roll_back(revision=1, reason="night shift")
+    assert deployment.saved_configuration is not None, "a rollback is about something else"
+    request(deployment, 0.5)
+    assert deployment.saved_configuration is None
+    assert deployment.revisions[3]["parameters"]["temperature"] == 0.5
+
+
+def test_keeping_the_same_twice_or_what_is_deployed_leaves_no_trace() -> None:
+    deployment = serving()
+    before = deployment.version
+    deployment.save_configuration(configuration=warm(1.0), reason="")
+    assert deployment.version == before
+    for _ in range(2):
+        deployment.save_configuration(configuration=warm(0.5), reason="")
+    assert deployment.version == before + 1
+    deployment.save_configuration(configuration=warm(1.0), reason="")
+    assert deployment.saved_configuration is None
+    with pytest.raises(NotAllowed, match="no pending changes"):
+        deployment.discard_configuration()
+
+
+def test_nothing_is_kept_for_what_was_never_deployed() -> None:
+    with pytest.raises(NotAllowed, match="never been deployed"):
+        begun().save_configuration(configuration=warm(1.0), reason="")
+
+
 def test_a_configuration_round_trips() -> None:
     document = DeployConfiguration.from_dict(
         {"parameters": {"stop": ["</s>"]}, "engine_arguments": {"max_model_len": "256"}}

@@ -150,6 +150,7 @@ def test_from_an_archive_to_a_withdrawn_model(
         "ModelValidated",
         "TermsAccepted",
         "DeploymentRequested",
+        "RevisionPrepared",
         "ReplicaStarted",
         "ReplicaReady",
         "RevisionDeployed",

@@ -27,6 +27,7 @@ STORY = [
     "ModelValidated",
     "TermsAccepted",
     "DeploymentRequested",
+    "RevisionPrepared",
     "ReplicaStarted",
     "ReplicaReady",
     "RevisionDeployed",

@@ -13,6 +13,8 @@ from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
 
 DEPLOY = (
+    "revision_prepared:before",
+    "revision_prepared:after",
     "add:before",
     "add:after",
     "_write:before",
@@ -99,6 +101,7 @@ def test_while_it_deploys(gallery: Gallery, worker: Worker, model_id: UUID) -> N
     assert types(gallery, model_id) == [
         "TermsAccepted",
         "DeploymentRequested",
+        "RevisionPrepared",
         "ReplicaStarted",
         "ReplicaReady",
         "RevisionDeployed",
@@ -114,9 +117,10 @@ def test_while_it_replaces_a_revision(gallery: Gallery, worker: Worker, model_id
     with killed_at(worker, REPLACE):
         gallery.deploy(model_id, {"label": "two"})
         gallery.await_recorded(model_id, "RevisionRetired", seconds=90)
-    assert types(gallery, model_id)[5:] == [
+    assert types(gallery, model_id)[6:] == [
         "TermsAccepted",
         "DeploymentRequested",
+        "RevisionPrepared",
         "ReplicaStarted",
         "ReplicaReady",
         "RevisionDeployed",
@@ -133,7 +137,7 @@ def test_while_it_replaces_a_dead_engine(gallery: Gallery, worker: Worker, model
         for engine in gallery.engines():
             engine.kill()
         gallery.await_recorded(model_id, "ReplicaReady", 2, seconds=90)
-    assert types(gallery, model_id)[5:] == ["ReplicaLost", "ReplicaStarted", "ReplicaReady"]
+    assert types(gallery, model_id)[6:] == ["ReplicaLost", "ReplicaStarted", "ReplicaReady"]
     assert gallery.deployment(model_id).state == "deployed"
     gallery.ask(gallery.endpoint(model_id))
 
@@ -145,9 +149,10 @@ def test_while_it_fails_a_revision(gallery: Gallery, worker: Worker, model_id: U
     with killed_at(worker, FAIL):
         gallery.deploy(model_id, {"mode": "die-at-load"})
         gallery.await_state(model_id, "failed", seconds=90)
-    assert types(gallery, model_id)[5:] == [
+    assert types(gallery, model_id)[6:] == [
         "TermsAccepted",
         "DeploymentRequested",
+        "RevisionPrepared",
         "ReplicaStarted",
         "ReplicaLost",
         "RevisionFailed",
@@ -162,5 +167,5 @@ def test_while_it_stops(gallery: Gallery, worker: Worker, model_id: UUID) -> Non
     with killed_at(worker, STOP):
         gallery.stop(model_id)
         gallery.await_state(model_id, "stopped", seconds=90)
-    assert types(gallery, model_id)[5:] == ["DeploymentStopRequested", "DeploymentStopped"]
+    assert types(gallery, model_id)[6:] == ["DeploymentStopRequested", "DeploymentStopped"]
     assert doubles_of(gallery) == []

@@ -31,6 +31,7 @@ def test_deploy_serves_and_stop_leaves_nothing(
     assert [name for name, _ in gallery.events(model_id)] == [
         "TermsAccepted",
         "DeploymentRequested",
+        "RevisionPrepared",
         "ReplicaStarted",
         "ReplicaReady",
         "RevisionDeployed",

@@ -192,7 +192,7 @@ def test_a_worker_killed_at_any_instant_of_scaling_is_continued(
     with killed_at(worker, SCALE_DOWN):
         gallery.await_recorded(model_id, "ReplicaRetired", seconds=90)
     eventually(lambda: len(doubles_of(gallery)) == 1, "one engine is left")
-    assert types(gallery, model_id)[5:] == [
+    assert types(gallery, model_id)[6:] == [
         "DeploymentScaled",
         "ReplicaStarted",
         "ReplicaReady",

@@ -30,6 +30,7 @@ from workers.serving.worker import ServingWorker
 
 PLACES: dict[type[Any], tuple[str, ...]] = {
     Records: (
+        "revision_prepared",
         "replica_started",
         "replica_ready",
         "replica_lost",

@@ -32,12 +32,14 @@ class EngineLog:
         except OSError:
             return []
 
-    def skip(self) -> None:
-        """What is there now is not new."""
-        try:
-            self._offset = self._path.stat().st_size
-        except OSError:
-            self._offset = 0
+    @property
+    def offset(self) -> int:
+        """How far it has been read, in bytes."""
+        return self._offset
+
+    def go_on(self, offset: int) -> None:
+        """What lies before the offset is not new."""
+        self._offset = offset
 
     def new_lines(self) -> list[str]:
         """The complete lines written since the last call; of a flood only the newest part."""

@@ -7,6 +7,7 @@ serves is still looked after.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ class Needs:
 class Prepared:
     """A revision's engine, installed, and its files, in place, as far as its launcher needs them.
 
-    `directory` is the whole model's, `adapter_directory` that of an adapter of it.
+    `directory` is the whole model's, `adapter_directory` that of an adapter of it. How long
+    environment and files took is in seconds.
     """
 
     engine: Engine
@@ -43,6 +45,8 @@ class Prepared:
     environment: Environment | None = None
     directory: Path | None = None
     adapter_directory: Path | None = None
+    environment_seconds: float = 0.0
+    files_seconds: float = 0.0
 
     def here(
         self,
@@ -192,6 +196,7 @@ class Preparations:
     ) -> Prepared:
         engine = self.engine(configuration)
         environment, directory, adapter_directory = None, None, None
+        begun = time.monotonic()
         if needs.environment:
             spec = engine.environment(configuration.hardware)
             environment = (
@@ -200,10 +205,19 @@ class Preparations:
                 else self._environments.ensure(spec, self._progress.environment, abandoned)
             )
             self._installed(engine, configuration.hardware.accelerator, environment)
+        installed = time.monotonic()
         if needs.files:
             directory = self._materialise(subject.whole)
             adapter_directory = self._materialise(subject.version) if subject.base else None
-        return Prepared(engine, subject, environment, directory, adapter_directory)
+        return Prepared(
+            engine,
+            subject,
+            environment,
+            directory,
+            adapter_directory,
+            environment_seconds=round(installed - begun, 3),
+            files_seconds=round(time.monotonic() - installed, 3),
+        )
 
     def _materialise(self, version: Version) -> Path:
         if version.manifest_sha256 is None:

@@ -158,6 +158,8 @@ class Reconciler:
             prepared = self._prepared(deployment, revision, configuration)
             if prepared is None:
                 return
+            if fresh and revision not in deployment.prepared_revisions:
+                self._records.revision_prepared(self.lease, revision, prepared)
             ready = 0
             for slot in _slots(kept, wanted, self._upkeep.leaving):
                 in_slot = [replica for replica in mine if replica.slot == slot]

@@ -9,6 +9,7 @@ from backend.application.adapters import Adapters
 from backend.application.commands import CommandContext
 from backend.application.deployments import Deployments
 from workers.serving.autoscaler import Decision
+from workers.serving.preparation import Prepared
 from workers.serving.replicas import Replica
 from workers.serving.targets import Lease, fence
 
@@ -21,6 +22,17 @@ class Records:
     def __init__(self, deployments: Deployments, adapters: Adapters) -> None:
         self._deployments = deployments
         self._adapters = adapters
+
+    def revision_prepared(self, lease: Lease, revision: int, prepared: Prepared) -> None:
+        """The revision's environment and files are in place."""
+        self._deployments.record_revision_prepared(
+            self._context(lease, uuid5(lease.deployment_id, f"{revision}:prepared")),
+            lease.model_id,
+            revision=revision,
+            environment_seconds=prepared.environment_seconds,
+            files_seconds=prepared.files_seconds,
+            fence=fence(lease),
+        )
 
     def replica_started(
         self, lease: Lease, replica: Replica, *, server: str, engine: str, engine_version: str

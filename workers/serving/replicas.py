@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from backend.domain.configuration import DeployConfiguration
+from backend.infra import engine_logs
 from backend.infra.postgres import Pool
 from workers.serving.launchers.gpus import GpuShare
 from workers.serving.launchers.launcher import Launcher, Place, Wanted
@@ -204,6 +205,26 @@ class Replicas:
             self._lease.deployment_id,
             revision,
         )
+
+    def log_offset(self, replica: Replica) -> int:
+        """How far its log has been kept, in bytes."""
+        with self._pool.connection() as connection:
+            return engine_logs.bytes_read(connection, replica.id)
+
+    def keep_log(self, replica: Replica, lines: Sequence[str], offset: int) -> None:
+        """Keeps new lines of its log, which has been read up to the offset."""
+        check = fence(self._lease)
+        with self._pool.connection() as connection, connection.transaction():
+            cursor: Cursor[DictRow] = connection.cursor()
+            check(cursor)
+            engine_logs.append(
+                cursor,
+                replica_id=replica.id,
+                model_id=self._lease.model_id,
+                revision=replica.revision,
+                lines=lines,
+                read_bytes=offset,
+            )
 
     def _write(self, statement: LiteralString, *values: object) -> None:
         check = fence(self._lease)

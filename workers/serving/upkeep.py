@@ -140,13 +140,15 @@ class Upkeep:
         return True
 
     def _follow_log(self, replica: Replica, launcher: Launcher) -> None:
+        """Shows and keeps what the engine has said since the last look."""
         key = str(replica.id)
         log = self._logs.get(key)
         if log is None:
             log = self._logs[key] = launcher.log(replica.id)
-            if replica.announced:
-                log.skip()
-        self._progress.log(replica.id, log.new_lines())
+            log.go_on(self._replicas.log_offset(replica))
+        if lines := log.new_lines():
+            self._progress.log(replica.id, lines)
+            self._replicas.keep_log(replica, lines, log.offset)
         log.bound()
 
     def _lose(
@@ -390,6 +392,7 @@ class Upkeep:
         launcher = self._launchers.at(replica.server)
         if launcher is not None:
             launcher.stop(replica.id)
+            self._follow_log(replica, launcher)  # its last words
 
     def retire(self, replica: Replica, reason: str) -> None:
         """The gateway stops using it at the event; then it is drained."""

@@ -13,7 +13,7 @@ from backend.api.commands import CommandAnswer, answer_of
 from backend.api.freshness import fresh
 from backend.api.guards import may
 from backend.api.identity import Identity
-from backend.api.routes.deployments import PATH
+from backend.api.routes.deploy_configurations import PATH
 from backend.api.services import Services
 from backend.api.wire import AtLeast
 from backend.application.commands import Accepted, CommandContext

@@ -15,19 +15,15 @@ from backend.api.freshness import fresh
 from backend.api.guards import may_act
 from backend.api.identity import Identity
 from backend.api.problems import ApiError
+from backend.api.routes.deploy_configurations import MAX_REASON, PATH, naming_fields
 from backend.api.services import Services
-from backend.api.wire import AtLeast, Body, Cursor, Limit
+from backend.api.wire import AtLeast, Body
 from backend.application.commands import Accepted, CommandContext
-from backend.domain.errors import Invalid
-from backend.readmodels import deploy_options, deployments, engine_logs, engine_options, gallery
+from backend.readmodels import deploy_options, deployments, engine_options, gallery
 from backend.readmodels.configuration import ConfigurationView, to_domain
 from backend.readmodels.deploy_options import DeployOptions
-from backend.readmodels.deployments import DeploymentView, History
+from backend.readmodels.deployments import DeploymentView
 from backend.readmodels.engine_options import EngineOptionList
-from backend.readmodels.wire_names import camel_path
-
-PATH = "/api/models/{model_id:uuid}/deployment"
-_MAX_REASON = 500
 
 
 class AcceptedTerms(Body):
@@ -59,12 +55,6 @@ class RevisionAnswer(msgspec.Struct, rename="camel", frozen=True):
     version: int
     position: int
     revision: int
-
-
-class LogLines(msgspec.Struct, rename="camel", frozen=True):
-    """The end of an engine's log, oldest line first."""
-
-    lines: list[str]
 
 
 @get(PATH, operation_id="readDeployment")
@@ -100,7 +90,7 @@ async def deploy_model(
     _check_reason(data.reason)
 
     def request() -> Accepted:
-        try:
+        with naming_fields():
             return services.deployments.request(
                 context,
                 model_id,
@@ -109,10 +99,6 @@ async def deploy_model(
                 terms_accepted=data.terms.accepted,
                 reason=data.reason,
             )
-        except Invalid as error:
-            if error.field and error.field != "terms":
-                error.field = f"configuration.{camel_path(error.field)}"
-            raise
 
     return _answer(await services.command(request))
 
@@ -122,7 +108,7 @@ async def stop_deployment(
     model_id: FromPath[UUID],
     services: NamedDependency[Services],
     context: NamedDependency[CommandContext],
-    reason: Annotated[str, QueryParameter(name="reason", max_length=_MAX_REASON)] = "",
+    reason: Annotated[str, QueryParameter(name="reason", max_length=MAX_REASON)] = "",
 ) -> Response[CommandAnswer]:
     """Stops serving, once the requests that are being answered are done."""
     accepted = await services.command(
@@ -160,35 +146,6 @@ async def roll_back_deployment(
     return _answer(accepted)
 
 
-@get(PATH + "/history", operation_id="readDeploymentHistory")
-async def read_deployment_history(
-    model_id: FromPath[UUID],
-    services: NamedDependency[Services],
-    cursor: Cursor = None,
-    limit: Limit = 50,
-    at_least: AtLeast = None,
-) -> History:
-    """Revisions, newest first, each with what changed from the one before."""
-    await fresh(services, deployments.CONSUMER, at_least)
-    return await services.query(
-        lambda: deployments.history(services.pool, model_id, cursor, limit, services.cursors)
-    )
-
-
-@get(PATH + "/logs", operation_id="readDeploymentLogs")
-async def read_deployment_logs(
-    model_id: FromPath[UUID],
-    services: NamedDependency[Services],
-    replica: Annotated[UUID | None, QueryParameter(name="replica")] = None,
-) -> LogLines:
-    """The last lines of a replica's log; without a replica, of the newest one."""
-    replica_id = await services.query(lambda: deployments.replica(services.pool, model_id, replica))
-    lines = await services.files.run(
-        lambda: engine_logs.tail(services.settings.data / "engines", replica_id)
-    )
-    return LogLines(lines)
-
-
 @get("/api/deploy/options", operation_id="readDeployOptions")
 async def read_deploy_options(
     services: NamedDependency[Services],
@@ -217,11 +174,11 @@ async def read_engine_options(
 
 
 def _check_reason(reason: str) -> None:
-    if len(reason) > _MAX_REASON:
+    if len(reason) > MAX_REASON:
         raise ApiError(
             422,
             "invalid",
-            f"The reason has {len(reason)} characters; allowed are {_MAX_REASON}.",
+            f"The reason has {len(reason)} characters; allowed are {MAX_REASON}.",
             remedy="Say it shorter.",
             field="reason",
         )
@@ -240,8 +197,6 @@ HANDLERS = [
     stop_deployment,
     start_deployment,
     roll_back_deployment,
-    read_deployment_history,
-    read_deployment_logs,
     read_deploy_options,
     read_engine_options,
 ]

@@ -86,6 +86,13 @@ const deploy = createRoute({
   component: lazyRouteComponent(() => import('@/features/deploy/deploy-page')),
 });
 
+const deployNew = createRoute({
+  getParentRoute: () => shell,
+  path: '/deploy',
+  validateSearch: texts('importing'),
+  component: lazyRouteComponent(() => import('@/features/deploy/deploy-new-page')),
+});
+
 const playground = createRoute({
   getParentRoute: () => shell,
   path: '/models/$modelId/playground',
@@ -132,7 +139,9 @@ const settings = createRoute({
 
 const routeTree = root.addChildren([
   signIn,
-  shell.addChildren([gallery, model, deploy, playground, batch, marketplace, servers, events, usage, settings]),
+  shell.addChildren([
+    gallery, model, deploy, deployNew, playground, batch, marketplace, servers, events, usage, settings,
+  ]),
 ]);
 
 export function createAppRouter(queryClient: QueryClient) {

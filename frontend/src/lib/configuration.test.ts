@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DeployConfiguration } from './api/types';
-import { configurationDifferences, deployConfigFile, problemPath, readDeployConfigFile } from './configuration';
+import { configurationDifferences, problemPath, readDeployConfigFile } from './configuration';
 
 const configuration: DeployConfiguration = {
   schemaVersion: 1,
@@ -50,23 +50,33 @@ describe('problemPath', () => {
 });
 
 describe('deployconfig.json', () => {
+  const read = (document: unknown) => readDeployConfigFile(JSON.stringify(document), configuration);
+
   it('comes back as it was written, names of engine arguments untouched', () => {
-    const text = deployConfigFile(configuration);
-    const others = { ...configuration, engineArguments: {}, parameters: { ...configuration.parameters, maxTokens: 1 } };
-    expect(readDeployConfigFile(text, others)).toEqual(configuration);
+    const others = { ...configuration, engine: 'triton', engineArguments: {}, parameters: { ...configuration.parameters, maxTokens: 1 } };
+    expect(readDeployConfigFile(JSON.stringify(configuration), others)).toEqual({ configuration, unknown: [] });
   });
 
   it('is read with the field names of events, too', () => {
-    const text = '{"parameters": {"max_tokens": 64}, "engine_arguments": {"enforce_eager": "true"}}';
-    const read = readDeployConfigFile(text, configuration);
-    expect(read.parameters.maxTokens).toBe(64);
-    expect(read.engineArguments).toEqual({ enforce_eager: 'true' });
+    const { configuration: found } = read({ parameters: { max_tokens: 64 }, engine_arguments: { enforce_eager: 'true' } });
+    expect(found.parameters.maxTokens).toBe(64);
+    expect(found.engineArguments).toEqual({ enforce_eager: 'true' });
   });
 
-  it('takes what is missing or of another kind from the defaults', () => {
-    const read = readDeployConfigFile('{"parameters": {"temperature": "hot", "max_tokens": 64}}', configuration);
-    expect(read.parameters).toEqual({ ...configuration.parameters, maxTokens: 64 });
-    expect(read.hardware).toEqual(configuration.hardware);
+  it('takes what is missing or of another kind from the defaults, and names what has no effect', () => {
+    const { configuration: found, unknown } = read({
+      colour: 1, hardware: { gpus: 2 }, parameters: { temperature: 'hot', max_tokens: 64 },
+    });
+    expect(found.parameters).toEqual({ ...configuration.parameters, maxTokens: 64 });
+    expect(found.hardware).toEqual(configuration.hardware);
+    expect(unknown.toSorted()).toEqual(['colour', 'hardware.gpus', 'parameters.temperature']);
+  });
+
+  it('knows a quantization, and that there may be none', () => {
+    const { configuration: found } = read({ engine: 'triton', optimization: { method: 'ctranslate2', quantization: 'int8' } });
+    expect(found.optimization).toEqual({ method: 'ctranslate2', quantization: 'int8' });
+    expect(found.engine).toBe('triton');
+    expect(read({ optimization: { quantization: null } }).unknown).toEqual([]);
   });
 
   it('refuses another version of the format and what is not a configuration', () => {

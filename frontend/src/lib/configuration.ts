@@ -99,6 +99,7 @@ export const MAX_STOP_LENGTH = 64;
 
 const OTHER_LABELS: Record<string, string> = {
   engine: 'Engine',
+  modelVersion: 'Model version',
   'optimization.method': 'Optimization',
   'optimization.quantization': 'Quantization',
   'parameters.stop': 'Stop sequences',
@@ -107,6 +108,7 @@ const OTHER_LABELS: Record<string, string> = {
 };
 
 const METHODS: Record<string, string> = { skip: 'Skipped', ctranslate2: 'CTranslate2', vllm: 'vLLM' };
+const ENGINES: Record<string, string> = { vllm: 'vLLM', triton: 'Triton', ollama: 'Ollama', container: 'Container image' };
 
 const SECTIONS: { section: ConfigurationSection; title: string; paths: string[] }[] = [
   { section: 'optimization', title: 'Optimization', paths: ['optimization.method', 'optimization.quantization'] },
@@ -199,16 +201,17 @@ export function problemPath(field: string): string {
   return argument === undefined ? camelCase(path) : argumentPath(argument);
 }
 
-/** The text of `deployconfig.json`, which the wizard and the command line read again. */
-export function deployConfigFile(configuration: DeployConfiguration): string {
-  return `${JSON.stringify(configuration, null, 2)}\n`;
+export interface ReadConfiguration {
+  configuration: DeployConfiguration;
+  /** Paths of the fields that mean nothing here, or hold another kind of value. */
+  unknown: string[];
 }
 
 /**
  * Reads a `deployconfig.json`, with field names as the API or as the events write them; fields that it lacks
  * come from `defaults`. Throws an Error that says what is wrong.
  */
-export function readDeployConfigFile(text: string, defaults: DeployConfiguration): DeployConfiguration {
+export function readDeployConfigFile(text: string, defaults: DeployConfiguration): ReadConfiguration {
   let document: unknown;
   try {
     document = JSON.parse(text);
@@ -225,26 +228,33 @@ export function readDeployConfigFile(text: string, defaults: DeployConfiguration
       `The file has version ${JSON.stringify(given['schemaVersion'])} of the format; this Loggia reads version ${defaults.schemaVersion}.`,
     );
   }
+  const unknown: string[] = [];
+  const { engineArguments, ...known } = defaults;
+  const read = withKnown(known, given, '', unknown);
   const givenArguments = snake ?? camel;
+  if (givenArguments !== undefined && !isObject(givenArguments)) unknown.push('engineArguments');
   return {
-    ...defaults,
-    optimization: withKnown(defaults.optimization, given['optimization']),
-    parameters: withKnown(defaults.parameters, given['parameters']),
-    scaling: withKnown(defaults.scaling, given['scaling']),
-    hardware: withKnown(defaults.hardware, given['hardware']),
-    engineArguments: isObject(givenArguments)
-      ? Object.fromEntries(Object.entries(givenArguments).map(([name, value]) => [name, plain(value)]))
-      : defaults.engineArguments,
+    configuration: {
+      ...read,
+      engineArguments: isObject(givenArguments)
+        ? Object.fromEntries(Object.entries(givenArguments).map(([name, value]) => [name, plain(value)]))
+        : engineArguments,
+    },
+    unknown,
   };
 }
 
-/** Takes over the values whose names and kinds are those of the defaults. */
-function withKnown<T extends object>(defaults: T, given: unknown): T {
-  if (!isObject(given)) return defaults;
-  const known = Object.entries(defaults).map(([name, value]) => {
+/** Takes over the values whose names and kinds are those of the defaults, and notes the others. */
+function withKnown<T extends object>(defaults: T, given: Record<string, unknown>, place: string, unknown: string[]): T {
+  for (const name of Object.keys(given)) if (!(name in defaults)) unknown.push(`${place}${name}`);
+  const known = Object.entries(defaults).map(([name, value]: [string, unknown]) => {
+    if (!(name in given)) return [name, value];
     const candidate = given[name];
-    const sameKind = value === null ? candidate === null || typeof candidate === 'string' : kind(candidate) === kind(value);
-    return [name, sameKind ? candidate : (value as unknown)];
+    if (isObject(value) && isObject(candidate)) return [name, withKnown(value, candidate, `${place}${name}.`, unknown)];
+    const mayBeNull = name === 'quantization';
+    const sameKind = mayBeNull ? candidate === null || typeof candidate === 'string' : kind(candidate) === kind(value);
+    if (!sameKind) unknown.push(`${place}${name}`);
+    return [name, sameKind ? candidate : value];
   });
   return Object.fromEntries(known) as T;
 }
@@ -263,11 +273,16 @@ function readField(configuration: DeployConfiguration, path: string): string | n
   }
   let value: unknown = configuration;
   for (const name of path.split('.')) value = isObject(value) ? value[name] : undefined;
+  return fieldText(path, value);
+}
+
+/** A field's value as a person reads it; null where it is not set. */
+export function fieldText(path: string, value: unknown): string | null {
   if (value === null || value === undefined) return null;
   if (Array.isArray(value)) return value.length === 0 ? 'None' : value.map((item) => JSON.stringify(item)).join('  ');
   if (path === 'optimization.method') return METHODS[plain(value)] ?? plain(value);
   if (path === 'hardware.accelerator') return plain(value).toUpperCase();
-  if (path === 'engine') return METHODS[plain(value)] ?? plain(value);
+  if (path === 'engine') return ENGINES[plain(value)] ?? plain(value);
   if (path === 'parameters.topK' && value === -1) return 'All (-1)';
   if (path in NUMBER_FIELDS && typeof value === 'number') {
     const { unit } = NUMBER_FIELDS[path as NumberPath];

@@ -7,7 +7,7 @@ import { keys } from './query-keys';
 import { refresh } from './refresh';
 import { telemetryStore } from './telemetry';
 
-export { useTelemetry, useTelemetryLog } from './telemetry';
+export { useTelemetry } from './telemetry';
 
 export type LiveState = 'connecting' | 'open' | 'lost';
 

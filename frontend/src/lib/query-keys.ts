@@ -18,5 +18,6 @@ export const keys = {
   usage: (...what: unknown[]) => ['usage', ...what] as const,
   batches: ['batches'] as const,
   batch: (batchId: string) => ['batches', batchId] as const,
+  engineOptions: (...rest: string[]) => ['engine-options', ...rest] as const,
   deployOptions: (modelId: string) => ['deploy-options', modelId] as const,
 };

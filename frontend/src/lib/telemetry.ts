@@ -11,13 +11,10 @@ export interface Progress extends Telemetry {
   at: number;
 }
 
-const LOG_LINES = 500;
 /** Weight of the newest measurement in the smoothed rate. */
 const SMOOTHING = 0.3;
 /** Measurements closer than this (ms) are too noisy to derive a rate from. */
 const MIN_INTERVAL_MS = 200;
-
-const EMPTY_LOG: readonly string[] = [];
 
 interface Entry {
   progress: Progress;
@@ -29,7 +26,6 @@ interface Entry {
 export class TelemetryStore {
   readonly #entries = new Map<string, Map<TelemetryKind, Entry>>();
   readonly #latest = new Map<string, Progress>();
-  readonly #logs = new Map<string, readonly string[]>();
   /** Models whose upload this page itself sends: it knows their progress earlier and finer than the server. */
   readonly #measuredHere = new Set<string>();
   readonly #listeners = new Set<() => void>();
@@ -52,12 +48,9 @@ export class TelemetryStore {
   }
 
   #take(telemetry: Telemetry, now: number): void {
-    if (telemetry.kind === 'log') {
-      const lines = this.#logs.get(telemetry.modelId) ?? EMPTY_LOG;
-      this.#logs.set(telemetry.modelId, [...lines, telemetry.message ?? ''].slice(-LOG_LINES));
-    } else {
-      this.#recordProgress(telemetry, now);
-    }
+    // Logs have a stream of their own.
+    if (telemetry.kind === 'log') return;
+    this.#recordProgress(telemetry, now);
     this.#notify();
   }
 
@@ -89,11 +82,7 @@ export class TelemetryStore {
     return this.#entries.get(modelId)?.get(kind)?.progress;
   }
 
-  log(modelId: string): readonly string[] {
-    return this.#logs.get(modelId) ?? EMPTY_LOG;
-  }
-
-  /** Forgets a model's progress once its outcome is known; the log stays readable. */
+  /** Forgets a model's progress once its outcome is known. */
   finish(modelId: string): void {
     this.#entries.delete(modelId);
     this.#latest.delete(modelId);
@@ -110,9 +99,4 @@ export const telemetryStore = new TelemetryStore();
 
 export function useTelemetry(modelId: string, kind?: TelemetryKind): Progress | undefined {
   return useSyncExternalStore(telemetryStore.subscribe, () => telemetryStore.get(modelId, kind));
-}
-
-/** Log lines that came while this page was open, oldest first. */
-export function useTelemetryLog(modelId: string): readonly string[] {
-  return useSyncExternalStore(telemetryStore.subscribe, () => telemetryStore.log(modelId));
 }

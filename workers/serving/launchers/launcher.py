@@ -110,8 +110,13 @@ class ReplicaLog(Protocol):
         """The last lines that say something."""
         ...
 
-    def skip(self) -> None:
-        """What is there now is not new."""
+    @property
+    def offset(self) -> int:
+        """How far it has been read, in bytes."""
+        ...
+
+    def go_on(self, offset: int) -> None:
+        """What lies before the offset is not new."""
         ...
 
     def new_lines(self) -> Sequence[str]:

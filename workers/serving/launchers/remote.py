@@ -229,8 +229,13 @@ class NoLog:
         """Nothing."""
         return []
 
-    def skip(self) -> None:
-        """Nothing to skip."""
+    @property
+    def offset(self) -> int:
+        """Nothing has been read."""
+        return 0
+
+    def go_on(self, offset: int) -> None:
+        """Nothing is to come."""
 
     def new_lines(self) -> list[str]:
         """Nothing."""

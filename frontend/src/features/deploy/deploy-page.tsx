@@ -1,5 +1,5 @@
 import { Skeleton } from '@mantine/core';
-import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { EmptyState } from '@/components/empty-state';
@@ -7,9 +7,9 @@ import { LinkButton } from '@/components/link-button';
 import { PageHeader } from '@/components/page-header';
 import { ProblemAlert } from '@/components/problem-alert';
 import { ApiProblem } from '@/lib/api/client';
-import type { Deployment, DeployOptions, HistoryEntry, ModelDetail } from '@/lib/api/types';
+import type { Deployment, DeployOptions, ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
-import { deploymentQuery, deployOptionsQuery, historyQuery } from '@/lib/deployment';
+import { deploymentQuery, deployOptionsQuery } from '@/lib/deployment';
 import { useModel } from '@/lib/queries';
 import classes from './deploy-page.module.css';
 import { Wizard } from './wizard';
@@ -21,7 +21,6 @@ export default function DeployPage() {
   const model = useModel(modelId);
   const deployment = useQuery(deploymentQuery(modelId));
   const options = useQuery(deployOptionsQuery(modelId));
-  const history = useInfiniteQuery({ ...historyQuery(modelId), enabled: deployment.data != null });
   const failed = [model, deployment, options].find(({ error }) => error !== null);
 
   if (failed?.error instanceof ApiProblem && failed.error.status === 404) {
@@ -32,7 +31,7 @@ export default function DeployPage() {
     );
   }
   if (failed) return <ProblemAlert problem={failed.error} onRetry={() => void failed.refetch()} />;
-  if (!model.data || deployment.data === undefined || !options.data || (deployment.data && history.isPending)) {
+  if (!model.data || deployment.data === undefined || !options.data) {
     return <WizardSkeleton />;
   }
   return (
@@ -41,7 +40,6 @@ export default function DeployPage() {
       model={model.data}
       deployment={deployment.data}
       options={options.data}
-      history={history.data ?? []}
     />
   );
 }
@@ -50,13 +48,11 @@ interface LoadedProps {
   model: ModelDetail;
   deployment: Deployment | null;
   options: DeployOptions;
-  history: HistoryEntry[];
 }
 
-function Loaded({ model, deployment, options, history }: LoadedProps) {
+function Loaded({ model, deployment, options }: LoadedProps) {
   // A refusal that comes up while the wizard is open does not take away what was typed: the server has the last word.
   const [refused] = useState(() => refusal(model.actions, deployment ? 'redeploy' : 'deploy'));
-  const serving = history.find(({ revision }) => revision === deployment?.servingRevision);
 
   return (
     <div className={classes.page}>
@@ -74,7 +70,7 @@ function Loaded({ model, deployment, options, history }: LoadedProps) {
         }
       />
       {refused === null ? (
-        <Wizard model={model} deployment={deployment} options={options} serving={serving ?? null} />
+        <Wizard model={model} deployment={deployment} options={options} />
       ) : (
         <EmptyState
           title={deployment ? 'The model cannot be redeployed now' : 'The model cannot be deployed now'}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { DeployConfiguration, DeployOptions } from '@/lib/api/types';
-import { configurationOf, draftOf, draftProblems, stepOf, type Draft } from './draft';
+import type { DeployConfiguration, EngineOptions } from '@/lib/api/types';
+import { configurationOf, draftOf, draftProblems, stepOf, type Draft, type Offered } from './draft';
 
 const base: DeployConfiguration = {
   schemaVersion: 1,
@@ -12,7 +12,11 @@ const base: DeployConfiguration = {
   engineArguments: { max_model_len: '256' },
 };
 
-const options: Pick<DeployOptions, 'servers' | 'optimizations'> = {
+const options: Offered = {
+  engines: [
+    { name: 'vllm', label: 'vLLM', available: true, reason: null, remedy: null },
+    { name: 'triton', label: 'Triton', available: false, reason: 'No Triton here.', remedy: 'Add one.' },
+  ],
   servers: [
     { name: 'local', accelerator: 'cpu', cpuCount: 2, memoryGib: 16, gpus: [], fits: true, reason: null, servers: 1 },
     { name: 'small', accelerator: 'cpu', cpuCount: 1, memoryGib: 1, gpus: [], fits: false, reason: 'It has 1 GiB.', servers: 1 },
@@ -23,7 +27,14 @@ const options: Pick<DeployOptions, 'servers' | 'optimizations'> = {
   ],
   optimizations: [
     { method: 'skip', label: 'Skip', available: true, reason: null, quantizations: [] },
-    { method: 'vllm', label: 'vLLM', available: false, reason: 'Not on a CPU.', quantizations: ['awq'] },
+    { method: 'ctranslate2', label: 'CTranslate2', available: false, reason: 'Not on a CPU.', quantizations: [] },
+    {
+      method: 'vllm', label: 'vLLM', available: true, reason: null, quantizations: ['fp8'],
+      methods: [
+        { name: 'fp8', available: true, reason: null },
+        { name: 'awq', available: false, reason: 'Needs quantized weights.' },
+      ],
+    },
   ],
 };
 
@@ -73,9 +84,43 @@ describe('draftProblems', () => {
 
   it('says why a server or an optimization cannot be chosen', () => {
     expect(problems({ hardware: { server: 'small', accelerator: 'cpu' } })).toEqual({ 'hardware.server': 'It has 1 GiB.' });
-    expect(problems({ optimization: { method: 'vllm', quantization: 'awq' } })).toEqual({
+    expect(problems({ optimization: { method: 'ctranslate2', quantization: 'int8' } })).toEqual({
       'optimization.method': 'Not on a CPU.',
     });
+    expect(problems({ engine: 'triton' })).toEqual({ engine: 'No Triton here.' });
+  });
+
+  it('wants a quantization that is offered', () => {
+    expect(problems({ optimization: { method: 'vllm', quantization: 'fp8' } })).toEqual({});
+    expect(problems({ optimization: { method: 'vllm', quantization: null } })).toEqual({
+      'optimization.quantization': 'Choose a quantization.',
+    });
+    expect(problems({ optimization: { method: 'vllm', quantization: 'awq' } })).toEqual({
+      'optimization.quantization': 'Needs quantized weights.',
+    });
+  });
+
+  it.each([
+    ['max_model_len', '12', null],
+    ['max_model_len', 'many', 'Write a whole number.'],
+    ['enforce_eager', 'yes', 'Write true or false.'],
+    ['dtype', 'float13', "'float13' is not a choice. Choose from auto, float16."],
+    ['sizes', '1 2 3', null],
+    ['colour', '1', 'vllm 1.0 has no option of this name that a deployment may set.'],
+  ])('asks the engine’s own list about %s=%s', (name, value, said) => {
+    const list: EngineOptions = {
+      engine: 'vllm', accelerator: 'cpu', known: true, version: '1.0',
+      options: [
+        { name: 'max_model_len', kind: 'int', choices: [], many: false, help: '' },
+        { name: 'enforce_eager', kind: 'switch', choices: [], many: false, help: '' },
+        { name: 'dtype', kind: 'text', choices: ['auto', 'float16'], many: false, help: '' },
+        { name: 'sizes', kind: 'int', choices: [], many: true, help: '' },
+      ],
+    };
+    const draft = { ...draftOf(base), engineArguments: [{ id: '1', name, value }] };
+    const expected = said === null ? {} : { [`engineArguments.${name}`]: said };
+    expect(draftProblems(draft, options, list)).toEqual(expected);
+    expect(draftProblems(draft, options, { ...list, known: false, options: [] })).toEqual({});
   });
 
   it('counts the memory of all GPUs that a replica gets, and no more GPUs than there are', () => {
@@ -110,7 +155,7 @@ describe('stepOf', () => {
     ['scaling.minReplicas', 'parameters'],
     ['engineArguments.seed', 'parameters'],
     ['hardware.server', 'hardware'],
-    ['engine', 'general'],
+    ['engine', 'optimization'],
     ['terms', 'review'],
     ['reason', 'review'],
   ])('finds %s on the step %s', (path, step) => {

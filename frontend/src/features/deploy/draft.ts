@@ -1,4 +1,4 @@
-import type { DeployConfiguration, DeployOptions } from '@/lib/api/types';
+import type { DeployConfiguration, DeployOptions, EngineOptions } from '@/lib/api/types';
 import { MAX_STOP_LENGTH, MAX_STOP_SEQUENCES, NUMBER_FIELDS, type NumberPath } from '@/lib/configuration';
 import { formatNumber } from '@/lib/format';
 import { newId } from '@/lib/new-id';
@@ -14,12 +14,16 @@ export interface EngineArgument {
 
 /** The wizard's values while they are being typed: a number may be empty. */
 export interface Draft {
+  engine: string;
   optimization: DeployConfiguration['optimization'];
   numbers: Record<NumberPath, number | ''>;
   stop: string[];
   hardware: Pick<DeployConfiguration['hardware'], 'server' | 'accelerator'>;
   engineArguments: EngineArgument[];
 }
+
+/** What the server offers. */
+export type Offered = Pick<DeployOptions, 'servers' | 'optimizations' | 'engines'>;
 
 /** Messages by path of the field. */
 export type Problems = Record<string, string>;
@@ -40,6 +44,7 @@ const OWN_ARGUMENTS: Record<string, string> = {
 export function draftOf(configuration: DeployConfiguration): Draft {
   const { parameters, scaling, hardware } = configuration;
   return {
+    engine: configuration.engine,
     optimization: configuration.optimization,
     numbers: {
       'parameters.temperature': parameters.temperature,
@@ -68,7 +73,7 @@ export function configurationOf(draft: Draft, base: DeployConfiguration): Deploy
   };
   return {
     schemaVersion: base.schemaVersion,
-    engine: base.engine,
+    engine: draft.engine,
     optimization: draft.optimization,
     parameters: {
       temperature: number('parameters.temperature'),
@@ -99,13 +104,14 @@ export function configurationOf(draft: Draft, base: DeployConfiguration): Deploy
 }
 
 /** Everything that the server would refuse, by field. Empty when the draft may be sent. */
-export function draftProblems(draft: Draft, options: Pick<DeployOptions, 'servers' | 'optimizations'>): Problems {
+export function draftProblems(draft: Draft, options: Offered, engineOptions?: EngineOptions): Problems {
   return {
+    ...engineProblems(draft, options),
     ...optimizationProblems(draft, options),
     ...numberProblems(draft),
     ...stopProblems(draft),
     ...hardwareProblems(draft, options),
-    ...argumentProblems(draft),
+    ...argumentProblems(draft, engineOptions),
   };
 }
 
@@ -114,7 +120,8 @@ export function stepOf(path: string): StepId {
   if (path.startsWith('optimization')) return 'optimization';
   if (path.startsWith('parameters') || path.startsWith('scaling') || path.startsWith('engineArguments')) return 'parameters';
   if (path.startsWith('hardware')) return 'hardware';
-  if (path.startsWith('engine') || path.startsWith('schemaVersion')) return 'general';
+  if (path.startsWith('engine')) return 'optimization';
+  if (['schemaVersion', 'description', 'labels'].some((name) => path.startsWith(name))) return 'general';
   return 'review';
 }
 
@@ -123,10 +130,24 @@ export function argumentPath({ id, name }: EngineArgument): string {
   return `engineArguments.${name.trim() === '' ? id : name.trim()}`;
 }
 
-function optimizationProblems(draft: Draft, { optimizations }: Pick<DeployOptions, 'optimizations'>): Problems {
-  const chosen = optimizations.find(({ method }) => method === draft.optimization.method);
+function engineProblems(draft: Draft, { engines }: Offered): Problems {
+  const chosen = engines.find(({ name }) => name === draft.engine);
   if (chosen?.available) return {};
-  return { 'optimization.method': chosen?.reason ?? 'This optimization is not available. Choose another one.' };
+  return { engine: chosen?.reason ?? 'This engine is not available. Choose another one.' };
+}
+
+function optimizationProblems(draft: Draft, { optimizations }: Offered): Problems {
+  const { method, quantization } = draft.optimization;
+  const chosen = optimizations.find((option) => option.method === method);
+  if (!chosen?.available) {
+    return { 'optimization.method': chosen?.reason ?? 'This optimization is not available. Choose another one.' };
+  }
+  if (method !== 'skip' && quantization === null) return { 'optimization.quantization': 'Choose a quantization.' };
+  const named = chosen.methods?.find(({ name }) => name === quantization);
+  if (named?.available === false) {
+    return { 'optimization.quantization': named.reason ?? 'This quantization is not available here.' };
+  }
+  return {};
 }
 
 function numberProblems({ numbers }: Draft): Problems {
@@ -161,7 +182,7 @@ function stopProblems({ stop }: Draft): Problems {
   return {};
 }
 
-function hardwareProblems(draft: Draft, { servers }: Pick<DeployOptions, 'servers'>): Problems {
+function hardwareProblems(draft: Draft, { servers }: Offered): Problems {
   const server = servers.find(({ name }) => name === draft.hardware.server);
   if (server === undefined) return { 'hardware.server': 'Choose a server.' };
   if (!server.fits) return { 'hardware.server': server.reason ?? 'The model does not fit on this server. Choose another one.' };
@@ -178,7 +199,7 @@ function hardwareProblems(draft: Draft, { servers }: Pick<DeployOptions, 'server
   return problems;
 }
 
-function argumentProblems({ engineArguments }: Draft): Problems {
+function argumentProblems({ engineArguments }: Draft, engineOptions?: EngineOptions): Problems {
   const problems: Problems = {};
   const seen = new Set<string>();
   for (const argument of engineArguments) {
@@ -190,7 +211,23 @@ function argumentProblems({ engineArguments }: Draft): Problems {
     else if (OWN_ARGUMENTS[name]) problems[path] = `This one is set by ${OWN_ARGUMENTS[name]}. Remove it here.`;
     else if (seen.has(name)) problems[path] = 'This name is given twice. Remove one of them.';
     else if (value.length > MAX_ARGUMENT_LENGTH) problems[path] = `Shorten the value to ${MAX_ARGUMENT_LENGTH} characters.`;
+    else if (engineOptions?.known) {
+      const refusal = optionRefusal(name, value, engineOptions);
+      if (refusal !== null) problems[path] = refusal;
+    }
     seen.add(name);
   }
   return problems;
+}
+
+/** What the engine itself would say against the argument. */
+function optionRefusal(name: string, value: string, { options, engine, version }: EngineOptions): string | null {
+  const option = options.find((candidate) => candidate.name === name);
+  if (option === undefined) return `${engine} ${version ?? ''} has no option of this name that a deployment may set.`;
+  if (option.kind === 'switch') return /^(true|false)$/i.test(value) ? null : 'Write true or false.';
+  const values = option.many ? value.split(/\s+/) : [value];
+  if (option.kind === 'int' && !values.every((each) => /^[+-]?\d+$/.test(each))) return 'Write a whole number.';
+  if (option.kind === 'float' && !values.every((each) => each !== '' && Number.isFinite(Number(each)))) return 'Write a number.';
+  const wrong = option.choices.length === 0 ? undefined : values.find((each) => !option.choices.includes(each));
+  return wrong === undefined ? null : `'${wrong}' is not a choice. Choose from ${option.choices.join(', ')}.`;
 }

@@ -1,27 +1,16 @@
-import { ActionIcon, Autocomplete, Button, TextInput, Tooltip } from '@mantine/core';
+import { ActionIcon, Autocomplete, Button, Tooltip } from '@mantine/core';
 import { IconPlus, IconTrash } from '@tabler/icons-react';
 import { Panel } from '@/components/panel';
+import type { EngineOptions } from '@/lib/api/types';
 import { newId } from '@/lib/new-id';
 import { argumentPath, type EngineArgument } from './draft';
 import classes from './engine-arguments.module.css';
 import type { StepProps } from './wizard';
 
-/** What the vLLM arguments that are asked for most often do. Any other may be typed as well. */
-const KNOWN: Record<string, string> = {
-  max_model_len: 'The longest prompt and answer together, in tokens. Less needs less memory.',
-  dtype: 'The data type of the weights: auto, float32, bfloat16 or float16.',
-  enforce_eager: 'true skips graph compilation: a quicker start, slower answers.',
-  gpu_memory_utilization: 'The share of GPU memory that the engine may use, from 0 to 1.',
-  max_num_batched_tokens: 'The most tokens in one engine step.',
-  enable_prefix_caching: 'true keeps the cache of prompts that begin alike.',
-  block_size: 'Tokens in one block of the cache.',
-  swap_space: 'GiB of memory for requests that must wait.',
-  seed: 'Makes sampling repeatable.',
-  kv_cache_dtype: 'The data type of the cache: auto or fp8.',
-};
-
 /** The engine's own options, by name. */
-export function EngineArguments({ draft, onChange, problems }: StepProps) {
+export function EngineArguments({ draft, onChange, problems, options, engineOptions }: StepProps) {
+  const engine = options.engines.find(({ name }) => name === draft.engine)?.label ?? draft.engine;
+  const known = new Map(engineOptions?.options.map((option) => [option.name, option]));
   const change = (id: string, part: Partial<EngineArgument>) =>
     onChange({
       engineArguments: draft.engineArguments.map((argument) => (argument.id === id ? { ...argument, ...part } : argument)),
@@ -30,7 +19,11 @@ export function EngineArguments({ draft, onChange, problems }: StepProps) {
   return (
     <Panel
       title="Engine arguments"
-      description="Options of vLLM itself, by name without dashes. Leave them out unless you know that you need one."
+      description={`Options of ${engine} itself, by name without dashes. Leave them out unless you know that you need one. ${
+        engineOptions?.known
+          ? `They are checked against the ${known.size} options of ${engine} ${engineOptions.version ?? ''}.`
+          : 'They are checked when the engine is installed on the server.'
+      }`}
     >
       <div className={classes.rows}>
         {draft.engineArguments.map((argument, index) => (
@@ -39,18 +32,20 @@ export function EngineArguments({ draft, onChange, problems }: StepProps) {
               label={index === 0 ? 'Name' : undefined}
               aria-label={`Name of engine argument ${index + 1}`}
               placeholder="max_model_len"
-              data={Object.keys(KNOWN)}
+              data={[...known.keys()]}
+              limit={100}
               value={argument.name}
               error={problems[argumentPath(argument)]}
-              description={KNOWN[argument.name.trim()]}
+              description={known.get(argument.name.trim())?.help}
               inputWrapperOrder={['label', 'input', 'description', 'error']}
               onChange={(name) => change(argument.id, { name })}
             />
-            <TextInput
+            <Autocomplete
               label={index === 0 ? 'Value' : undefined}
               aria-label={`Value of engine argument ${index + 1}`}
+              data={valuesOf(known.get(argument.name.trim()))}
               value={argument.value}
-              onChange={(event) => change(argument.id, { value: event.currentTarget.value })}
+              onChange={(value) => change(argument.id, { value })}
             />
             <Tooltip label="Remove argument">
               <ActionIcon
@@ -78,4 +73,9 @@ export function EngineArguments({ draft, onChange, problems }: StepProps) {
       </div>
     </Panel>
   );
+}
+
+function valuesOf(option: EngineOptions['options'][number] | undefined): string[] {
+  if (option === undefined || option.many) return [];
+  return option.kind === 'switch' ? ['true', 'false'] : option.choices;
 }

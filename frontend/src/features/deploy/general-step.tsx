@@ -6,19 +6,21 @@ import { Panel } from '@/components/panel';
 import type { Deployment, DeployConfiguration } from '@/lib/api/types';
 import { readDeployConfigFile } from '@/lib/configuration';
 import { formatBytes, formatCount, formatNumber } from '@/lib/format';
+import { DetailsFields } from './details-fields';
 import classes from './steps.module.css';
-import type { StepProps } from './wizard';
+import type { StepProps, WizardDetails } from './wizard';
 
 interface GeneralStepProps extends StepProps {
   deployment: Deployment | null;
-  base: DeployConfiguration;
+  details: WizardDetails;
+  onDetails: (part: Partial<WizardDetails>) => void;
   onReplace: (configuration: DeployConfiguration) => void;
 }
 
 const MAX_FILE_BYTES = 1_000_000;
 
 /** What is deployed, and the values to start from. */
-export function GeneralStep({ model, deployment, base, options, onReplace }: GeneralStepProps) {
+export function GeneralStep({ model, deployment, details, onDetails, problems, options, onReplace }: GeneralStepProps) {
   const { card } = model;
   return (
     <div className={classes.stack}>
@@ -32,11 +34,13 @@ export function GeneralStep({ model, deployment, base, options, onReplace }: Gen
             { label: 'Parameters', value: model.parameterCount === null ? '—' : formatCount(model.parameterCount) },
             { label: 'Size', value: model.sizeBytes === null ? '—' : formatBytes(model.sizeBytes) },
             { label: 'Context length', value: card?.contextLength == null ? '—' : `${formatNumber(card.contextLength)} tokens` },
-            { label: 'Engine', value: base.engine === 'vllm' ? 'vLLM' : base.engine },
             { label: 'Served under the name', value: deployment?.endpoint?.model ?? model.name },
             { label: 'Revision to be made', value: String((deployment?.desiredRevision ?? 0) + 1) },
           ]}
         />
+      </Panel>
+      <Panel title="Description and tags" description="Saved with the model when you deploy. They change nothing about how it is served.">
+        <DetailsFields details={details} problems={problems} onChange={onDetails} />
       </Panel>
       <StartFrom
         deployment={deployment}
@@ -60,8 +64,13 @@ function StartFrom({ deployment, options, imported, onReplace }: StartFromProps)
     if (file === null) return;
     try {
       if (file.size > MAX_FILE_BYTES) throw new Error('The file is too large for a deploy configuration.');
-      onReplace(readDeployConfigFile(await file.text(), options.defaults));
-      setMessage({ text: `All values come from ${file.name} now.`, bad: false });
+      const { configuration, unknown } = readDeployConfigFile(await file.text(), options.defaults);
+      onReplace(configuration);
+      setMessage(
+        unknown.length === 0
+          ? { text: `All values come from ${file.name} now.`, bad: false }
+          : { text: `All values come from ${file.name} now, except for fields that are unknown here: ${unknown.join(', ')}.`, bad: true },
+      );
     } catch (error) {
       setMessage({ text: error instanceof Error ? error.message : 'The file cannot be read. Choose another one.', bad: true });
     }
@@ -72,7 +81,9 @@ function StartFrom({ deployment, options, imported, onReplace }: StartFromProps)
       title="Values to start from"
       description={
         deployment
-          ? `The wizard is filled with the configuration of revision ${deployment.desiredRevision ?? ''}.`
+          ? deployment.pending === null
+            ? `The wizard is filled with the configuration of revision ${deployment.desiredRevision ?? ''}.`
+            : 'The wizard is filled with the pending changes.'
           : imported
             ? 'The wizard is filled from the deployconfig.json that came with the model. The validation report names what was not used of it.'
             : 'The wizard is filled with defaults that suit this model.'
@@ -86,6 +97,17 @@ function StartFrom({ deployment, options, imported, onReplace }: StartFromProps)
             </Button>
           )}
         </FileButton>
+        {deployment?.pending && (
+          <Button
+            variant="subtle"
+            onClick={() => {
+              onReplace(deployment.configuration);
+              setMessage({ text: `All values are those of revision ${deployment.desiredRevision ?? ''} now.`, bad: false });
+            }}
+          >
+            Use what is deployed
+          </Button>
+        )}
         {deployment && (
           <Button
             variant="subtle"

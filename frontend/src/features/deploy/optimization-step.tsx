@@ -1,48 +1,74 @@
 import { Radio, Select } from '@mantine/core';
-import type { OptimizationOption } from '@/lib/api/types';
+import { Panel } from '@/components/panel';
+import type { EngineOption, OptimizationOption } from '@/lib/api/types';
 import classes from './steps.module.css';
 import type { StepProps } from './wizard';
 
 const EXPLANATIONS: Record<OptimizationOption['method'], string> = {
   skip: 'Serve the weights as they are. Nothing is lost, and the deployment is ready soonest.',
   ctranslate2: 'Convert to CTranslate2 with smaller weights: faster on CPUs, and less memory.',
-  vllm: 'Quantize the weights for vLLM: less GPU memory, at a small cost in quality.',
+  vllm: 'Quantize the weights while vLLM loads them: less memory, at a small cost in quality.',
 };
 
-/** Whether the weights are transformed first. What is not available says why. */
+/** Whether the weights are transformed first, and what serves them. What is not available says why. */
 export function OptimizationStep({ draft, onChange, problems, options }: StepProps) {
+  const choose = (method: OptimizationOption['method']) => {
+    const option = options.optimizations.find((candidate) => candidate.method === method);
+    // What a method makes is served by one engine; what nothing was done to, by any that can.
+    onChange({ optimization: { method, quantization: null }, engine: option?.engine ?? engineFor(draft.engine, options.engines) });
+  };
+
   return (
-    <Radio.Group
-      label="How the weights are prepared"
-      value={draft.optimization.method}
-      error={problems['optimization.method'] ?? problems['optimization.quantization']}
-      onChange={(method) =>
-        onChange({ optimization: { method: method as OptimizationOption['method'], quantization: null } })
-      }
-    >
-      <div className={classes.cards}>
-        {options.optimizations.map((option) => (
-          <Choice
-            key={option.method}
-            option={option}
-            chosen={draft.optimization.method === option.method}
-            quantization={draft.optimization.quantization}
-            onQuantization={(quantization) => onChange({ optimization: { method: option.method, quantization } })}
-          />
-        ))}
-      </div>
-    </Radio.Group>
+    <div className={classes.stack}>
+      <Radio.Group
+        label="How the weights are prepared"
+        value={draft.optimization.method}
+        error={problems['optimization.method']}
+        onChange={(method) => choose(method as OptimizationOption['method'])}
+      >
+        <div className={classes.cards}>
+          {options.optimizations.map((option) => (
+            <Choice
+              key={option.method}
+              option={option}
+              chosen={draft.optimization.method === option.method}
+              quantization={draft.optimization.quantization}
+              problem={problems['optimization.quantization']}
+              onQuantization={(quantization) => onChange({ optimization: { method: option.method, quantization } })}
+            />
+          ))}
+        </div>
+      </Radio.Group>
+      <Panel title="Engine" description="What loads the weights and answers requests.">
+        <Engines
+          engines={options.engines}
+          value={draft.engine}
+          fixed={options.optimizations.find(({ method }) => method === draft.optimization.method)?.engine ?? null}
+          problem={problems['engine']}
+          onChange={(engine) => onChange({ engine })}
+        />
+      </Panel>
+    </div>
   );
+}
+
+function engineFor(present: string, engines: readonly EngineOption[]): string {
+  const can = engines.filter(({ available }) => available);
+  return can.find(({ name }) => name === present)?.name ?? can[0]?.name ?? present;
 }
 
 interface ChoiceProps {
   option: OptimizationOption;
   chosen: boolean;
   quantization: string | null;
+  problem: string | undefined;
   onQuantization: (quantization: string | null) => void;
 }
 
-function Choice({ option, chosen, quantization, onQuantization }: ChoiceProps) {
+function Choice({ option, chosen, quantization, problem, onQuantization }: ChoiceProps) {
+  const methods =
+    option.methods ?? option.quantizations.map((name) => ({ name, available: true, reason: null }));
+  const refused = methods.filter(({ available, reason }) => !available && reason !== null);
   return (
     <div className={classes.card} data-chosen={chosen} data-disabled={!option.available}>
       <Radio
@@ -53,18 +79,69 @@ function Choice({ option, chosen, quantization, onQuantization }: ChoiceProps) {
         classNames={{ body: classes.radioBody, label: classes.radioLabel, description: classes.radioDescription }}
       />
       {!option.available && <p className={classes.reason}>{option.reason ?? 'This is not available on this installation.'}</p>}
-      {chosen && option.quantizations.length > 0 && (
-        <Select
-          className={classes.inset}
-          label="Quantization"
-          placeholder="Choose a data type"
-          clearable
-          maw={280}
-          data={option.quantizations}
-          value={quantization}
-          onChange={onQuantization}
-        />
+      {chosen && methods.length > 0 && (
+        <div className={classes.inset}>
+          <Select
+            label="Quantization"
+            placeholder="Choose a data type"
+            maw={280}
+            data={methods.map(({ name, available }) => ({ value: name, label: name, disabled: !available }))}
+            value={quantization}
+            error={problem}
+            onChange={onQuantization}
+          />
+          {option.note && <p className={classes.message}>{option.note}</p>}
+          {refused.length > 0 && (
+            <details className={classes.more}>
+              <summary>{refused.length === 1 ? 'One is' : `${refused.length} are`} not available here</summary>
+              <dl className={classes.refused}>
+                {refused.map(({ name, reason }) => (
+                  <div key={name}>
+                    <dt>{name}</dt>
+                    <dd>{reason}</dd>
+                  </div>
+                ))}
+              </dl>
+            </details>
+          )}
+        </div>
       )}
     </div>
+  );
+}
+
+interface EnginesProps {
+  engines: readonly EngineOption[];
+  value: string;
+  /** The only engine that serves what the chosen method makes; null where any does. */
+  fixed: string | null;
+  problem: string | undefined;
+  onChange: (engine: string) => void;
+}
+
+function Engines({ engines, value, fixed, problem, onChange }: EnginesProps) {
+  return (
+    <Radio.Group aria-label="Engine" value={value} error={problem} onChange={onChange}>
+      <div className={classes.options}>
+        {engines.map((engine) => {
+          const reason =
+            fixed !== null && engine.name !== fixed
+              ? 'It does not serve what the chosen optimization makes.'
+              : engine.available
+                ? null
+                : [engine.reason, engine.remedy].filter(Boolean).join(' ');
+          return (
+            <Radio
+              key={engine.name}
+              value={engine.name}
+              label={engine.label}
+              disabled={reason !== null}
+              {...(reason !== null && { description: reason })}
+              classNames={{ body: classes.radioBody, label: classes.radioLabel, description: classes.radioDescription }}
+            />
+          );
+        })}
+      </div>
+    </Radio.Group>
   );
 }

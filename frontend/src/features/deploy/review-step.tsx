@@ -1,17 +1,19 @@
 import { Button, Checkbox, Textarea } from '@mantine/core';
 import { ConfigurationList } from '@/components/configuration-list';
 import { DifferenceTable } from '@/components/difference-table';
+import { Facts } from '@/components/facts';
 import { Panel } from '@/components/panel';
-import type { DeployConfiguration, HistoryEntry } from '@/lib/api/types';
+import type { DeployConfiguration, Deployment } from '@/lib/api/types';
 import { configurationDifferences, type ConfigurationSection } from '@/lib/configuration';
 import type { StepId } from './draft';
+import { RehearsalPanels } from './rehearsal';
 import classes from './steps.module.css';
-import type { StepProps } from './wizard';
+import type { StepProps, WizardDetails } from './wizard';
 
 interface ReviewStepProps extends StepProps {
   configuration: DeployConfiguration;
-  serving: HistoryEntry | null;
-  redeploy: boolean;
+  deployment: Deployment | null;
+  details: WizardDetails;
   accepted: boolean;
   onAccept: (accepted: boolean) => void;
   reason: string;
@@ -24,16 +26,17 @@ const STEP_OF_SECTION: Record<ConfigurationSection, StepId> = {
   parameters: 'parameters',
   scaling: 'parameters',
   hardware: 'hardware',
-  engine: 'parameters',
+  engine: 'optimization',
 };
 
-/** Everything once more, what it changes, why, and the terms. */
+/** Everything once more, what it changes, what it needs and costs, what speaks against it, and the terms. */
 export function ReviewStep(props: ReviewStepProps) {
-  const { configuration, serving, redeploy, problems, options, accepted, onAccept, reason, onReason, onEdit } = props;
+  const { configuration, deployment, details, problems, options, model, accepted, onAccept, reason, onReason, onEdit } = props;
   return (
     <div className={classes.stack}>
-      {serving && <Changes configuration={configuration} serving={serving} />}
-      {redeploy && (
+      {deployment && <Changes configuration={configuration} deployment={deployment} />}
+      <RehearsalPanels modelId={model.id} configuration={configuration} deployment={deployment} />
+      {deployment && (
         <Panel title="Reason" description="Kept in the history, so that others understand this revision later.">
           <Textarea
             aria-label="Reason"
@@ -47,6 +50,23 @@ export function ReviewStep(props: ReviewStepProps) {
           />
         </Panel>
       )}
+      <Panel
+        title="Model"
+        actions={
+          <Button variant="subtle" size="compact-sm" aria-label="Edit description and tags" onClick={() => onEdit('general')}>
+            Edit
+          </Button>
+        }
+      >
+        <Facts
+          columns={3}
+          facts={[
+            { label: 'Name', value: model.name },
+            { label: 'Description', value: details.description.trim() || '—' },
+            { label: 'Tags', value: details.labels.join(', ') || '—' },
+          ]}
+        />
+      </Panel>
       <Panel title="Configuration">
         <ConfigurationList
           configuration={configuration}
@@ -80,16 +100,15 @@ export function ReviewStep(props: ReviewStepProps) {
   );
 }
 
-function Changes({ configuration, serving }: { configuration: DeployConfiguration; serving: HistoryEntry }) {
-  const differences = configurationDifferences(serving.configuration, configuration);
+function Changes({ configuration, deployment }: { configuration: DeployConfiguration; deployment: Deployment }) {
+  const revision = deployment.desiredRevision ?? '—';
+  const differences = configurationDifferences(deployment.configuration, configuration);
   return (
-    <Panel title={`Changes from revision ${serving.revision}, which serves now`}>
+    <Panel title={`Changes from revision ${revision}`}>
       {differences.length === 0 ? (
-        <p className={classes.message}>
-          Nothing differs. Redeploying starts fresh engines with the same values.
-        </p>
+        <p className={classes.message}>Nothing differs. Redeploying starts fresh engines with the same values.</p>
       ) : (
-        <DifferenceTable differences={differences} before={`Revision ${serving.revision}`} after="New revision" />
+        <DifferenceTable differences={differences} before={`Revision ${revision}`} after="New revision" />
       )}
     </Panel>
   );

@@ -1,12 +1,16 @@
 import { Alert, Button, Group, Stepper } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
-import { useRef, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import { ActionButton } from '@/components/action-button';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ApiProblem } from '@/lib/api/client';
-import type { Deployment, DeployConfiguration, DeployOptions, HistoryEntry, ModelDetail } from '@/lib/api/types';
+import type { Deployment, DeployConfiguration, DeployOptions, EngineOptions, ModelDetail } from '@/lib/api/types';
 import { useCommand } from '@/lib/commands';
 import { problemPath } from '@/lib/configuration';
+import { engineOptionsQuery } from '@/lib/deployment';
+import { cleanDetails, detailsErrors, detailsOf, sameDetails, type Details } from '@/lib/details';
+import { clearDraft, loadDraft, saveDraft } from './draft-storage';
 import { configurationOf, draftOf, draftProblems, stepOf, type Draft, type Problems, type StepId } from './draft';
 import { GeneralStep } from './general-step';
 import { HardwareStep } from './hardware-step';
@@ -21,8 +25,12 @@ export interface StepProps {
   /** Only those that the person should see by now. */
   problems: Problems;
   options: DeployOptions;
+  /** The chosen engine's own argument list, once it is known. */
+  engineOptions: EngineOptions | undefined;
   model: ModelDetail;
 }
+
+export type WizardDetails = Pick<Details, 'description' | 'labels'>;
 
 interface DeployRequest {
   configuration: DeployConfiguration;
@@ -34,8 +42,6 @@ interface WizardProps {
   model: ModelDetail;
   deployment: Deployment | null;
   options: DeployOptions;
-  /** The revision that serves now, to show what changes. */
-  serving: HistoryEntry | null;
 }
 
 const STEPS: { id: StepId; title: string }[] = [
@@ -46,20 +52,60 @@ const STEPS: { id: StepId; title: string }[] = [
   { id: 'review', title: 'Review' },
 ];
 
-/** Five steps to a revision. Going back keeps every value; a refusal leads to the step of its field. */
-export function Wizard({ model, deployment, options, serving }: WizardProps) {
+/** Five steps to a revision. Going back and reloading keep every value; a refusal leads to the step of its field. */
+export function Wizard({ model, deployment, options }: WizardProps) {
   const navigate = useNavigate();
   const heading = useRef<HTMLHeadingElement>(null);
-  const [base] = useState(() => deployment?.configuration ?? options.defaults);
-  const [draft, setDraft] = useState(() => draftOf(base));
-  const [active, setActive] = useState(0);
-  const [furthest, setFurthest] = useState(0);
+  const [base] = useState(() => deployment?.pending?.configuration ?? deployment?.configuration ?? options.defaults);
+  const [kept] = useState(() => loadDraft(sessionStorage, model.id, base));
+  const [restored, setRestored] = useState(kept !== null);
+  const [draft, setDraft] = useState(() => kept?.draft ?? draftOf(base));
+  const [details, setDetails] = useState<WizardDetails>(() => kept?.details ?? detailsOf(model));
+  const [active, setActive] = useState(kept?.step ?? 0);
+  const [furthest, setFurthest] = useState(kept?.step ?? 0);
   /** Steps whose problems are shown: those that the person has tried to leave. */
   const [checked, setChecked] = useState<ReadonlySet<StepId>>(new Set());
   const [refused, setRefused] = useState<Problems>({});
   const [accepted, setAccepted] = useState(false);
-  const [reason, setReason] = useState('');
+  const [reason, setReason] = useState(kept?.reason ?? '');
+  const done = useRef(false);
+  const { data: engineOptions } = useQuery(
+    engineOptionsQuery(draft.engine, draft.hardware.accelerator, draft.hardware.server),
+  );
 
+  const [untouched] = useState(() => JSON.stringify([configurationOf(draftOf(base), base), '']));
+  useEffect(() => {
+    if (done.current) return;
+    const typed =
+      JSON.stringify([configurationOf(draft, base), reason]) !== untouched ||
+      !sameDetails({ ...detailsOf(model), ...details }, detailsOf(model));
+    if (typed) saveDraft(sessionStorage, model.id, base, { draft, details, reason, step: active });
+    else clearDraft(sessionStorage, model.id);
+  }, [model, base, untouched, draft, details, reason, active]);
+
+  const leave = () => {
+    done.current = true;
+    clearDraft(sessionStorage, model.id);
+    void navigate({ to: '/models/$modelId', params: { modelId: model.id }, search: { tab: 'deployments' } });
+  };
+  const wanted: Details = { ...detailsOf(model), ...details };
+  const describe = useCommand<Details>({
+    modelId: model.id,
+    request: (body) => ({ method: 'PATCH', path: `/api/models/${model.id}`, body }),
+    problems: 'inline',
+  });
+  const save = useCommand<DeployConfiguration>({
+    modelId: model.id,
+    request: (body) => ({
+      method: 'PUT',
+      path: `/api/models/${model.id}/deployment/configuration`,
+      body: { configuration: body, reason: reason.trim() },
+      ifMatch: deployment?.version,
+    }),
+    accepted: 'Kept for later. What is deployed stays as it is.',
+    problems: 'inline',
+    onAccepted: leave,
+  });
   const deploy = useCommand<DeployRequest>({
     modelId: model.id,
     request: (body) => ({
@@ -70,11 +116,10 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
     }),
     accepted: deployment ? `Redeploying ${model.name}` : `Deploying ${model.name}`,
     problems: 'inline',
-    onAccepted: () =>
-      void navigate({ to: '/models/$modelId', params: { modelId: model.id }, search: { tab: 'deployments' } }),
+    onAccepted: leave,
   });
 
-  const found = draftProblems(draft, options);
+  const found = { ...draftProblems(draft, options, engineOptions ?? undefined), ...detailsErrors(wanted) };
   const visible: Problems = {
     ...Object.fromEntries(Object.entries(found).filter(([path]) => checked.has(stepOf(path)))),
     ...refused,
@@ -97,6 +142,17 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
     // What the server said about a value no longer counts once that value is another one.
     setRefused((before) => withoutChanged(before, draft, next));
     deploy.reset();
+    save.reset();
+    describe.reset();
+  };
+  const startOver = () => {
+    change(draftOf(base));
+    setDetails(detailsOf(model));
+    setReason('');
+    setRestored(false);
+    setChecked(new Set());
+    setFurthest(0);
+    goTo(0);
   };
 
   const next = () => {
@@ -105,32 +161,42 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
     goTo(active + 1);
   };
 
-  const submit = () => {
+  const complete = () => {
     const first = STEPS.findIndex(({ id }) => Object.keys(found).some((path) => stepOf(path) === id));
     showProblems(...STEPS.map(({ id }) => id));
-    if (first !== -1) {
-      goTo(first);
-      return;
-    }
-    setRefused({});
-    deploy.mutate(
-      {
-        configuration,
-        terms: { version: options.terms.version, accepted: true },
-        ...(reason.trim() !== '' && { reason: reason.trim() }),
-      },
-      {
-        onError: (problem) => {
-          const problems = Object.fromEntries(problem.errors.map(({ field, message }) => [problemPath(field), message]));
-          setRefused(problems);
-          const at = STEPS.findIndex(({ id }) => Object.keys(problems).some((path) => stepOf(path) === id));
-          if (at !== -1 && at !== active) goTo(at);
-        },
-      },
-    );
+    if (first !== -1) goTo(first);
+    return first === -1;
   };
+  const refuse = (problem: ApiProblem) => {
+    const problems = Object.fromEntries(problem.errors.map(({ field, message }) => [problemPath(field), message]));
+    setRefused(problems);
+    const at = STEPS.findIndex(({ id }) => Object.keys(problems).some((path) => stepOf(path) === id));
+    if (at !== -1 && at !== active) goTo(at);
+  };
+  /** The description and tags first: they disturb nothing, whatever becomes of the rest. */
+  const withDetails = (go: () => void) => {
+    if (!complete()) return;
+    setRefused({});
+    if (sameDetails(wanted, detailsOf(model))) go();
+    else describe.mutate(cleanDetails(wanted), { onSuccess: go, onError: refuse });
+  };
+  const submit = () =>
+    withDetails(() =>
+      deploy.mutate(
+        {
+          configuration,
+          terms: { version: options.terms.version, accepted: true },
+          ...(reason.trim() !== '' && { reason: reason.trim() }),
+        },
+        { onError: refuse },
+      ),
+    );
+  const keep = () => withDetails(() => save.mutate(configuration, { onError: refuse }));
+  const problem = deploy.error ?? save.error ?? describe.error;
 
-  const props: StepProps = { draft, onChange: change, problems: visible, options, model };
+  const props: StepProps = {
+    draft, onChange: change, problems: visible, options, engineOptions: engineOptions ?? undefined, model,
+  };
   const stepHasProblem = (id: StepId) => Object.keys(visible).some((path) => stepOf(path) === id);
 
   return (
@@ -165,20 +231,29 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
         {STEPS[active]?.title}
       </h2>
 
-      {deploy.error && fieldsOnly(deploy.error) && (
+      {restored && (
+        <Alert mb="lg" withCloseButton closeButtonLabel="Close" onClose={() => setRestored(false)} title="Your draft is still here">
+          What you typed before is filled in again.{' '}
+          <Button variant="subtle" size="compact-sm" onClick={startOver}>
+            Start over
+          </Button>
+        </Alert>
+      )}
+      {problem && fieldsOnly(problem) && (
         <Alert color="red" role="alert" mb="lg" title="The server did not accept this configuration">
           The fields that it names are marked. Change them, then go on to the review again.
         </Alert>
       )}
-      {deploy.error && !fieldsOnly(deploy.error) && (
-        <ProblemAlert problem={deploy.error} mb="lg" {...(deploy.error.transient && { onRetry: submit })} />
+      {problem && !fieldsOnly(problem) && (
+        <ProblemAlert problem={problem} mb="lg" {...(problem.transient && { onRetry: save.error ? keep : submit })} />
       )}
 
       {step === 'general' && (
         <GeneralStep
           {...props}
           deployment={deployment}
-          base={base}
+          details={details}
+          onDetails={(part) => setDetails({ ...details, ...part })}
           onReplace={(loaded) => change(draftOf(loaded))}
         />
       )}
@@ -189,8 +264,8 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
         <ReviewStep
           {...props}
           configuration={configuration}
-          serving={serving}
-          redeploy={deployment !== null}
+          deployment={deployment}
+          details={details}
           accepted={accepted}
           onAccept={setAccepted}
           reason={reason}
@@ -204,13 +279,20 @@ export function Wizard({ model, deployment, options, serving }: WizardProps) {
           Back
         </Button>
         {step === 'review' ? (
-          <ActionButton
-            disabledReason={accepted ? null : 'Accept the terms first.'}
-            loading={deploy.isPending}
-            onClick={submit}
-          >
-            {deployment ? 'Redeploy' : 'Deploy'}
-          </ActionButton>
+          <Group gap="sm">
+            {deployment && (
+              <Button variant="default" loading={save.isPending} onClick={keep}>
+                Keep for later
+              </Button>
+            )}
+            <ActionButton
+              disabledReason={accepted ? null : 'Accept the terms first.'}
+              loading={deploy.isPending || describe.isPending}
+              onClick={submit}
+            >
+              {deployment ? 'Redeploy' : 'Deploy'}
+            </ActionButton>
+          </Group>
         ) : (
           <Button onClick={next}>Next</Button>
         )}

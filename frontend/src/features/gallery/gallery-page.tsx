@@ -1,6 +1,6 @@
 import { Button, Drawer, Indicator, NativeSelect, TextInput } from '@mantine/core';
 import { useDebouncedCallback, useDisclosure, useMediaQuery } from '@mantine/hooks';
-import { IconAdjustmentsHorizontal, IconPlus, IconSearch } from '@tabler/icons-react';
+import { IconAdjustmentsHorizontal, IconPlus, IconRocket, IconSearch } from '@tabler/icons-react';
 import { getRouteApi } from '@tanstack/react-router';
 import { useState } from 'react';
 import { EmptyState } from '@/components/empty-state';
@@ -53,15 +53,20 @@ export default function GalleryPage() {
         title="Model gallery"
         description="Every model that was imported, newest first."
         actions={
-          <LinkButton
-            to="."
-            search={(current) => ({ ...current, import: 'base' as const })}
-            resetScroll={false}
-            replace
-            leftSection={<IconPlus size={18} aria-hidden />}
-          >
-            Import model
-          </LinkButton>
+          <>
+            <LinkButton to="/deploy" variant="default" leftSection={<IconRocket size={18} aria-hidden />}>
+              Deploy a model
+            </LinkButton>
+            <LinkButton
+              to="."
+              search={(current) => ({ ...current, import: 'base' as const })}
+              resetScroll={false}
+              replace
+              leftSection={<IconPlus size={18} aria-hidden />}
+            >
+              Import model
+            </LinkButton>
+          </>
         }
       />
 

@@ -17,6 +17,11 @@ export function ModelStatus({ model }: { model: ModelSummary }) {
       {state === 'deployed' && model.replicas !== null && (
         <div className={classes.reason}>{replicasText(model.replicas)}</div>
       )}
+      {model.pendingChanges && (
+        <span className={classes.pending} title="A changed configuration is kept that is not deployed">
+          Pending changes
+        </span>
+      )}
       {working && progress !== undefined && (
         <ProgressLine compact progress={progress} label={`${model.name}: ${progress.message || progress.step}`} />
       )}

@@ -1,7 +1,7 @@
 import { Loader, Modal, NativeSelect, UnstyledButton } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
-import { useNavigate } from '@tanstack/react-router';
+import { useLocation, useNavigate } from '@tanstack/react-router';
 import { lazy, Suspense, useState, type ComponentType } from 'react';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ModelDetail } from '@/lib/api/types';
@@ -36,6 +36,7 @@ const FORMS: Record<OtherSource, ComponentType<SourceFormProps>> = {
 export function ImportDialog({ place, versionOf, onPlace, onClose }: ImportDialogProps) {
   const narrow = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
   const navigate = useNavigate();
+  const deploying = useLocation({ select: ({ pathname }) => pathname === '/deploy' });
   const [uploadKey, setUploadKey] = useState<string | null>(null);
   const running = useUploads().find(({ key }) => key === uploadKey);
   // A complete upload leaves the list after a while; the dialog goes on showing how it ended.
@@ -81,11 +82,14 @@ export function ImportDialog({ place, versionOf, onPlace, onClose }: ImportDialo
           onUpload={setUploadKey}
           onCancel={onClose}
           onAccepted={(modelId) =>
-            void navigate({
-              to: '/models/$modelId',
-              params: { modelId },
-              search: shown.versionOf === undefined ? {} : { tab: 'versions' },
-            })
+            // Whoever came from the deploy wizard goes on there.
+            deploying && shown.versionOf === undefined
+              ? void navigate({ to: '/deploy', search: { importing: modelId } })
+              : void navigate({
+                  to: '/models/$modelId',
+                  params: { modelId },
+                  search: shown.versionOf === undefined ? {} : { tab: 'versions' },
+                })
           }
         />
       )}

@@ -9,10 +9,9 @@ import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
-import { deployConfigFile } from '@/lib/configuration';
 import { deploymentQuery } from '@/lib/deployment';
-import { downloadText } from '@/lib/download';
 import classes from './model-page.module.css';
+import { PendingPanel } from './pending-panel';
 import { TemplatePanel } from './template-panel';
 
 export function ConfigurationTab({ model }: { model: ModelDetail }) {
@@ -24,6 +23,7 @@ export function ConfigurationTab({ model }: { model: ModelDetail }) {
       >
         <DetailsForm model={model} />
       </Panel>
+      <PendingPanel model={model} />
       <DeployConfigurationPanel model={model} />
       <TemplatePanel model={model} />
     </div>
@@ -57,15 +57,17 @@ function DeployConfigurationPanel({ model }: { model: ModelDetail }) {
       actions={
         <Group gap="sm">
           <Button
+            component="a"
+            href={`/api/models/${model.id}/deployment/configuration`}
+            download="deployconfig.json"
             variant="default"
             size="xs"
             leftSection={<IconDownload size={16} aria-hidden />}
-            onClick={() => downloadText('deployconfig.json', deployConfigFile(configuration))}
           >
             deployconfig.json
           </Button>
           <ActionButton size="xs" disabledReason={refusal(model.actions, 'redeploy')} onClick={openWizard}>
-            Redeploy with changes
+            Change it
           </ActionButton>
         </Group>
       }

@@ -1,8 +1,7 @@
-import { Alert, Button, Group, Skeleton, Table, Text } from '@mantine/core';
+import { Alert, Skeleton, Table, Text } from '@mantine/core';
 import { IconAlertTriangle } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
-import { useState } from 'react';
 import { ActionButton } from '@/components/action-button';
 import { EmptyState } from '@/components/empty-state';
 import { LogLines } from '@/components/log-lines';
@@ -16,14 +15,13 @@ import { refusal } from '@/lib/actions';
 import { deploymentQuery } from '@/lib/deployment';
 import { spellOut } from '@/lib/event-text';
 import { replicasText } from '@/lib/format';
-import { useTelemetryLog } from '@/lib/live';
-import { modelQuery } from '@/lib/queries';
 import { AdaptersPanel } from './adapters-panel';
 import { DeployProgress } from './deploy-progress';
 import classes from './deployments-tab.module.css';
+import { EngineLog } from './engine-log';
 import { HistoryPanel } from './history-panel';
-import { mergeLog } from './log-merge';
 import pageClasses from './model-page.module.css';
+import { PendingPanel } from './pending-panel';
 
 /** What serves now, and how it came to be so. */
 export function DeploymentsTab({ model }: { model: ModelDetail }) {
@@ -61,6 +59,7 @@ export function DeploymentsTab({ model }: { model: ModelDetail }) {
   return (
     <div className={pageClasses.stack}>
       <CurrentPanel model={model} deployment={deployment.data} />
+      <PendingPanel model={model} />
       {model.kind === 'base' && <AdaptersPanel model={model} />}
       <HistoryPanel model={model} deployment={deployment.data} />
     </div>
@@ -68,7 +67,7 @@ export function DeploymentsTab({ model }: { model: ModelDetail }) {
 }
 
 function CurrentPanel({ model, deployment }: { model: ModelDetail; deployment: Deployment }) {
-  const { start } = useModelCommands(model);
+  const { start, confirmStop } = useModelCommands(model);
   const bringingUp = deployment.state === 'deploying' || deployment.state === 'optimizing';
   const ended = deployment.state === 'stopped' || (deployment.state === 'failed' && deployment.servingRevision === null);
 
@@ -82,10 +81,20 @@ function CurrentPanel({ model, deployment }: { model: ModelDetail; deployment: D
       description={describe(deployment)}
       actions={
         ended ? (
-          <ActionButton size="xs" variant="default" loading={start.isPending} onClick={() => start.mutate()}>
+          <ActionButton
+            size="xs"
+            variant="default"
+            disabledReason={refusal(model.actions, 'start')}
+            loading={start.isPending}
+            onClick={() => start.mutate()}
+          >
             Start again
           </ActionButton>
-        ) : undefined
+        ) : (
+          <ActionButton size="xs" variant="default" disabledReason={refusal(model.actions, 'stop')} onClick={confirmStop}>
+            Stop serving
+          </ActionButton>
+        )
       }
     >
       <div className={classes.current}>
@@ -163,34 +172,5 @@ function Replicas({ deployment }: { deployment: Deployment }) {
         </Table.Tbody>
       </Table>
     </Table.ScrollContainer>
-  );
-}
-
-function EngineLog({ modelId }: { modelId: string }) {
-  const [opened, setOpened] = useState(false);
-  const stored = useQuery({
-    ...modelQuery<{ lines: string[] }>(modelId, 'deployment/logs'),
-    enabled: opened,
-  });
-  const live = useTelemetryLog(modelId);
-
-  return (
-    <div>
-      <Group gap="sm">
-        <Button variant="default" size="xs" aria-expanded={opened} onClick={() => setOpened(!opened)}>
-          {opened ? 'Hide engine log' : 'Show engine log'}
-        </Button>
-      </Group>
-      {opened && (
-        <div className={classes.log}>
-          {stored.error && <ProblemAlert problem={stored.error} onRetry={() => void stored.refetch()} mb="sm" />}
-          {stored.isPending ? (
-            <Skeleton height={280} />
-          ) : (
-            <LogLines lines={mergeLog(stored.data?.lines ?? [], live)} label="Engine log" follow />
-          )}
-        </div>
-      )}
-    </div>
   );
 }

@@ -1,77 +1,127 @@
-import { Group, Select, Skeleton } from '@mantine/core';
-import { useInfiniteQuery } from '@tanstack/react-query';
+import { Button, Group, Menu, NumberInput, Skeleton } from '@mantine/core';
+import { IconDownload } from '@tabler/icons-react';
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { DifferenceTable } from '@/components/difference-table';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import { ShowMore } from '@/components/show-more';
-import type { Deployment, HistoryEntry, ModelDetail } from '@/lib/api/types';
+import type { Deployment, ModelDetail } from '@/lib/api/types';
 import { configurationDifferences } from '@/lib/configuration';
-import { historyQuery } from '@/lib/deployment';
+import { comparisonQuery, historyQuery } from '@/lib/deployment';
 import classes from './history-panel.module.css';
 import { Revision } from './revision';
 
-/** The revisions, newest first, and the comparison of any two. */
+/** The revisions, newest first, the comparison of any two, and the whole as a file. */
 export function HistoryPanel({ model, deployment }: { model: ModelDetail; deployment: Deployment }) {
   const history = useInfiniteQuery(historyQuery(model.id));
 
   if (history.error) return <ProblemAlert problem={history.error} onRetry={() => void history.refetch()} />;
   if (history.isPending) return <Skeleton height={320} radius="lg" />;
   const entries = history.data;
-  // What a revision changed shows beside the one before, which the last one of a page lacks.
-  const shown = history.hasNextPage ? entries.slice(0, -1) : entries;
+  const newest = entries[0]?.revision ?? 0;
 
   return (
     <>
-      <Panel title="Revisions" description="Each one is complete and never changes." flush>
+      <Panel
+        title="Revisions"
+        description="Each one is complete and never changes."
+        actions={<ExportMenu modelId={model.id} />}
+        flush
+      >
         <ol className={classes.revisions}>
-          {shown.map((entry, index) => (
-            <Revision key={entry.revision} entry={entry} previous={entries[index + 1]} deployment={deployment} />
+          {entries.map((entry) => (
+            <Revision key={entry.revision} entry={entry} model={model} deployment={deployment} />
           ))}
         </ol>
         <ShowMore list={history}>Show earlier revisions</ShowMore>
       </Panel>
-      {entries.length > 1 && <Comparison entries={entries} />}
+      {newest > 1 && <Comparison modelId={model.id} newest={newest} />}
     </>
   );
 }
 
-function Comparison({ entries }: { entries: HistoryEntry[] }) {
-  const newest = entries[0]?.revision ?? 0;
+function ExportMenu({ modelId }: { modelId: string }) {
+  const path = `/api/models/${modelId}/deployment/history/export`;
+  return (
+    <Menu>
+      <Menu.Target>
+        <Button variant="default" size="xs" leftSection={<IconDownload size={16} aria-hidden />}>
+          Export
+        </Button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Item component="a" href={`${path}?format=json`} download="history.json">
+          As JSON
+        </Menu.Item>
+        <Menu.Item component="a" href={`${path}?format=csv`} download="history.csv">
+          As CSV, for a spreadsheet
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+function Comparison({ modelId, newest }: { modelId: string; newest: number }) {
   const [chosen, setChosen] = useState<{ before: number; after: number } | null>(null);
   const { before, after } = chosen ?? { before: newest - 1, after: newest };
-  const find = (wanted: number) => entries.find(({ revision }) => revision === wanted);
-  const from = find(before);
-  const to = find(after);
-  const options = entries.map(({ revision }) => ({ value: String(revision), label: `Revision ${revision}` }));
-  const differences = from && to ? configurationDifferences(from.configuration, to.configuration) : [];
+  const comparison = useQuery(comparisonQuery(modelId, before, after));
+  const differences = comparison.data
+    ? configurationDifferences(comparison.data.before.configuration, comparison.data.after.configuration)
+    : [];
+  const version = comparison.data?.changes.find(({ field }) => field === 'modelVersion');
+  const choose = (part: Partial<{ before: number; after: number }>) => setChosen({ before, after, ...part });
 
   return (
     <Panel title="Compare revisions">
       <Group gap="sm" mb="md">
-        <Select
-          aria-label="Before"
-          w={150}
-          allowDeselect={false}
-          data={options}
-          value={String(before)}
-          onChange={(value) => setChosen({ before: Number(value), after })}
-        />
+        <RevisionNumber label="Before" value={before} newest={newest} onChange={(value) => choose({ before: value })} />
         <span className={classes.with}>with</span>
-        <Select
-          aria-label="After"
-          w={150}
-          allowDeselect={false}
-          data={options}
-          value={String(after)}
-          onChange={(value) => setChosen({ before, after: Number(value) })}
-        />
+        <RevisionNumber label="After" value={after} newest={newest} onChange={(value) => choose({ after: value })} />
       </Group>
-      {differences.length === 0 ? (
+      {comparison.isPending ? (
+        <Skeleton height={90} />
+      ) : comparison.error ? (
+        <ProblemAlert problem={comparison.error} onRetry={() => void comparison.refetch()} />
+      ) : differences.length === 0 && version === undefined ? (
         <p className={classes.same}>The configurations are the same.</p>
       ) : (
-        <DifferenceTable differences={differences} before={`Revision ${before}`} after={`Revision ${after}`} />
+        <DifferenceTable
+          differences={[
+            ...(version === undefined
+              ? []
+              : [{ path: version.field, label: 'Model version', before: String(version.before), after: String(version.after) }]),
+            ...differences,
+          ]}
+          before={`Revision ${before}`}
+          after={`Revision ${after}`}
+        />
       )}
     </Panel>
+  );
+}
+
+interface RevisionNumberProps {
+  label: string;
+  value: number;
+  newest: number;
+  onChange: (value: number) => void;
+}
+
+function RevisionNumber({ label, value, newest, onChange }: RevisionNumberProps) {
+  return (
+    <NumberInput
+      aria-label={label}
+      w={150}
+      prefix="Revision "
+      min={1}
+      max={newest}
+      clampBehavior="strict"
+      allowDecimal={false}
+      value={value}
+      onChange={(typed) => {
+        if (typeof typed === 'number' && typed >= 1 && typed <= newest) onChange(typed);
+      }}
+    />
   );
 }

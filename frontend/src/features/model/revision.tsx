@@ -6,10 +6,12 @@ import { DifferenceTable } from '@/components/difference-table';
 import { LogLines } from '@/components/log-lines';
 import { RelativeTime } from '@/components/relative-time';
 import { StateBadge, type AnyState } from '@/components/state-badge';
-import type { Deployment, HistoryEntry } from '@/lib/api/types';
-import { configurationDifferences } from '@/lib/configuration';
+import { refusal } from '@/lib/actions';
+import type { Deployment, HistoryEntry, ModelDetail } from '@/lib/api/types';
+import { fieldLabel, fieldText, type Difference } from '@/lib/configuration';
 import { actorText } from '@/lib/event-text';
 import { formatDuration } from '@/lib/format';
+import { PhaseBar } from './phase-bar';
 import classes from './revision.module.css';
 import { ScalingDecisions } from './scaling-decisions';
 import { RollbackDialog } from './rollback-dialog';
@@ -25,16 +27,17 @@ const TRIGGERS: Record<HistoryEntry['trigger'], string> = {
 
 interface RevisionProps {
   entry: HistoryEntry;
-  previous: HistoryEntry | undefined;
+  model: ModelDetail;
   deployment: Deployment;
 }
 
 /** One revision: who asked for it, why, what it changed and what became of it. */
-export function Revision({ entry, previous, deployment }: RevisionProps) {
+export function Revision({ entry, model, deployment }: RevisionProps) {
   const [opened, setOpened] = useState(false);
   const [rollingBack, setRollingBack] = useState(false);
   const detailsId = useId();
-  const differences = previous ? configurationDifferences(previous.configuration, entry.configuration) : null;
+  // The first one has none before it.
+  const differences = entry.revision === 1 ? null : changedFields(entry);
   const serves = deployment.servingRevision === entry.revision;
 
   return (
@@ -49,6 +52,9 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
             {TRIGGERS[entry.trigger]} by {actorText(entry.actor)} <RelativeTime time={entry.requestedAt} />
             {entry.seconds !== null && <> · took {formatDuration(entry.seconds)}</>}
           </p>
+          {entry.restoredRevision !== null && entry.trigger === 'rollback' && (
+            <p className={classes.who}>Restores revision {entry.restoredRevision}.</p>
+          )}
           {entry.reason && <p className={classes.reason}>{entry.reason}</p>}
           {entry.failure !== null && <p className={classes.failure}>{entry.failure}</p>}
         </div>
@@ -67,7 +73,7 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
             variant="default"
             size="xs"
             aria-label={`Roll back to revision ${entry.revision}`}
-            disabledReason={rollbackRefusal(entry, deployment)}
+            disabledReason={refusal(model.actions, 'rollback') ?? rollbackRefusal(entry, deployment)}
             onClick={() => setRollingBack(true)}
           >
             Roll back
@@ -77,6 +83,7 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
       {entry.scalings.length > 0 && <ScalingDecisions entry={entry} />}
       <Collapse in={opened} id={detailsId}>
         <div className={classes.details}>
+          <PhaseBar phases={entry.phases} revision={entry.revision} />
           {entry.logTail && entry.logTail.length > 0 && (
             <LogLines lines={entry.logTail} label={`Last lines of the engine of revision ${entry.revision}`} />
           )}
@@ -88,6 +95,18 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
             />
           )}
           {differences === null && <ConfigurationList configuration={entry.configuration} />}
+          <div>
+            <Button
+              component="a"
+              variant="subtle"
+              size="compact-sm"
+              href={`/api/models/${model.id}/deployment/configuration?revision=${entry.revision}`}
+              download={`deployconfig-${entry.revision}.json`}
+              aria-label={`Download deployconfig.json of revision ${entry.revision}`}
+            >
+              deployconfig.json
+            </Button>
+          </div>
           {differences?.length === 0 && (
             <p className={classes.who}>The configuration is that of revision {entry.revision - 1}.</p>
           )}
@@ -101,6 +120,15 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
       />
     </li>
   );
+}
+
+function changedFields({ changes }: HistoryEntry): Difference[] {
+  return changes.map(({ field, before, after }) => ({
+    path: field,
+    label: fieldLabel(field),
+    before: fieldText(field, before),
+    after: fieldText(field, after),
+  }));
 }
 
 function badgeState(entry: HistoryEntry, serves: boolean): AnyState {

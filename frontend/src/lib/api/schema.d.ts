@@ -483,6 +483,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/{model_id}/deployment/comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * CompareRevisions
+         * @description Any two revisions, and what the second has otherwise than the first.
+         */
+        get: operations["compareRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/configuration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadConfiguration
+         * @description The `deployconfig.json` of a revision; of the one that is wanted now where none is named.
+         */
+        get: operations["readDeployConfiguration"];
+        /**
+         * SaveConfiguration
+         * @description Keeps a configuration for a later redeployment. What is deployed stays as it is.
+         *
+         *     Keeping what is deployed already discards what was kept.
+         */
+        put: operations["saveDeployConfiguration"];
+        post?: never;
+        /**
+         * DiscardConfiguration
+         * @description Forgets the configuration that was kept.
+         */
+        delete: operations["discardDeployConfiguration"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * RehearseDeployment
+         * @description What a deployment or redeployment would come to: checks, the memory it needs, what it
+         *     changes, and the events that would follow. Nothing is written.
+         */
+        post: operations["rehearseDeployment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models/{model_id}/deployment/history": {
         parameters: {
             query?: never;
@@ -492,9 +563,29 @@ export interface paths {
         };
         /**
          * ReadDeploymentHistory
-         * @description Revisions, newest first, each with what changed from the one before.
+         * @description Revisions, newest first: who, when and why, how long each phase took, and what changed.
          */
         get: operations["readDeploymentHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/history/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ExportDeploymentHistory
+         * @description The whole history as a file: a JSON list, or CSV with a row for each revision.
+         */
+        get: operations["exportDeploymentHistory"];
         put?: never;
         post?: never;
         delete?: never;
@@ -515,6 +606,28 @@ export interface paths {
          * @description The last lines of a replica's log; without a replica, of the newest one.
          */
         get: operations["readDeploymentLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models/{model_id}/deployment/logs/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * StreamDeploymentLogs
+         * @description Server-sent events `lines` with a JSON list of lines; the id is the number of the next one.
+         *
+         *     Begins after the header Last-Event-ID, else at the line `after`, else with the last lines.
+         */
+        get: operations["streamDeploymentLogs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1259,6 +1372,8 @@ export interface components {
             publish: components["schemas"]["ActionView"];
             redeploy: components["schemas"]["ActionView"];
             retry: components["schemas"]["ActionView"];
+            rollback: components["schemas"]["ActionView"];
+            start: components["schemas"]["ActionView"];
             stop: components["schemas"]["ActionView"];
             withdraw: components["schemas"]["ActionView"];
         };
@@ -1550,6 +1665,7 @@ export interface components {
             id: string;
             /** Format: uuid */
             modelId: string;
+            pending: components["schemas"]["PendingView"] | null;
             replicas: components["schemas"]["ReplicaView"][];
             replicasReady: number;
             replicasWanted: number;
@@ -1580,6 +1696,13 @@ export interface components {
         EndpointView: {
             baseUrl: string;
             model: string;
+        };
+        /** EngineLog */
+        EngineLog: {
+            lines: string[];
+            nextLine: number;
+            replica: string | null;
+            replicas: components["schemas"]["LoggedReplica"][];
         };
         /** EngineOption */
         EngineOption: {
@@ -1642,6 +1765,12 @@ export interface components {
         EventPage: {
             items: components["schemas"]["EventItem"][];
             nextCursor: string | null;
+        };
+        /** ExpectedEvent */
+        ExpectedEvent: {
+            count: number;
+            meaning: string;
+            type: string;
         };
         /** Failure */
         Failure: {
@@ -1721,6 +1850,7 @@ export interface components {
         History: {
             items: components["schemas"]["HistoryEntry"][];
             nextCursor: string | null;
+            total: number;
         };
         /** HistoryEntry */
         HistoryEntry: {
@@ -1731,10 +1861,14 @@ export interface components {
             failedAt: string | null;
             failure: string | null;
             logTail: string[] | null;
+            modelVersion: string;
             outcome: string;
+            phases: components["schemas"]["PhaseView"][];
             reason: string | null;
+            remedy: string | null;
             /** Format: date-time */
             requestedAt: string;
+            restoredRevision: number | null;
             retiredAt: string | null;
             revision: number;
             scalings: components["schemas"]["ScalingDecision"][];
@@ -1820,9 +1954,15 @@ export interface components {
         LoadSeries: {
             items: components["schemas"]["LoadPoint"][];
         };
-        /** LogLines */
-        LogLines: {
-            lines: string[];
+        /** LoggedReplica */
+        LoggedReplica: {
+            firstLine: number;
+            /** Format: uuid */
+            id: string;
+            /** Format: date-time */
+            lastAt: string;
+            nextLine: number;
+            revision: number;
         };
         /** ManualImport */
         ManualImport: {
@@ -1866,6 +2006,16 @@ export interface components {
         MarketplacePage: {
             items: components["schemas"]["MarketplaceItem"][];
         };
+        /** MemoryEstimate */
+        MemoryEstimate: {
+            cacheBytes: number;
+            contextTokens: number;
+            dtype: string;
+            engineBytes: number;
+            requests: number;
+            totalBytes: number;
+            weightsBytes: number;
+        };
         /** MemoryNeed */
         MemoryNeed: {
             dtype: string;
@@ -1904,6 +2054,7 @@ export interface components {
                 [key: string]: unknown;
             };
             parameterCount: number | null;
+            pendingChanges: boolean;
             position: number;
             publication: string;
             replicas: components["schemas"]["ReplicaCount"] | null;
@@ -1966,6 +2117,7 @@ export interface components {
             modelVersion: string;
             name: string;
             parameterCount: number | null;
+            pendingChanges: boolean;
             position: number;
             publication: string;
             replicas: components["schemas"]["ReplicaCount"] | null;
@@ -2148,6 +2300,15 @@ export interface components {
             /** @constant */
             source: "path";
         };
+        /** PendingView */
+        PendingView: {
+            changes: components["schemas"]["Change"][];
+            configuration: components["schemas"]["ConfigurationView"];
+            reason: string | null;
+            /** Format: date-time */
+            savedAt: string;
+            savedBy: string;
+        };
         /** People */
         People: {
             items: components["schemas"]["PersonView"][];
@@ -2161,6 +2322,12 @@ export interface components {
             id: string;
             role: string;
             username: string;
+        };
+        /** PhaseView */
+        PhaseView: {
+            name: string;
+            seconds: number | null;
+            state: string;
         };
         /** PlacedReplica */
         PlacedReplica: {
@@ -2252,6 +2419,22 @@ export interface components {
             registeredBy: string;
             version: number;
         };
+        /** Rehearsal */
+        Rehearsal: {
+            allowed: boolean;
+            changes: components["schemas"]["Change"][];
+            checks: components["schemas"]["Check"][];
+            events: components["schemas"]["WrittenEvent"][];
+            expected: components["schemas"]["ExpectedEvent"][];
+            memory: components["schemas"]["MemoryEstimate"] | null;
+            revision: number | null;
+        };
+        /** RehearsalRequest */
+        RehearsalRequest: {
+            configuration: components["schemas"]["ConfigurationView"];
+            /** @default false */
+            termsAccepted: boolean;
+        };
         /** ReplicaCount */
         ReplicaCount: {
             ready: number;
@@ -2303,6 +2486,12 @@ export interface components {
             revision: number;
             version: number;
         };
+        /** RevisionComparison */
+        RevisionComparison: {
+            after: components["schemas"]["HistoryEntry"];
+            before: components["schemas"]["HistoryEntry"];
+            changes: components["schemas"]["Change"][];
+        };
         /**
          * Role
          * @description What a person may do; see `backend.api.guards` for each route's rule.
@@ -2317,6 +2506,12 @@ export interface components {
         RollbackRequest: {
             reason: string;
             revision: number;
+        };
+        /** SaveRequest */
+        SaveRequest: {
+            configuration: components["schemas"]["ConfigurationView"];
+            /** @default  */
+            reason: string;
         };
         /** ScalingDecision */
         ScalingDecision: {
@@ -2554,6 +2749,13 @@ export interface components {
             updatedAt: string;
             uploadId: string | null;
             version: string;
+        };
+        /** WrittenEvent */
+        WrittenEvent: {
+            data: {
+                [key: string]: unknown;
+            };
+            type: string;
         };
     };
     responses: never;
@@ -3603,6 +3805,190 @@ export interface operations {
             };
         };
     };
+    compareRevisions: {
+        parameters: {
+            query: {
+                before: number;
+                after: number;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionComparison"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readDeployConfiguration: {
+        parameters: {
+            query?: {
+                revision?: number | null;
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saveDeployConfiguration: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaveRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discardDeployConfiguration: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommandAnswer"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rehearseDeployment: {
+        parameters: {
+            query?: {
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RehearsalRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rehearsal"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readDeploymentHistory: {
         parameters: {
             query?: {
@@ -3641,6 +4027,41 @@ export interface operations {
             };
         };
     };
+    exportDeploymentHistory: {
+        parameters: {
+            query?: {
+                format?: "json" | "csv";
+                /** @description Answer only once everything up to this position is included; 503 with Retry-After where that takes more than five seconds. */
+                atLeast?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Stream Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readDeploymentLogs: {
         parameters: {
             query?: {
@@ -3660,7 +4081,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["LogLines"];
+                    "application/json": components["schemas"]["EngineLog"];
+                };
+            };
+            /** @description A refusal or a failure. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    streamDeploymentLogs: {
+        parameters: {
+            query?: {
+                replica?: string | null;
+                after?: number | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
                 };
             };
             /** @description A refusal or a failure. */

@@ -131,9 +131,11 @@ type OptimizationMethod = 'skip' | 'ctranslate2' | 'vllm';
 type Accelerator = 'cpu' | 'gpu';
 
 export type Replica = Schemas['ReplicaView'];
+/** A configuration that is kept and not deployed. */
+export type PendingConfiguration = Narrow<Schemas['PendingView'], { configuration: DeployConfiguration }>;
 export type Deployment = Narrow<
   Schemas['DeploymentView'],
-  { state: DeploymentState; configuration: DeployConfiguration }
+  { state: DeploymentState; configuration: DeployConfiguration; pending: PendingConfiguration | null }
 >;
 export type HeldAdapter = Narrow<
   Schemas['AdapterView'],
@@ -141,16 +143,68 @@ export type HeldAdapter = Narrow<
 >;
 export type AdapterList = Narrow<Schemas['AdapterList'], { items: HeldAdapter[] }>;
 export type ConfigurationChange = Schemas['Change'];
+export type PhaseName =
+  | 'preparing'
+  | 'queued'
+  | 'environment'
+  | 'files'
+  | 'optimizing'
+  | 'starting'
+  | 'switching'
+  | 'draining';
+export type Phase = Narrow<Schemas['PhaseView'], { name: PhaseName; state: 'running' | 'done' | 'failed' }>;
 export type HistoryEntry = Narrow<
   Schemas['HistoryEntry'],
   {
     trigger: 'deploy' | 'redeploy' | 'rollback' | 'start' | 'adapters';
     outcome: 'pending' | 'deployed' | 'failed' | 'superseded';
     configuration: DeployConfiguration;
+    phases: Phase[];
   }
 >;
+export type HistoryPage = Narrow<Schemas['History'], { items: HistoryEntry[] }>;
+export type RevisionComparison = Narrow<
+  Schemas['RevisionComparison'],
+  { before: HistoryEntry; after: HistoryEntry }
+>;
+/** What a deployment would come to; nothing was written. */
+export type Rehearsal = Narrow<Schemas['Rehearsal'], { checks: ReportCheck[] }>;
+export type EngineLog = Schemas['EngineLog'];
 export type DeployServer = Narrow<Schemas['ServerView'], { accelerator: Accelerator }>;
-export type OptimizationOption = Narrow<Schemas['OptimizationOption'], { method: OptimizationMethod }>;
+export interface QuantizationOption {
+  name: string;
+  available: boolean;
+  reason: string | null;
+}
+export type OptimizationOption = Narrow<
+  Schemas['OptimizationOption'],
+  {
+    method: OptimizationMethod;
+    /** The engine that serves what the method makes; null where any does. */
+    engine?: string | null;
+    /** Every quantization, with why one does not fit here. */
+    methods?: QuantizationOption[];
+    note?: string | null;
+  }
+>;
+export type EngineOption = Schemas['EngineOption'];
+/** What an engine can be told beyond the form; nothing is known before it was installed. */
+export interface EngineOptions {
+  engine: string;
+  accelerator: string;
+  known: boolean;
+  version: string | null;
+  options: { name: string; kind: string; choices: string[]; many: boolean; help: string }[];
+}
+/** Amounts are decimal texts; null where nobody has set that price. */
+export interface CostEstimate {
+  currency: string | null;
+  replicaPerHour: string | null;
+  perHour: { least: string | null; most: string | null };
+  perMonth: { least: string | null; most: string | null };
+  perMillionInput: string | null;
+  perMillionOutput: string | null;
+}
 export type DeployOptions = Narrow<
   Schemas['DeployOptions'],
   { servers: DeployServer[]; defaults: DeployConfiguration; optimizations: OptimizationOption[] }
