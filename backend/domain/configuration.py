@@ -40,6 +40,11 @@ class Optimization:
     method: str = "skip"
     quantization: str | None = None
 
+    @property
+    def converts(self) -> bool:
+        """Whether files are made from the model's own before an engine starts."""
+        return self.method == "ctranslate2"
+
     def check(self) -> None:
         if self.method not in METHODS:
             raise _invalid(

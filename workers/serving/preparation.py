@@ -19,6 +19,8 @@ from backend.domain.version import Version
 from workers.serving.engine import AdapterFiles, Engine, Environment, Launch
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.optimization.artefacts import Arranging, Artefact, Artefacts
+from workers.serving.optimization.conversion import Conversions
 from workers.serving.progress import Progress
 from workers.serving.subject import Subject
 
@@ -27,7 +29,8 @@ from workers.serving.subject import Subject
 class Prepared:
     """A revision's engine, installed, and its files, in place.
 
-    `directory` is the whole model's, `adapter_directory` that of an adapter of it.
+    `directory` is the whole model's, `adapter_directory` that of an adapter of it; `artefact` is
+    what was made from the model where its configuration asks for that.
     """
 
     engine: Engine
@@ -35,6 +38,7 @@ class Prepared:
     subject: Subject
     directory: Path
     adapter_directory: Path | None = None
+    artefact: Artefact | None = None
 
     def launch(self, *, replica_id: UUID, port: int, configuration: DeployConfiguration) -> Launch:
         """How one replica of it is to be started."""
@@ -65,11 +69,15 @@ class Preparations:
         engines: dict[str, Engine],
         environments: EngineEnvironments,
         files: ModelFiles,
+        artefacts: Artefacts,
+        conversions: Conversions,
         progress: Progress,
     ) -> None:
         self._engines = engines
         self._environments = environments
         self._files = files
+        self._artefacts = artefacts
+        self._conversions = conversions
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
@@ -79,7 +87,8 @@ class Preparations:
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
-        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed` and `FilesUnavailable`.
+        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed`, `ConversionFailed` and
+        `FilesUnavailable`.
         """
         if revision not in self._futures:
             abandoned = threading.Event()
@@ -119,14 +128,50 @@ class Preparations:
         environment = self._environments.ensure(
             engine.environment(configuration.hardware), self._progress.environment, abandoned
         )
-        directory = self._materialise(subject.whole)
-        adapter_directory = self._materialise(subject.version) if subject.base else None
-        return Prepared(engine, environment, subject, directory, adapter_directory)
+        whole = _manifest(subject.whole)
+        artefact = None
+        if configuration.optimization.converts:
+            artefact = self._converted(whole, configuration, subject, abandoned)
+            whole = artefact.manifest_sha256
+        if isinstance(engine, Arranging):
+            arrangement = engine.arrange(subject, configuration)
+            if arrangement is not None:
+                whole = self._artefacts.arrange(
+                    subject.model_id, subject.whole.number, whole, arrangement
+                )
+        adapter = _manifest(subject.version) if subject.base else None
+        return Prepared(
+            engine,
+            environment,
+            subject,
+            self._files.materialise(whole, self._progress.files),
+            self._files.materialise(adapter, self._progress.files) if adapter else None,
+            artefact,
+        )
 
-    def _materialise(self, version: Version) -> Path:
-        if version.manifest_sha256 is None:
-            raise NotAllowed(
-                f"Version {version.number} has no stored files.",
-                remedy="Import the model with its files, then redeploy.",
-            )
-        return self._files.materialise(version.manifest_sha256, self._progress.files)
+    def _converted(
+        self,
+        manifest_sha256: str,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        abandoned: Callable[[], bool],
+    ) -> Artefact:
+        return self._conversions.ensure(
+            subject.model_id,
+            subject.whole,
+            lambda: self._files.materialise(manifest_sha256, self._progress.files),
+            configuration.optimization.quantization or "",
+            on_gpu=configuration.hardware.accelerator == "gpu",
+            environment_progress=self._progress.environment,
+            progress=self._progress.optimizing,
+            abandoned=abandoned,
+        )
+
+
+def _manifest(version: Version) -> str:
+    if version.manifest_sha256 is None:
+        raise NotAllowed(
+            f"Version {version.number} has no stored files.",
+            remedy="Import the model with its files, then redeploy.",
+        )
+    return version.manifest_sha256

@@ -17,6 +17,7 @@ from backend.domain.version import Version
 class Subject:
     """One version of a model, by the name that callers use; an adapter's has a base."""
 
+    model_id: UUID
     name: str
     version: Version
     base_name: str | None = None
@@ -72,4 +73,4 @@ class Subjects:
         )
         if found is not None:
             raise NotAllowed(found.reason, remedy=found.remedy)
-        return Subject(model.name, version, base_name, base)
+        return Subject(self._model_id, model.name, version, base_name, base)

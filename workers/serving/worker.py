@@ -32,6 +32,8 @@ from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
 from workers.serving.launcher import LocalProcesses
+from workers.serving.optimization.artefacts import Artefacts
+from workers.serving.optimization.conversion import Conversions
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
 from workers.serving.reconciler import Outlook, Reconciler
@@ -86,13 +88,18 @@ class ServingWorker:
         )
         self._targets = Targets(pool, worker=self._server, lease_seconds=settings.job_lease_seconds)
         self._launcher = LocalProcesses(settings.data)
+        objects = ObjectStore.from_settings(settings)
+        self._artefacts = Artefacts(pool, objects)
         self._files = ModelFiles(
-            ObjectStore.from_settings(settings),
+            objects,
             settings.data / "engines" / "files",
             settings.roots,
         )
         self._environments = EngineEnvironments(
             settings.cache, pip_arguments=settings.engine_pip_arguments
+        )
+        self._conversions = Conversions(
+            self._artefacts, self._environments, settings.data / "engines" / "conversions"
         )
         self._publisher = TelemetryPublisher(settings, client_id="loggia-work-deploy")
         self._client = httpx.Client(
@@ -104,6 +111,7 @@ class ServingWorker:
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
+        self._conversions.clear()
         self._tidy()
         while not stop.is_set():
             try:
@@ -154,7 +162,14 @@ class ServingWorker:
             records=self._records,
             replicas=Replicas(self._pool, lease),
             launcher=self._launcher,
-            preparations=Preparations(self._engines, self._environments, self._files, progress),
+            preparations=Preparations(
+                self._engines,
+                self._environments,
+                self._files,
+                self._artefacts,
+                self._conversions,
+                progress,
+            ),
             progress=progress,
             client=self._client,
             server=self._server,
@@ -207,7 +222,8 @@ class ServingWorker:
         running = list(self._launcher.records())
         try:
             live = live_on(self._pool, self._server)
-            used = set[str]().union(*map(self._files_in_use, self._targets.open_models()))
+            models = self._targets.open_models()
+            used = self._artefacts.manifests(list(models)).union(*map(self._files_in_use, models))
         except _DATABASE_ERRORS as error:
             _log.warning("tidying up is left for later", error=str(error))
             return
