@@ -122,16 +122,20 @@ def test_the_options_fit_the_model(admin: ApiClient, services: Services) -> None
 
 
 @pytest.mark.parametrize(
-    ("card", "said"),
+    ("card", "said", "said_of_vllm"),
     [
-        ({"format": "gguf"}, "vLLM cannot load GGUF files."),
-        ({"format": "onnx"}, "vLLM cannot load ONNX files."),
-        ({"format": "external"}, "it has no files"),
-        ({"format": "transformers", "architecture": "BertForMaskedLM"}, "the gateway offers"),
+        ({"format": "gguf"}, "No Ollama server", "vLLM cannot load GGUF files."),
+        ({"format": "onnx"}, "vLLM cannot load ONNX files.", "vLLM cannot load ONNX files."),
+        ({"format": "external"}, "it has no files", "it has no files"),
+        (
+            {"format": "transformers", "architecture": "BertForMaskedLM"},
+            "the gateway offers",
+            "the gateway offers",
+        ),
     ],
 )
 def test_what_no_engine_serves_is_not_offered_and_not_accepted(
-    admin: ApiClient, services: Services, card: dict[str, Any], said: str
+    admin: ApiClient, services: Services, card: dict[str, Any], said: str, said_of_vllm: str
 ) -> None:
     model_id = admin.import_model("tiny")
     position = worker.make_ready(services, model_id, **card)
@@ -142,13 +146,15 @@ def test_what_no_engine_serves_is_not_offered_and_not_accepted(
     assert detail["actions"]["publish"]["allowed"]
     (listed,) = admin.get("/api/models", params={"search": "tiny"}).json()["items"]
     assert listed["actions"] == detail["actions"]
-    (engine,) = admin.get("/api/deploy/options", params={"modelId": model_id}).json()["engines"]
-    assert (engine["name"], engine["available"]) == ("vllm", False)
-    assert said in engine["reason"]
-    assert engine["remedy"]
+    engines = admin.get("/api/deploy/options", params={"modelId": model_id}).json()["engines"]
+    assert [engine["name"] for engine in engines] == ["vllm", "triton", "ollama", "container"]
+    assert all(engine["reason"] and engine["remedy"] for engine in engines)
+    assert not any(engine["available"] for engine in engines)
+    engine = engines[0]
+    assert said_of_vllm in engine["reason"]
     refused = admin.command("PUT", f"/api/models/{model_id}/deployment", worker.deploy_body())
     assert refused.status_code == 409
-    assert said in refused.json()["detail"]
+    assert said_of_vllm in refused.json()["detail"]
     assert refused.json()["remedy"] == engine["remedy"]
     assert admin.get(f"/api/models/{model_id}/deployment").status_code == 404
 

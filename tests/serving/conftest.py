@@ -33,7 +33,7 @@ from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.local import LocalProcesses
 
 ADA = "user:ada"
 REPOSITORY = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.rig.waiting import eventually
 from workers.serving.engine import Command
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.local import LocalProcesses
 
 # A leader with a child that overwrites nothing and ignores its leader's death.
 FAMILY = """
@@ -44,7 +44,7 @@ class Bench:
     def start(self, source: str, replica_id: UUID | None = None) -> UUID:
         replica_id = replica_id or uuid4()
         self.started.append(replica_id)
-        self.launcher.start(
+        self.launcher.run(
             Command([sys.executable, "-c", source]),
             replica_id=replica_id,
             deployment_id=uuid4(),

@@ -20,7 +20,7 @@ from backend.infra.logging import configure_logging
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from tests.serving.doubles import EngineDouble
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.local import LocalProcesses
 from workers.serving.records import Records
 from workers.serving.replicas import Replicas
 from workers.serving.targets import EVENT_TYPES, Targets, note_events

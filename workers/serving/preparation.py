@@ -26,29 +26,46 @@ from workers.serving.subject import Subject
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A revision's engine, installed, and its files, in place.
+class Needs:
+    """What a launcher needs on this machine; one that runs engines elsewhere may need neither."""
 
-    `directory` is the whole model's, `adapter_directory` that of an adapter of it; `artefact` is
-    what was made from the model where its configuration asks for that.
+    environment: bool = True
+    files: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A revision's engine, installed, and its files, in place, as far as its launcher needs them.
+
+    `directory` is the whole model's, `adapter_directory` that of an adapter of it;
+    `manifest_sha256` lists what lies in the former, and `artefact` is what was made from the model
+    where its configuration asks for that.
     """
 
     engine: Engine
-    environment: Environment
     subject: Subject
-    directory: Path
+    environment: Environment | None = None
+    directory: Path | None = None
     adapter_directory: Path | None = None
+    manifest_sha256: str | None = None
     artefact: Artefact | None = None
 
-    def launch(self, *, replica_id: UUID, port: int, configuration: DeployConfiguration) -> Launch:
-        """How one replica of it is to be started."""
+    def here(
+        self, *, replica_id: UUID, port: int, configuration: DeployConfiguration
+    ) -> tuple[Environment, Launch]:
+        """How one replica of it is to be started as a process of this machine.
+
+        Raises `ValueError` where environment and files were not asked for.
+        """
+        if self.environment is None or self.directory is None:
+            raise ValueError("environment and files were not prepared on this machine")
         subject = self.subject
         adapter: AdapterFiles | None = None
         total_bytes = subject.whole.total_bytes
         if self.adapter_directory is not None:
             adapter = AdapterFiles(subject.name, self.adapter_directory, subject.rank)
             total_bytes += subject.version.total_bytes
-        return Launch(
+        launch = Launch(
             replica_id=replica_id,
             model_name=subject.base_name or subject.name,
             model_directory=self.directory,
@@ -59,6 +76,7 @@ class Prepared:
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
         )
+        return self.environment, launch
 
 
 class Preparations:
@@ -83,7 +101,11 @@ class Preparations:
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
-        self, revision: int, configuration: DeployConfiguration, subject: Subject
+        self,
+        revision: int,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        needs: Needs,
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
@@ -92,7 +114,9 @@ class Preparations:
         """
         if revision not in self._futures:
             abandoned = threading.Event()
-            future = self._executor.submit(self._prepare, configuration, subject, abandoned.is_set)
+            future = self._executor.submit(
+                self._prepare, configuration, subject, needs, abandoned.is_set
+            )
             self._futures[revision] = (future, abandoned)
         future, _ = self._futures[revision]
         if not future.done():
@@ -122,32 +146,54 @@ class Preparations:
         return engine
 
     def _prepare(
-        self, configuration: DeployConfiguration, subject: Subject, abandoned: Callable[[], bool]
+        self,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        needs: Needs,
+        abandoned: Callable[[], bool],
     ) -> Prepared:
         engine = self.engine(configuration)
-        environment = self._environments.ensure(
-            engine.environment(configuration.hardware), self._progress.environment, abandoned
+        environment, directory, adapter_directory = None, None, None
+        if needs.environment:
+            environment = self._environments.ensure(
+                engine.environment(configuration.hardware), self._progress.environment, abandoned
+            )
+        served, artefact = self._served(engine, configuration, subject, abandoned)
+        if needs.files:
+            directory = self._files.materialise(
+                served or _manifest(subject.whole), self._progress.files
+            )
+            if subject.base:
+                adapter = _manifest(subject.version)
+                adapter_directory = self._files.materialise(adapter, self._progress.files)
+        return Prepared(
+            engine, subject, environment, directory, adapter_directory, served, artefact
         )
-        whole = _manifest(subject.whole)
-        artefact = None
+
+    def _served(
+        self,
+        engine: Engine,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        abandoned: Callable[[], bool],
+    ) -> tuple[str | None, Artefact | None]:
+        """The manifest of what the engine gets, and what was made for it.
+
+        What has no files, such as a container image, gives none.
+        """
+        manifest, artefact = subject.whole.manifest_sha256, None
+        if manifest is None:
+            return None, None
         if configuration.optimization.converts:
-            artefact = self._converted(whole, configuration, subject, abandoned)
-            whole = artefact.manifest_sha256
+            artefact = self._converted(manifest, configuration, subject, abandoned)
+            manifest = artefact.manifest_sha256
         if isinstance(engine, Arranging):
             arrangement = engine.arrange(subject, configuration)
             if arrangement is not None:
-                whole = self._artefacts.arrange(
-                    subject.model_id, subject.whole.number, whole, arrangement
+                manifest = self._artefacts.arrange(
+                    subject.model_id, subject.whole.number, manifest, arrangement
                 )
-        adapter = _manifest(subject.version) if subject.base else None
-        return Prepared(
-            engine,
-            environment,
-            subject,
-            self._files.materialise(whole, self._progress.files),
-            self._files.materialise(adapter, self._progress.files) if adapter else None,
-            artefact,
-        )
+        return manifest, artefact
 
     def _converted(
         self,

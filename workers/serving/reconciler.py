@@ -21,7 +21,7 @@ from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.files import FilesUnavailable
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.launcher import Launchers
 from workers.serving.optimization import conversion
 from workers.serving.optimization.conversion import ConversionFailed
 from workers.serving.preparation import Preparations, Prepared
@@ -53,32 +53,29 @@ class Reconciler:
         store: EventStore,
         records: Records,
         replicas: Replicas,
-        launcher: LocalProcesses,
+        launchers: Launchers,
         preparations: Preparations,
         progress: Progress,
         client: httpx.Client,
-        server: str,
         patience: Patience,
     ) -> None:
         self.lease = lease
         self._store = store
         self._records = records
         self._replicas = replicas
-        self._launcher = launcher
+        self._launchers = launchers
         self._preparations = preparations
         self._progress = progress
-        self._server = server
         self._optimizing: set[int] = set()
         self._upkeep = Upkeep(
             lambda: self.lease,
             store=store,
             records=records,
             replicas=replicas,
-            launcher=launcher,
+            launchers=launchers,
             preparations=preparations,
             progress=progress,
             client=client,
-            server=server,
             patience=patience,
         )
 
@@ -122,8 +119,9 @@ class Reconciler:
     def shut_down(self, *, seconds: float) -> None:
         """Ends every engine of the deployment, because the whole platform ends."""
         for replica in self._replicas.all():
-            if replica.is_live and replica.server == self._server:
-                self._launcher.stop(replica.id, seconds=seconds)
+            launcher = self._launchers.at(replica.server) if replica.is_live else None
+            if launcher is not None and launcher.ends_with_platform:
+                launcher.stop(replica.id, seconds=seconds)
                 reason = "The platform was stopped."
                 self._records.replica_lost(
                     self.lease, replica, reason=reason, exit_code=None, log_tail=[]
@@ -166,7 +164,8 @@ class Reconciler:
     ) -> Prepared | None:
         try:
             subject = self._upkeep.subject(deployment, revision)
-            return self._preparations.get(revision, configuration, subject)
+            needs = self._launchers.named(configuration.hardware.server).needs
+            return self._preparations.get(revision, configuration, subject, needs)
         except Abandonment:
             return None
         except (EnvironmentFailed, ConversionFailed) as error:
@@ -220,13 +219,7 @@ class Reconciler:
         live = next((replica for replica in in_slot if replica.is_live), None)
         if live is None:
             if self._upkeep.may_start(in_slot):
-                self._replicas.add(
-                    revision=revision,
-                    slot=slot,
-                    generation=len(in_slot),
-                    server=self._server,
-                    port=self._upkeep.free_port(),
-                )
+                self._upkeep.place(revision, slot, len(in_slot), configuration)
             return False
         if live.state is State.STARTING:
             if not live.announced:
@@ -258,7 +251,7 @@ class Reconciler:
     def _fail(self, revision: int, failure: Failure) -> None:
         for replica in self._replicas.all():
             if replica.revision == revision and replica.is_live:
-                self._launcher.stop(replica.id)
+                self._upkeep.stop(replica)
                 self._replicas.mark_ended(replica, crashed=False)
         self._records.revision_failed(
             self.lease,

@@ -19,9 +19,8 @@ ACTOR = "worker:deploy"
 class Records:
     """Writes observations about one deployment under its lease."""
 
-    def __init__(self, deployments: Deployments, *, server: str) -> None:
+    def __init__(self, deployments: Deployments) -> None:
         self._deployments = deployments
-        self._server = server
 
     def optimization_started(self, lease: Lease, revision: int, optimization: Optimization) -> None:
         """The revision's model is being converted."""
@@ -61,15 +60,15 @@ class Records:
         )
 
     def replica_started(
-        self, lease: Lease, replica: Replica, *, engine: str, engine_version: str
+        self, lease: Lease, replica: Replica, *, server: str, engine: str, engine_version: str
     ) -> None:
-        """The replica's process runs."""
+        """The replica has been brought into being on the server of this public name."""
         self._deployments.record_replica_started(
             self._context(lease, uuid5(replica.id, "started")),
             lease.model_id,
             revision=replica.revision,
             replica_id=replica.id,
-            server=self._server,
+            server=server,
             engine=engine,
             engine_version=engine_version,
             fence=fence(lease),

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import LiteralString
-from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from backend.domain.configuration import DeployConfiguration
 from backend.infra.postgres import Pool
+from workers.serving.launchers.launcher import Launcher, Place, Wanted
 from workers.serving.targets import Lease, fence
+
+# Whoever chooses a place holds it: 'place' in ASCII.
+_PLACEMENT_LOCK = 0x706C616365
 
 
 class State(StrEnum):
@@ -52,9 +56,9 @@ class Replica:
         return self.state is not State.ENDED
 
     @property
-    def port(self) -> int:
-        """The port in its endpoint."""
-        return urlsplit(self.endpoint).port or 0
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.server, self.endpoint)
 
     @property
     def served_seconds(self) -> float:
@@ -84,25 +88,44 @@ class Replicas:
             ).fetchall()
         return [_replica(row) for row in rows]
 
-    def add(self, *, revision: int, slot: int, generation: int, server: str, port: int) -> UUID:
-        """A replica that is about to be started; `generation` counts those before it in its slot.
+    def wanted(
+        self, *, revision: int, slot: int, generation: int, configuration: DeployConfiguration
+    ) -> Wanted:
+        """A replica that is about to be; `generation` counts those before it in its slot.
 
         Its id follows from these, so that a repetition makes no second one.
         """
-        replica_id = uuid5(self._lease.deployment_id, f"{revision}:{slot}:{generation}")
-        self._write(
-            "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
-            "server, state, endpoint) VALUES (%s, %s, %s, %s, %s, %s, 'starting', %s) "
-            "ON CONFLICT (replica_id) DO NOTHING",
-            replica_id,
-            self._lease.deployment_id,
-            self._lease.model_id,
-            revision,
-            slot,
-            server,
-            f"http://127.0.0.1:{port}",
+        return Wanted(
+            replica_id=uuid5(self._lease.deployment_id, f"{revision}:{slot}:{generation}"),
+            deployment_id=self._lease.deployment_id,
+            model_id=self._lease.model_id,
+            revision=revision,
+            slot=slot,
+            configuration=configuration,
         )
-        return replica_id
+
+    def add(self, wanted: Wanted, launcher: Launcher) -> None:
+        """Gives it a place and a row, in one transaction. Raises `NoPlace`."""
+        check = fence(self._lease)
+        with self._pool.connection() as connection, connection.transaction():
+            cursor: Cursor[DictRow] = connection.cursor()
+            check(cursor)
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_PLACEMENT_LOCK,))
+            place = launcher.place(wanted, cursor)
+            cursor.execute(
+                "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
+                "server, state, endpoint) VALUES (%s, %s, %s, %s, %s, %s, 'starting', %s) "
+                "ON CONFLICT (replica_id) DO NOTHING",
+                (
+                    wanted.replica_id,
+                    wanted.deployment_id,
+                    wanted.model_id,
+                    wanted.revision,
+                    wanted.slot,
+                    place.server,
+                    place.endpoint,
+                ),
+            )
 
     def announce(self, replica: Replica) -> None:
         """Its start has been recorded."""

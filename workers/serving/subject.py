@@ -9,7 +9,7 @@ from backend.application.store import EventStore
 from backend.domain.deployment import Deployment
 from backend.domain.errors import NotAllowed
 from backend.domain.model import Model
-from backend.domain.servable import Imported, Use, adapter_rank, obstacle, use_of
+from backend.domain.servable import ENGINES, Imported, Use, adapter_rank, obstacle, use_of
 from backend.domain.version import Version
 
 
@@ -50,16 +50,18 @@ class Subjects:
     def __init__(self, store: EventStore, model_id: UUID) -> None:
         self._store = store
         self._model_id = model_id
-        self._found: dict[tuple[str, str | None], Subject] = {}
+        self._found: dict[tuple[str, str | None, str], Subject] = {}
 
     def of(self, deployment: Deployment, revision: int) -> Subject:
         """What the revision serves. Raises `NotAllowed` where no engine can."""
         numbers = (deployment.model_versions[revision], deployment.base_model_versions[revision])
-        if numbers not in self._found:
-            self._found[numbers] = self._find(*numbers)
-        return self._found[numbers]
+        engine = str(deployment.revisions[revision].get("engine", "vllm"))
+        known = (*numbers, engine)
+        if known not in self._found:
+            self._found[known] = self._find(*known)
+        return self._found[known]
 
-    def _find(self, number: str, base_number: str | None) -> Subject:
+    def _find(self, number: str, base_number: str | None, engine: str) -> Subject:
         model = self._store.load(Model, self._model_id)
         version = model.version_of(number)
         base_name, base = None, None
@@ -70,6 +72,8 @@ class Subjects:
         found = obstacle(
             Imported.from_card(model.kind, version.card),
             Imported.from_card("base", base.card) if base else None,
+            engine=engine,
+            offered=ENGINES,
         )
         if found is not None:
             raise NotAllowed(found.reason, remedy=found.remedy)

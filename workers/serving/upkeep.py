@@ -13,8 +13,14 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis, Engine
-from workers.serving.engine_log import TAIL_LINES, EngineLog
-from workers.serving.launcher import LocalProcesses, NoFreePort
+from workers.serving.engine_log import TAIL_LINES
+from workers.serving.launchers.launcher import (
+    Launcher,
+    Launchers,
+    Order,
+    ReplicaLog,
+    Wanted,
+)
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
@@ -76,24 +82,22 @@ class Upkeep:
         store: EventStore,
         records: Records,
         replicas: Replicas,
-        launcher: LocalProcesses,
+        launchers: Launchers,
         preparations: Preparations,
         progress: Progress,
         client: httpx.Client,
-        server: str,
         patience: Patience,
     ) -> None:
         self._lease = lease
         self._records = records
         self._replicas = replicas
-        self._launcher = launcher
+        self._launchers = launchers
         self._preparations = preparations
         self._progress = progress
         self._client = client
-        self._server = server
         self._patience = patience
         self._subjects = Subjects(store, lease().model_id)
-        self._logs: dict[str, EngineLog] = {}
+        self._logs: dict[str, ReplicaLog] = {}
         self._unhealthy_since: dict[str, float] = {}
         self._checked_at: dict[str, float] = {}
 
@@ -101,32 +105,33 @@ class Upkeep:
         """Looks at the replica's process; returns whether it turned out to be gone."""
         if not replica.is_live:
             return False
-        if replica.server != self._server:
+        launcher = self._launchers.at(replica.server)
+        if launcher is None:
             reason = f"The server '{replica.server}' has been given up."
             self._records.replica_lost(
                 self._lease(), replica, reason=reason, exit_code=None, log_tail=[]
             )
             self._replicas.mark_ended(replica, crashed=False, reason=reason)
             return True
-        self._follow_log(replica)
+        self._follow_log(replica, launcher)
         unstarted = replica.state is State.STARTING and not replica.announced
-        seen = self._launcher.find(replica.id, search=unstarted)
+        seen = launcher.find(replica.id, search=unstarted)
         if seen.running or (unstarted and not seen.known):
             return False
         if replica.state is State.DRAINING:
             return False  # it is being stopped anyway
         # The cause often stands far above the last lines.
-        lines = self._launcher.log(replica.id).tail(_DIAGNOSED_LINES)
+        lines = launcher.log(replica.id).tail(_DIAGNOSED_LINES)
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
-        why = engine.diagnose(lines, seen.exit_code)
+        why = seen.why or engine.diagnose(lines, seen.exit_code)
         self._lose(replica, why, seen.exit_code, lines[-TAIL_LINES:])
         return True
 
-    def _follow_log(self, replica: Replica) -> None:
+    def _follow_log(self, replica: Replica, launcher: Launcher) -> None:
         key = str(replica.id)
         log = self._logs.get(key)
         if log is None:
-            log = self._logs[key] = self._launcher.log(replica.id)
+            log = self._logs[key] = launcher.log(replica.id)
             if replica.announced:
                 log.skip()
         self._progress.log(replica.id, log.new_lines())
@@ -136,7 +141,7 @@ class Upkeep:
         self, replica: Replica, why: Diagnosis, exit_code: int | None, tail: list[str]
     ) -> None:
         # Its leader may have gone and left processes behind.
-        self._launcher.stop(replica.id)
+        self.stop(replica)
         self._records.replica_lost(
             self._lease(), replica, reason=why.reason, exit_code=exit_code, log_tail=tail
         )
@@ -171,18 +176,18 @@ class Upkeep:
     def start(
         self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
     ) -> None:
-        launch = prepared.launch(
-            replica_id=replica.id, port=replica.port, configuration=configuration
+        lease = self._lease()
+        wanted = Wanted(
+            replica_id=replica.id,
+            deployment_id=lease.deployment_id,
+            model_id=lease.model_id,
+            revision=replica.revision,
+            slot=replica.slot,
+            configuration=configuration,
         )
+        order = Order(wanted, replica.place, prepared)
         try:
-            self._launcher.start(
-                prepared.engine.command(prepared.environment, launch),
-                replica_id=replica.id,
-                deployment_id=self._lease().deployment_id,
-                model_id=self._lease().model_id,
-                revision=replica.revision,
-                port=replica.port,
-            )
+            engine_version = self._launcher(replica).start(order)
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
         except OSError as error:
@@ -196,8 +201,9 @@ class Upkeep:
         self._records.replica_started(
             self._lease(),
             replica,
+            server=self._launchers.public_name(replica.server),
             engine=prepared.engine.name,
-            engine_version=prepared.environment.version,
+            engine_version=engine_version,
         )
         self._replicas.announce(replica)
 
@@ -208,7 +214,7 @@ class Upkeep:
             )
             self._replicas.mark_ready(replica)
             return True
-        tail = self._launcher.log(replica.id).tail()
+        tail = self._launcher(replica).log(replica.id).tail()
         limit = self._patience.start
         if replica.age >= limit:
             self._lose(
@@ -268,7 +274,7 @@ class Upkeep:
         since = self._unhealthy_since.setdefault(key, now)
         if now - since >= self._patience.hang:
             self._unhealthy_since.pop(key)
-            tail = self._launcher.log(replica.id).tail()
+            tail = self._launcher(replica).log(replica.id).tail()
             self._lose(
                 replica,
                 Diagnosis(
@@ -279,13 +285,23 @@ class Upkeep:
                 tail,
             )
 
-    def free_port(self) -> int:
+    def place(
+        self, revision: int, slot: int, generation: int, configuration: DeployConfiguration
+    ) -> None:
+        """Finds a place for one more replica, and writes its row. Raises `RevisionLost`."""
+        wanted = self._replicas.wanted(
+            revision=revision, slot=slot, generation=generation, configuration=configuration
+        )
         try:
-            return self._launcher.free_port()
-        except NoFreePort as error:
-            raise RevisionLost(
-                Failure(f"The engine cannot listen: {error}.", "Stop other engines, then redeploy.")
-            ) from error
+            self._replicas.add(wanted, self._launchers.named(configuration.hardware.server))
+        except DomainError as error:
+            raise RevisionLost(Failure(error.detail, error.remedy)) from error
+
+    def stop(self, replica: Replica) -> None:
+        """Ends what belongs to the replica; nothing does where its server was given up."""
+        launcher = self._launchers.at(replica.server)
+        if launcher is not None:
+            launcher.stop(replica.id)
 
     def drain(self, deployment: Deployment, replica: Replica) -> None:
         if replica.state is State.READY:
@@ -299,12 +315,12 @@ class Upkeep:
                 self._progress.draining(waited, self._patience.drain, requests)
                 return
         # One that never served has nothing to finish.
-        self._launcher.stop(replica.id)
+        self.stop(replica)
         self._replicas.mark_ended(replica, crashed=False)
         self._progress.drained()
 
     def _requests(self, deployment: Deployment, replica: Replica) -> int:
-        if not self._launcher.find(replica.id).running:
+        if not self._launcher(replica).find(replica.id).running:
             return 0
         engine = self._preparations.engine(configuration_of(deployment, replica.revision))
         try:
@@ -312,6 +328,12 @@ class Upkeep:
         except (httpx.HTTPError, ValueError):
             return 1  # unknown: as if busy, until the time for draining is over
         return load.running + load.waiting
+
+    def _launcher(self, replica: Replica) -> Launcher:
+        found = self._launchers.at(replica.server)
+        if found is None:  # given up since this look began; the next one records it
+            raise RuntimeError(f"nobody looks after the server '{replica.server}'")
+        return found
 
 
 def configuration_of(deployment: Deployment, revision: int) -> DeployConfiguration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
-from workers.serving.launcher import LocalProcesses
+from workers.serving.launchers.local import LocalOnly, LocalProcesses
 from workers.serving.optimization.artefacts import Artefacts
 from workers.serving.optimization.conversion import Conversions
 from workers.serving.preparation import Preparations
@@ -80,14 +79,13 @@ class ServingWorker:
         self._patience = patience or Patience(
             start=settings.engine_start_seconds, drain=settings.engine_drain_seconds
         )
-        # Engines are processes of one machine and one data directory.
-        self._server = f"{socket.gethostname()}:{settings.data}"
+        self._local = LocalProcesses(settings.data)
         self._store = EventStore(settings)
-        self._records = Records(
-            Deployments(CommandRunner(self._store, settings.secret_key)), server="local"
+        self._records = Records(Deployments(CommandRunner(self._store, settings.secret_key)))
+        self._targets = Targets(
+            pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
-        self._targets = Targets(pool, worker=self._server, lease_seconds=settings.job_lease_seconds)
-        self._launcher = LocalProcesses(settings.data)
+        self._launchers = LocalOnly(self._local)
         objects = ObjectStore.from_settings(settings)
         self._artefacts = Artefacts(pool, objects)
         self._files = ModelFiles(
@@ -161,7 +159,7 @@ class ServingWorker:
             store=self._store,
             records=self._records,
             replicas=Replicas(self._pool, lease),
-            launcher=self._launcher,
+            launchers=self._launchers,
             preparations=Preparations(
                 self._engines,
                 self._environments,
@@ -172,7 +170,6 @@ class ServingWorker:
             ),
             progress=progress,
             client=self._client,
-            server=self._server,
             patience=self._patience,
         )
 
@@ -219,9 +216,9 @@ class ServingWorker:
     def _tidy(self) -> None:
         """Ends engines that belong to no replica, and removes files that no deployment needs."""
         # Read before the rows: whoever starts an engine has written its row first.
-        running = list(self._launcher.records())
+        running = list(self._local.records())
         try:
-            live = live_on(self._pool, self._server)
+            live = live_on(self._pool, self._local.server)
             models = self._targets.open_models()
             used = self._artefacts.manifests(list(models)).union(*map(self._files_in_use, models))
         except _DATABASE_ERRORS as error:
@@ -229,9 +226,9 @@ class ServingWorker:
             return
         for record in running:
             if record.replica_id not in live:
-                self._launcher.stop(record.replica_id)
+                self._local.stop(record.replica_id)
         self._files.remove_unused(used)
-        self._launcher.clear_old_folders()
+        self._local.clear_old_folders()
 
     def _files_in_use(self, model_id: UUID) -> set[str]:
         """The manifests of what the model's deployment still may serve, of bases too."""

@@ -15,13 +15,16 @@ import subprocess
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 import psutil
+from psycopg import Cursor
+from psycopg.rows import DictRow
 
+from backend.domain.errors import Invalid
 from backend.embedded.processes import (
     REPLICA_VARIABLE,
     ProcessRecord,
@@ -30,12 +33,21 @@ from backend.embedded.processes import (
 )
 from workers.serving.engine import Command
 from workers.serving.engine_log import EngineLog
+from workers.serving.launchers.launcher import (
+    STOP_SECONDS,
+    Launcher,
+    NoPlace,
+    Order,
+    Place,
+    Sighting,
+    Wanted,
+)
+from workers.serving.preparation import Needs
 
 # Below the range from which kernels take ports for outgoing connections, which could otherwise
 # occupy the port while the engine is still loading.
 _PORTS = range(20_000, 30_000)
 _PORT_ATTEMPTS = 200
-_TERM_SECONDS = 10.0
 _FOLLOWER_SECONDS = 2.0
 _KILL_SECONDS = 5.0
 _KEPT_FOLDERS = 100
@@ -56,32 +68,25 @@ class RunRecord(msgspec.Struct, frozen=True):
     port: int
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """What is known of an engine's process; the exit code only of our own children.
-
-    `known` is False where it has never been started, or has been stopped and cleared away.
-    """
-
-    known: bool
-    running: bool
-    exit_code: int | None = None
-
-
-class NoFreePort(Exception):
-    """Every port tried was taken."""
-
-
 class LocalProcesses:
-    """Starts, finds and stops engines on this machine."""
+    """Starts, finds and stops engines on this machine, as a `Launcher`."""
+
+    needs = Needs()
+    ends_with_platform = True
 
     def __init__(self, data: Path) -> None:
+        # Engines are processes of one machine and one data directory.
+        self.server = f"{socket.gethostname()}:{data}"
         self._records = data / "run" / "engines"
         self._folders = data / "engines"
         self._children: dict[UUID, subprocess.Popen[bytes]] = {}
 
+    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
+        """A loopback port of this machine. Raises `NoPlace`."""
+        return Place(self.server, f"http://127.0.0.1:{self.free_port()}")
+
     def free_port(self, taken: Collection[int] = ()) -> int:
-        """A loopback port that nobody listens on. Raises `NoFreePort`."""
+        """A loopback port that nobody listens on. Raises `NoPlace`."""
         reserved = {record.port for record in self.records()} | set(taken)
         for port in random.sample(_PORTS, _PORT_ATTEMPTS):
             if port in reserved:
@@ -89,9 +94,30 @@ class LocalProcesses:
             with socket.socket() as probe, suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
-        raise NoFreePort(f"no free port between {_PORTS.start} and {_PORTS.stop}")
+        raise NoPlace(
+            f"The engine cannot listen: no free port between {_PORTS.start} and {_PORTS.stop}.",
+            remedy="Stop other engines, then redeploy.",
+        )
 
-    def start(
+    def start(self, order: Order) -> str:
+        """Starts the engine in its own environment. Raises `DomainError` and `OSError`."""
+        wanted = order.wanted
+        environment, launch = order.prepared.here(
+            replica_id=wanted.replica_id,
+            port=urlsplit(order.place.endpoint).port or 0,
+            configuration=wanted.configuration,
+        )
+        self.run(
+            order.prepared.engine.command(environment, launch),
+            replica_id=wanted.replica_id,
+            deployment_id=wanted.deployment_id,
+            model_id=wanted.model_id,
+            revision=wanted.revision,
+            port=launch.port,
+        )
+        return environment.version
+
+    def run(
         self,
         command: Command,
         *,
@@ -101,7 +127,7 @@ class LocalProcesses:
         revision: int,
         port: int,
     ) -> None:
-        """Starts the engine, unless it runs already. Raises `OSError`."""
+        """Starts the process, unless it runs already. Raises `OSError`."""
         if self.find(replica_id).running:
             return
         # A worker that died before it wrote the record has left the engine behind.
@@ -130,7 +156,7 @@ class LocalProcesses:
         found = search and bool(_members(replica_id, None))
         return Sighting(found, found)
 
-    def stop(self, replica_id: UUID, *, seconds: float = _TERM_SECONDS) -> None:
+    def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:
         """Ends the engine and everything it started; returns when all of it is gone."""
         record = self._read(self._record_path(replica_id))
         members = _members(replica_id, record)
@@ -236,3 +262,30 @@ def _terminate(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
+
+
+class LocalOnly:
+    """The `Launchers` of a platform that runs engines on its own machine."""
+
+    NAME = "local"
+
+    def __init__(self, local: LocalProcesses) -> None:
+        self._local = local
+
+    def named(self, server: str) -> Launcher:
+        """This machine. Raises `Invalid` for any other."""
+        if server != self.NAME:
+            raise Invalid(
+                f"hardware.server: there is no server '{server[:80]}'.",
+                remedy=f"Choose '{self.NAME}'.",
+                field="hardware.server",
+            )
+        return self._local
+
+    def at(self, server: str) -> Launcher | None:
+        """This machine, for the replicas of this data directory."""
+        return self._local if server == self._local.server else None
+
+    def public_name(self, server: str) -> str:
+        """This machine is called local."""
+        return self.NAME if server == self._local.server else server
