@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -11,7 +12,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from backend.gateway import errors
+from backend.gateway import errors, inference
 from backend.gateway.errors import GatewayError
 from backend.gateway.limits import Limits
 from backend.gateway.metrics import ModelMetrics
@@ -48,6 +49,11 @@ class Answer:
         self.deadline: asyncio.Timeout
         self.request_id = os.urandom(12).hex()
 
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """The request's headers."""
+        return self._request.headers
+
     def wait_for_engine(self) -> None:
         """The request is complete; from now on the engine's time counts."""
         self._waiting_for_engine = True
@@ -72,6 +78,32 @@ class Answer:
         if usage is not None:
             self._count_tokens(usage)
         return web.Response(status=upstream.status, body=body, headers=self._headers(content_type))
+
+    async def relay_bytes(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Passes on what the engine sends, whatever it is, as it comes."""
+        if upstream.status >= 300:
+            body = await upstream.read()
+            if upstream.status not in _CLIENT_ERRORS or body == _NO_SUCH_ROUTE:
+                return self.refused(upstream.status, body)
+            headers = self._headers("application/json") | inference.returned(upstream.headers)
+            return web.Response(status=upstream.status, body=body, headers=headers)
+        self._metrics.first_byte.observe(self._loop.time() - self._started)
+        headers = self._headers("application/json") | inference.returned(upstream.headers)
+        response = self._stream = web.StreamResponse(status=upstream.status, headers=headers)
+        response.content_length = upstream.content_length
+        await response.prepare(self._request)
+        try:
+            async for piece in upstream.content.iter_any():
+                self.deadline.reschedule(self._loop.time() + self._limits.silence_seconds)
+                await response.write(piece)
+        except aiohttp.ClientError:
+            self._count_error("disconnect")
+            # An answer cut short must not look whole.
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            return response
+        await response.write_eof()
+        return response
 
     def refused(self, status: int, body: bytes) -> web.StreamResponse:
         """The engine's refusal, in the form of all errors here."""

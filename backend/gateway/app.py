@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from backend.gateway import errors
+from backend.gateway import errors, inference
 from backend.gateway.answers import Answer
 from backend.gateway.engines import Engines, not_serving
 from backend.gateway.errors import GatewayError
@@ -121,11 +121,15 @@ class Gateway:
     def _inner(self, path: str) -> tuple[str, Endpoint]:
         if path.startswith(_MODELS + "/"):
             return "GET", self._show_model
+        method = inference.method_of(path) if path.startswith(inference.PREFIX) else None
+        if method is not None:
+            return method, self._generate
         raise GatewayError(
             404,
             "unknown_url",
             "There is nothing at this address. The gateway answers /v1/models, "
-            "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/rerank.",
+            "/v1/chat/completions, /v1/completions, /v1/embeddings and /v1/rerank, and "
+            "/v2/models/NAME with /infer, /generate and the like for models on Triton.",
         )
 
     async def _generate(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -158,6 +162,8 @@ class Gateway:
     async def _relay(
         self, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
+        if path.startswith(inference.PREFIX):
+            return await self._infer(route, path, body, answer)
         payload = Payload(body)
         if payload.model != route.name:
             raise errors.model_not_found(
@@ -184,6 +190,17 @@ class Gateway:
             if upstream.status == 400:
                 return answer.refused(400, refusal)
             return await answer.relay(upstream)
+
+    async def _infer(
+        self, route: ModelRoute, path: str, body: bytes, answer: Answer
+    ) -> web.StreamResponse:
+        """Tensors for the key's model; the engine knows which models its repository has."""
+        headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
+        answer.wait_for_engine()
+        async with self._engines.send(
+            route, path, body, headers, method=inference.method_of(path) or "GET"
+        ) as upstream:
+            return await answer.relay_bytes(upstream)
 
     def _caller(self, request: web.BaseRequest) -> ModelRoute:
         """The model that the request's token opens. Raises `GatewayError`."""

@@ -43,7 +43,13 @@ class Engines:
 
     @asynccontextmanager
     async def send(
-        self, route: ModelRoute, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        route: ModelRoute,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        method: str = "POST",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's answer, from its headers on; leaving the block early cancels it there.
 
@@ -62,7 +68,8 @@ class Engines:
             replica.outstanding += 1
             try:
                 try:
-                    response = await self._session.post(
+                    response = await self._session.request(
+                        method,
                         URL(replica.endpoint + path, encoded=True),
                         data=body,
                         headers=headers,

@@ -81,7 +81,7 @@ def not_offered(name: str, path: str) -> GatewayError:
         "not_offered",
         f"The model '{name}' does not answer {path}. Models that generate text answer "
         "/v1/chat/completions and /v1/completions, models that make embeddings /v1/embeddings, "
-        "models that rank documents /v1/rerank.",
+        "models that rank documents /v1/rerank, models on Triton /v2.",
     )
 
 
