@@ -19,6 +19,7 @@ from backend.application.batches import Batches
 from backend.application.commands import Accepted, CommandRunner
 from backend.application.connections import Connections
 from backend.application.deployments import Deployments
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
@@ -65,6 +66,7 @@ class Services:
     connection_store: ConnectionStore
     looking: Looking
     deployments: Deployments
+    engine_facts: EngineFactsTable
     api_keys: ApiKeys
     users: Users
     uploads: Uploads
@@ -115,7 +117,8 @@ class Services:
             connections=Connections(runner, seal),
             connection_store=connection_store,
             looking=Looking(settings, connection_store),
-            deployments=Deployments(runner),
+            deployments=Deployments(runner, EngineFactsTable(pool)),
+            engine_facts=EngineFactsTable(pool),
             api_keys=ApiKeys(runner),
             users=Users(runner),
             uploads=uploads,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from backend.application import terms
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.store import InTransaction
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
@@ -20,9 +21,11 @@ from backend.domain.version import Version
 class Deployments:
     """Deploy, redeploy, roll back, start and stop; and the worker's records."""
 
-    def __init__(self, runner: CommandRunner) -> None:
+    def __init__(self, runner: CommandRunner, engines: EngineFactsTable | None = None) -> None:
+        """`engines` tells what installed engines know; without it the deploy worker finds out."""
         self._runner = runner
         self._store = runner.store
+        self._engines = engines
 
     def request(
         self,
@@ -43,6 +46,8 @@ class Deployments:
 
         def decide() -> Decision:
             wanted = DeployConfiguration.from_dict(configuration)
+            if self._engines is not None:
+                self._engines.check(wanted)
             version, base = self._current(model_id, wanted)
             if not terms_accepted or terms_version != terms.VERSION:
                 raise Invalid(

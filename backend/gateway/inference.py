@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 PREFIX = "/v2"
 _MODEL = re.compile(
-    r"/v2/models/(?P<name>[^/]+)(?:/versions/[0-9]+)?"
+    r"/v2/models/[^/]+(?:/versions/[0-9]+)?"
     r"(?:/(?P<verb>ready|config|stats|infer|generate|generate_stream))?"
 )
 _SERVER = re.compile(r"/v2(/health/(live|ready))?")
@@ -22,11 +21,6 @@ _POSTED = frozenset({"infer", "generate", "generate_stream"})
 _FORWARDED = (
     "Content-Type", "Content-Encoding", "Accept-Encoding", "Inference-Header-Content-Length",
 )  # fmt: skip
-    "Content-Type",
-    "Content-Encoding",
-    "Accept-Encoding",
-    "Inference-Header-Content-Length",
-)
 _RETURNED = ("Content-Type", "Content-Encoding", "Inference-Header-Content-Length")
 
 
@@ -35,12 +29,6 @@ def method_of(path: str) -> str | None:
     if found := _MODEL.fullmatch(path):
         return "POST" if found["verb"] in _POSTED else "GET"
     return "GET" if _SERVER.fullmatch(path) else None
-
-
-def model_in(path: str) -> str | None:
-    """The model that a path names."""
-    found = _MODEL.fullmatch(path)
-    return unquote(found["name"]) if found else None
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:

@@ -13,11 +13,13 @@ import msgspec
 import psutil
 
 from backend.application import terms
+from backend.application.engine_facts import EngineFactsTable
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import NotFound
-from backend.domain.servable import ENGINES, OFFERED, Obstacle
+from backend.domain.servable import ENGINES, OFFERED, Imported, Obstacle
 from backend.infra.postgres import Pool
 from backend.readmodels.configuration import ConfigurationView, from_domain
+from backend.readmodels.optimizations import OptimizationOption, optimizations
 from backend.readmodels.servable import obstacles_by_engine
 
 GIB = 1024**3
@@ -55,16 +57,6 @@ class ServerView(msgspec.Struct, rename="camel", frozen=True):
     reason: str | None
 
 
-class OptimizationOption(msgspec.Struct, rename="camel", frozen=True):
-    """A way to transform the model before it is served."""
-
-    method: str
-    label: str
-    available: bool
-    reason: str | None
-    quantizations: list[str]
-
-
 class EngineOption(msgspec.Struct, rename="camel", frozen=True):
     """An engine; `reason` and `remedy` say why it cannot serve this model, and what helps."""
 
@@ -89,16 +81,15 @@ class DeployOptions(msgspec.Struct, rename="camel", frozen=True):
 _WITHOUT_MODEL = {
     name: None if name in OFFERED else rules.missing for name, rules in ENGINES.items()
 }
-_OPTIMIZATIONS = [
-    OptimizationOption("skip", "Serve the model as it is", True, None, []),
-    OptimizationOption("ctranslate2", "CTranslate2", False, "Not available in this version.", []),
-    OptimizationOption("vllm", "vLLM quantization", False, "Not available in this version.", []),
-]
 
 
 def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
     """The options for a model, or in general. Raises `NotFound`."""
-    model = _model(pool, model_id) if model_id is not None else _Model({}, 0, _WITHOUT_MODEL)
+    model = (
+        _model(pool, model_id)
+        if model_id is not None
+        else _Model({}, 0, _WITHOUT_MODEL, None, None)
+    )
     card = model.card
     needed = memory_needed_gib(model.total_bytes)
     gpus = _gpus()
@@ -108,7 +99,12 @@ def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
         defaults=_imported(card)
         or from_domain(_defaults(card, needed, on_gpu=bool(gpus)).to_dict()),
         engines=_engines(model.obstacles),
-        optimizations=_OPTIMIZATIONS,
+        optimizations=optimizations(
+            EngineFactsTable(pool),
+            model.imported,
+            model.base,
+            accelerator="gpu" if gpus else "cpu",
+        ),
     )
 
 
@@ -123,12 +119,17 @@ class _Model(msgspec.Struct, frozen=True):
     card: dict[str, Any]
     total_bytes: int
     obstacles: Mapping[str, Obstacle | None]
+    imported: Imported | None
+    base: Imported | None
+
+
+_ANY = _Model({}, 0, _WITHOUT_MODEL, None, None)
 
 
 def _model(pool: Pool, model_id: UUID) -> _Model:
     with pool.connection() as connection:
         row = connection.execute(
-            "SELECT m.*, v.card, b.total_bytes AS base_bytes "
+            "SELECT m.*, v.card, b.total_bytes AS base_bytes, b.card AS base_card "
             "FROM gallery.models AS m JOIN gallery.versions AS v "
             "ON v.model_id = m.model_id AND v.version = m.model_version "
             "LEFT JOIN gallery.models AS base ON base.model_id = m.base_model_id "
@@ -144,7 +145,14 @@ def _model(pool: Pool, model_id: UUID) -> _Model:
         hindered = obstacles_by_engine(connection, [row])[model_id]
     card = row["card"] or {}
     total_bytes = int(card.get("total_bytes") or 0) + (row["base_bytes"] or 0)
-    return _Model(card, total_bytes, hindered)
+    base_card = row["base_card"]
+    return _Model(
+        card,
+        total_bytes,
+        hindered,
+        Imported.from_card(row["kind"], card),
+        Imported.from_card("base", base_card) if base_card is not None else None,
+    )
 
 
 def _engines(hindered: Mapping[str, Obstacle | None]) -> list[EngineOption]:

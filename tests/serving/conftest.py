@@ -33,6 +33,7 @@ from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
+from tests.serving.doubles import PROBE
 from workers.serving.launchers.local import LocalProcesses
 
 ADA = "user:ada"
@@ -52,7 +53,8 @@ def serving_settings(settings: Settings, tmp_path: Path) -> Settings:
     folder = tmp_path / "cache" / "engines" / "double-1"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
-    stamp = {"name": "double", "version": "1", "options": {}}
+    digest = hashlib.sha256(PROBE.encode()).hexdigest()
+    stamp = {"name": "double", "version": "1", "options": {}, "probe_sha256": digest}
     (folder / "loggia.json").write_bytes(msgspec.json.encode(stamp))
     return settings.model_copy(update={"cache_dir": tmp_path / "cache"})
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 
 from backend.domain.configuration import Hardware
+from backend.domain.engine_options import Option
 from backend.domain.servable import Use
 from workers.serving.engine import (
     Command,
@@ -17,7 +18,6 @@ from workers.serving.engine import (
     EnvironmentSpec,
     Launch,
     Load,
-    Option,
 )
 from workers.serving.engines.arguments import command_line
 
@@ -38,8 +38,11 @@ class EngineDouble:
     def environment(self, hardware: Hardware) -> EnvironmentSpec:
         return EnvironmentSpec("double", "1", (), PROBE)
 
+    def settable(self, environment: Environment) -> Mapping[str, Option]:
+        return OPTIONS
+
     def command(self, environment: Environment, launch: Launch) -> Command:
-        asked = command_line(launch.configuration.engine_arguments, OPTIONS, frozenset())
+        asked = command_line(launch.configuration.engine_arguments, OPTIONS)
         adapter = launch.adapter
         if adapter is not None:
             asked += [f"--adapter={adapter.name}", f"--adapter-directory={adapter.directory}"]

@@ -28,7 +28,7 @@ SPEC = EnvironmentSpec(
     "import tiny_engine; print(tiny_engine.OPTIONS)",
     package_count=1,
 )
-OPTIONS = '{"speed": {"flag": "--speed", "kind": "int"}}'
+OPTIONS = '{"options": {"speed": {"flag": "--speed", "kind": "int"}}}'
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from uuid import uuid4
 import pytest
 
 from backend.domain.configuration import DeployConfiguration
+from backend.domain.engine_options import Option
 from backend.domain.errors import DomainError, Invalid
 from backend.domain.servable import Use
 from tests.builders.models import config
-from workers.serving.engine import AdapterFiles, Environment, Launch, Option
+from workers.serving.engine import AdapterFiles, Environment, Launch
 from workers.serving.engines.vllm import Vllm
 
 OPTIONS = {

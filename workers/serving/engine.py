@@ -13,32 +13,19 @@ from typing import Protocol
 from uuid import UUID
 
 import httpx
-import msgspec
 
 from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.engine_options import Option, Quantization
 from backend.domain.servable import Use
-
-
-class Option(msgspec.Struct, frozen=True):
-    """One command-line option of an engine, as the engine itself describes it.
-
-    `flag` is the form that sets it; `negation` the form that unsets a switch, where there is one.
-    `kind` is switch, int, float or text.
-    """
-
-    flag: str
-    kind: str = "text"
-    negation: str | None = None
-    choices: tuple[str, ...] = ()
-    many: bool = False
 
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """A virtual environment that an engine needs.
 
-    `probe` is Python source that proves the installation by importing it and prints the engine's
-    options as one JSON object on its last line. `package_count` is about how many packages come
+    `probe` is Python source that proves the installation by importing it. On its last line it
+    prints a JSON object: `options` of the engine's command line, by name, and `quantizations`,
+    by method, where there are any. `package_count` is about how many packages come
     with it; it only scales the progress.
     """
 
@@ -62,6 +49,7 @@ class Environment:
     python: Path
     version: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    quantizations: Mapping[str, Quantization] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,6 +113,10 @@ class Engine(Protocol):
     """An inference engine that speaks the OpenAI protocol."""
 
     name: str
+
+    def settable(self, environment: Environment) -> Mapping[str, Option]:
+        """Its options, those marked that a deployment may not set."""
+        ...
 
     def environment(self, hardware: Hardware) -> EnvironmentSpec:
         """What must be installed to run on this hardware. Raises `Invalid`."""

@@ -7,6 +7,7 @@ installation left behind is cleared by the next one. One maker at a time; the ot
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import queue
 import shlex
@@ -23,8 +24,9 @@ from typing import IO
 
 import msgspec
 
+from backend.domain.engine_options import Option, Quantization
 from backend.embedded.processes import death_signal
-from workers.serving.engine import Environment, EnvironmentSpec, Option
+from workers.serving.engine import Environment, EnvironmentSpec
 
 Report = Callable[[int, str], None]
 Abandoned = Callable[[], bool]
@@ -74,7 +76,15 @@ class Abandonment(Exception):
 class _Stamp(msgspec.Struct):
     name: str
     version: str
-    options: dict[str, Option]
+    options: dict[str, Option] = {}
+    quantizations: dict[str, Quantization] = {}
+    # Of the probe that said these; where it is another's, the engine is asked again.
+    probe_sha256: str = ""
+
+
+class _Facts(msgspec.Struct):
+    options: dict[str, Option] = {}
+    quantizations: dict[str, Quantization] = {}
 
 
 class EngineEnvironments:
@@ -85,29 +95,38 @@ class EngineEnvironments:
         self._pip_arguments = shlex.split(pip_arguments)
 
     def find(self, spec: EnvironmentSpec) -> Environment | None:
-        """The environment if it is complete."""
+        """The environment if it is complete; what it said may be an older probe's."""
+        stamp = self._stamp(spec)
+        return self._environment(spec, stamp) if stamp is not None else None
+
+    def _stamp(self, spec: EnvironmentSpec) -> _Stamp | None:
         folder = self._root / spec.label
         try:
             stamp = msgspec.json.decode((folder / _STAMP).read_bytes(), type=_Stamp)
         except (OSError, msgspec.MsgspecError):
             return None
-        python = folder / "bin" / "python"
-        if (stamp.name, stamp.version) != (spec.name, spec.version) or not python.exists():
-            return None
-        return Environment(python=python, version=stamp.version, options=stamp.options)
+        known = (stamp.name, stamp.version) == (spec.name, spec.version)
+        return stamp if known and (folder / "bin" / "python").exists() else None
+
+    def _environment(self, spec: EnvironmentSpec, stamp: _Stamp) -> Environment:
+        python = self._root / spec.label / "bin" / "python"
+        return Environment(python, stamp.version, stamp.options, stamp.quantizations)
 
     def ensure(self, spec: EnvironmentSpec, report: Report, abandoned: Abandoned) -> Environment:
         """The environment, made now if need be; `report` gets percent and a line.
 
         Raises `EnvironmentFailed` and `Abandonment`.
         """
-        if (found := self.find(spec)) is not None:
+        if (found := self._fresh(spec)) is not None:
             return found
         self._root.mkdir(parents=True, exist_ok=True)
         with self._locked(spec, report, abandoned) as lock:
-            if (found := self.find(spec)) is not None:
+            if (found := self._fresh(spec)) is not None:
                 return found
-            self._make(spec, lock, report, abandoned)
+            run = _Installation(spec, lock, report, abandoned)
+            if self.find(spec) is None:
+                self._make(spec, run, report)
+            self._ask(spec, run, report)
         found = self.find(spec)
         if found is None:
             raise EnvironmentFailed(
@@ -117,6 +136,12 @@ class EngineEnvironments:
             )
         report(100, f"{spec.label} is ready")
         return found
+
+    def _fresh(self, spec: EnvironmentSpec) -> Environment | None:
+        stamp = self._stamp(spec)
+        if stamp is None or stamp.probe_sha256 != _digest(spec.probe):
+            return None
+        return self._environment(spec, stamp)
 
     @contextmanager
     def _locked(
@@ -134,13 +159,10 @@ class EngineEnvironments:
                     time.sleep(_POLL_SECONDS)
             yield lock
 
-    def _make(
-        self, spec: EnvironmentSpec, lock: IO[str], report: Report, abandoned: Abandoned
-    ) -> None:
+    def _make(self, spec: EnvironmentSpec, run: _Installation, report: Report) -> None:
         folder = self._root / spec.label
         python = str(folder / "bin" / "python")
         pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-        run = _Installation(spec, lock, report, abandoned)
         report(0, f"making the environment {spec.label}")
         # Cleared without asking what is in it: without a stamp it is somebody's half work.
         run([sys.executable, "-m", "venv", "--clear", str(folder)])
@@ -148,20 +170,30 @@ class EngineEnvironments:
         run([*pip, "install", *spec.requirements, *self._pip_arguments])
         if spec.removals:
             run([*pip, "uninstall", "--yes", *spec.removals])
+
+    def _ask(self, spec: EnvironmentSpec, run: _Installation, report: Report) -> None:
+        """Proves the installation and notes what the engine says about itself."""
+        folder = self._root / spec.label
         report(95, f"checking {spec.label}")
-        output = run([python, "-c", spec.probe])
+        output = run([str(folder / "bin" / "python"), "-c", spec.probe])
         try:
-            options = msgspec.json.decode(output[-1], type=dict[str, Option])
+            facts = msgspec.json.decode(output[-1], type=_Facts)
         except (IndexError, msgspec.MsgspecError) as error:
             raise EnvironmentFailed(
                 f"{spec.label} was installed but does not describe its options.",
                 remedy="Remove its folder from LOGGIA_CACHE_DIR, then redeploy.",
                 log_tail=output,
             ) from error
-        stamp = _Stamp(name=spec.name, version=spec.version, options=options)
+        stamp = _Stamp(
+            spec.name, spec.version, facts.options, facts.quantizations, _digest(spec.probe)
+        )
         staged = folder / f".{_STAMP}"
         staged.write_bytes(msgspec.json.encode(stamp))
         staged.replace(folder / _STAMP)
+
+
+def _digest(probe: str) -> str:
+    return hashlib.sha256(probe.encode()).hexdigest()
 
 
 class _Installation:

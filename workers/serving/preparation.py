@@ -90,7 +90,10 @@ class Preparations:
         artefacts: Artefacts,
         conversions: Conversions,
         progress: Progress,
+        installed: Callable[[Engine, str, Environment], None] = lambda *_: None,
     ) -> None:
+        """`installed` is told of every environment that is used, with its accelerator."""
+        self._installed = installed
         self._engines = engines
         self._environments = environments
         self._files = files
@@ -158,6 +161,7 @@ class Preparations:
             environment = self._environments.ensure(
                 engine.environment(configuration.hardware), self._progress.environment, abandoned
             )
+            self._installed(engine, configuration.hardware.accelerator, environment)
         served, artefact = self._served(engine, configuration, subject, abandoned)
         if needs.files:
             directory = self._files.materialise(

@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
@@ -30,6 +31,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.installed import InstalledEngines
 from workers.serving.launchers.local import LocalOnly, LocalProcesses
 from workers.serving.optimization.artefacts import Artefacts
 from workers.serving.optimization.conversion import Conversions
@@ -99,6 +101,7 @@ class ServingWorker:
         self._conversions = Conversions(
             self._artefacts, self._environments, settings.data / "engines" / "conversions"
         )
+        self._installed = InstalledEngines(EngineFactsTable(pool), self._environments)
         self._publisher = TelemetryPublisher(settings, client_id="loggia-work-deploy")
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._patience.probe, connect=_CONNECT_SECONDS),
@@ -111,6 +114,8 @@ class ServingWorker:
         """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
         self._conversions.clear()
         self._tidy()
+        teller = threading.Thread(target=self._tell_engines, args=(stop,), name="engines")
+        teller.start()
         while not stop.is_set():
             try:
                 self._take()
@@ -119,7 +124,14 @@ class ServingWorker:
                 _log.warning("PostgreSQL unreachable, trying again", error=str(error))
                 stop.wait(_RETRY_SECONDS)
             stop.wait(_TICK_SECONDS)
+        teller.join(timeout=_STOP_SECONDS)
         self._finish()
+
+    def _tell_engines(self, stop: threading.Event) -> None:
+        try:
+            self._installed.tell_all(self._engines, stop)
+        except _DATABASE_ERRORS as error:
+            _log.warning("what the engines say could not be noted", error=str(error))
 
     def _take(self) -> None:
         for deployment_id, care in list(self._cared.items()):
@@ -167,6 +179,7 @@ class ServingWorker:
                 self._artefacts,
                 self._conversions,
                 progress,
+                self._installed.tell,
             ),
             progress=progress,
             client=self._client,

@@ -19,10 +19,11 @@ from backend.api.services import Services
 from backend.api.wire import AtLeast, Body
 from backend.application.commands import Accepted, CommandContext
 from backend.domain.errors import Invalid
-from backend.readmodels import deploy_options, deployments, engine_logs, gallery
+from backend.readmodels import deploy_options, deployments, engine_logs, engine_options, gallery
 from backend.readmodels.configuration import ConfigurationView, to_domain
 from backend.readmodels.deploy_options import DeployOptions
 from backend.readmodels.deployments import DeploymentView, History
+from backend.readmodels.engine_options import EngineOptionList
 from backend.readmodels.wire_names import camel_path
 
 PATH = "/api/models/{model_id:uuid}/deployment"
@@ -193,6 +194,22 @@ async def read_deploy_options(
     return await services.files.run(lambda: deploy_options.of(services.pool, model_id))
 
 
+@get("/api/engines/{engine:str}/options", operation_id="readEngineOptions")
+async def read_engine_options(
+    engine: FromPath[str],
+    services: NamedDependency[Services],
+    accelerator: Annotated[str, QueryParameter(name="accelerator")] = "cpu",
+    server: Annotated[str, QueryParameter(name="server")] = "local",
+) -> EngineOptionList:
+    """What the engine that is installed on a server can be told beyond the form.
+
+    `known` is false before it has been installed there.
+    """
+    return await services.query(
+        lambda: engine_options.of(services.engine_facts, engine, accelerator, server)
+    )
+
+
 def _check_reason(reason: str) -> None:
     if len(reason) > _MAX_REASON:
         raise ApiError(
@@ -220,4 +237,5 @@ HANDLERS = [
     read_deployment_history,
     read_deployment_logs,
     read_deploy_options,
+    read_engine_options,
 ]

@@ -57,6 +57,15 @@ def check(files: ModelFiles, wanted: Wanted, report: Report) -> Facts | None:
     return facts(config, weights, tokenizer)
 
 
+def _quantization(config: dict[str, Any]) -> str | None:
+    """The method that the weights were quantized with, as config.json names it."""
+    described = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(described, dict):
+        return None
+    method = described.get("quant_method")
+    return plain(method, 64) if isinstance(method, str) and method else "an unnamed method"
+
+
 def facts(config: dict[str, Any], weights: Weights | None, tokenizer: TokenizerFacts) -> Facts:
     """What config.json, weights and tokenizer say about the model; pickled weights say nothing."""
     text = text_config(config)
@@ -67,6 +76,7 @@ def facts(config: dict[str, Any], weights: Weights | None, tokenizer: TokenizerF
         task=next((task for end, task in _TASKS.items() if architecture.endswith(end)), None),
         parameter_count=weights.parameter_count if weights else None,
         dtype=weights.dtype if weights else None,
+        quantization=_quantization(config),
         context_length=first_number(
             text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"
         ),

@@ -1,13 +1,12 @@
-"""Checks what people ask an engine for beyond the form, and turns it into command-line options."""
+"""Which of an engine's options a deployment may set, and options as a command line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from difflib import get_close_matches
+from dataclasses import replace
 
-from backend.domain.errors import Invalid
-from workers.serving.engine import Option
+from backend.domain.engine_options import Option, check_options
 
 # Options that open files, load code, listen or connect elsewhere. A deploy configuration tunes an
 # engine; it does not decide what the engine's machine may read or run.
@@ -18,62 +17,35 @@ _REACHES_OUT = re.compile(
     r"patterns|impl|additional|nnodes|master|rpc|log|logging|modules|chat_template|spec_model|"
     r"prompt_embeds)(_|$)"
 )
-_SWITCHES = {"true": True, "false": False}
 
 
-def command_line(
-    given: Mapping[str, str], options: Mapping[str, Option], reserved: Set[str]
-) -> list[str]:
-    """The options as arguments. Raises `Invalid`, which names the one that does not fit.
+def judged(options: Mapping[str, Option], reserved: Set[str]) -> dict[str, Option]:
+    """The options with what a deployment may not set marked; `reserved` the worker sets itself."""
+    return {
+        name: replace(option, refusal=_refusal(name, reserved)) for name, option in options.items()
+    }
 
-    `reserved` are those that the worker sets itself.
-    """
+
+def _refusal(name: str, reserved: Set[str]) -> str:
+    if name in reserved:
+        return "is set by Loggia itself."
+    if _REACHES_OUT.search(name):
+        return "reaches beyond the engine's own work and cannot be set by a deployment."
+    return ""
+
+
+def command_line(given: Mapping[str, str], options: Mapping[str, Option]) -> list[str]:
+    """The options as arguments. Raises `Invalid`, which names the one that does not fit."""
+    check_options(given, options)
     arguments: list[str] = []
     for name, value in sorted(given.items()):
-        option = options.get(name)
-        if option is None:
-            near = get_close_matches(name, options, n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "Remove it."
-            raise _invalid(name, "the engine has no such option.", hint)
-        if name in reserved:
-            raise _invalid(name, "is set by Loggia itself.", "Remove it.")
-        if _REACHES_OUT.search(name):
-            raise _invalid(
-                name,
-                "reaches beyond the engine's own work and cannot be set by a deployment.",
-                "Remove it.",
-            )
-        arguments += _one(name, value, option)
+        option = options[name]
+        if option.kind == "switch":
+            chosen = option.flag if value.lower() == "true" else option.negation
+            arguments += [chosen] if chosen else []
+        elif option.many:
+            arguments += [option.flag, *value.split()]
+        else:
+            # One word, so that a value beginning with a dash stays a value.
+            arguments.append(f"{option.flag}={value}")
     return arguments
-
-
-def _one(name: str, value: str, option: Option) -> list[str]:
-    if option.kind == "switch":
-        if value.lower() not in _SWITCHES:
-            raise _invalid(name, f"'{value}' is neither true nor false.", "Give true or false.")
-        if _SWITCHES[value.lower()]:
-            return [option.flag]
-        return [option.negation] if option.negation else []
-    values = value.split() if option.many else [value]
-    for each in values:
-        if option.choices and each not in option.choices:
-            raise _invalid(
-                name, f"'{each}' is not a choice.", f"Choose from {', '.join(option.choices)}."
-            )
-        if option.kind in {"int", "float"}:
-            _number(name, each, option.kind)
-    # One word, so that a value beginning with a dash stays a value.
-    return [option.flag, *values] if option.many else [f"{option.flag}={value}"]
-
-
-def _number(name: str, value: str, kind: str) -> None:
-    try:
-        int(value) if kind == "int" else float(value)
-    except ValueError:
-        words = "a whole number" if kind == "int" else "a number"
-        raise _invalid(name, f"'{value}' is not {words}.", f"Give {words}.") from None
-
-
-def _invalid(name: str, detail: str, remedy: str) -> Invalid:
-    path = f"engine_arguments.{name}"
-    return Invalid(f"{path}: {detail}", remedy=remedy, field=path)

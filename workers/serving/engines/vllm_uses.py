@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import msgspec
 
+from backend.domain.engine_options import Option
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.servable import Use
-from workers.serving.engine import AdapterFiles, Launch, Option
+from workers.serving.engine import AdapterFiles, Launch
 
 _RUNNERS = {Use.GENERATE: "generate", Use.EMBED: "pooling", Use.RERANK: "pooling"}
 # Short, for contexts of few tokens; of many letters, so that every tokenizer makes some of it.

@@ -1,0 +1,96 @@
+"""What installed engines say about themselves: written by deploy workers, read by the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.engine_options import Option, Quantization, check_options
+from backend.domain.errors import Invalid
+from backend.infra.postgres import Pool
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """An engine as it is installed on a server for an accelerator, cpu or gpu."""
+
+    server: str
+    engine: str
+    accelerator: str
+    version: str
+    options: Mapping[str, Option]
+    quantizations: Mapping[str, Quantization]
+
+
+class EngineFactsTable:
+    """The table `loggia.engine_facts`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def publish(self, facts: EngineFacts) -> None:
+        """Replaces what was known of the engine there."""
+        document = {name: asdict(option) for name, option in facts.options.items()}
+        methods = {name: asdict(method) for name, method in facts.quantizations.items()}
+        with self._pool.connection() as connection:
+            connection.execute(
+                "INSERT INTO loggia.engine_facts "
+                "(server, engine, accelerator, version, options, quantizations) "
+                "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (server, engine, accelerator) "
+                "DO UPDATE SET version = EXCLUDED.version, options = EXCLUDED.options, "
+                "quantizations = EXCLUDED.quantizations, reported_at = now()",
+                (
+                    facts.server,
+                    facts.engine,
+                    facts.accelerator,
+                    facts.version,
+                    Jsonb(document),
+                    Jsonb(methods),
+                ),
+            )
+
+    def find(self, engine: str, accelerator: str, server: str = "local") -> EngineFacts | None:
+        """What is known; None before the engine has been installed there."""
+        with self._pool.connection() as connection:
+            row = connection.execute(
+                "SELECT server, engine, accelerator, version, options, quantizations "
+                "FROM loggia.engine_facts "
+                "WHERE engine = %s AND accelerator = %s AND server = %s",
+                (engine, accelerator, server),
+            ).fetchone()
+        return msgspec.convert(row, EngineFacts) if row else None
+
+    def check(self, configuration: DeployConfiguration) -> None:
+        """Raises `Invalid` for what the configured engine is known not to have.
+
+        Where nothing is known yet the deploy worker finds out, once it has installed the engine.
+        """
+        hardware = configuration.hardware
+        known = self.find(configuration.engine, hardware.accelerator, hardware.server)
+        if known is None:
+            return
+        check_options(configuration.engine_arguments, known.options)
+        optimization = configuration.optimization
+        if optimization.quantization:
+            _check_quantization(optimization.quantization, known)
+
+
+def _check_quantization(wanted: str, known: EngineFacts) -> None:
+    field = "optimization.quantization"
+    usable = [name for name, method in known.quantizations.items() if _is_usable(method)]
+    method = known.quantizations.get(wanted)
+    if method is not None and _is_usable(method):
+        return
+    why = f"this {known.engine} ({known.version}) does not know '{wanted}'."
+    if method is not None:
+        why = method.refusal or f"'{wanted}' is read from models that were quantized with it."
+    remedy = f"Choose from {', '.join(usable)}." if usable else "Choose 'skip'."
+    raise Invalid(f"{field}: {why}", remedy=remedy, field=field)
+
+
+def _is_usable(method: Quantization) -> bool:
+    return method.on_load and not method.refusal

@@ -1,0 +1,84 @@
+"""The options of an engine that a deployment may set beyond the form, and the check of them.
+
+The engine itself says what it has; see the deploy worker's environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from backend.domain.errors import Invalid
+
+_SWITCH_VALUES = {"true", "false"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One command-line option of an engine, as the engine itself describes it.
+
+    `flag` is the form that sets it; `negation` the form that unsets a switch, where there is one.
+    `kind` is switch, int, float or text; `many` says that values are separated by spaces.
+    `refusal` says why a deployment may not set it; empty where it may.
+    """
+
+    flag: str
+    kind: str = "text"
+    negation: str | None = None
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    help: str = ""
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """A method of quantization that an engine reports.
+
+    `on_load` says that it takes plain weights, and quantizes them on the way to the engine or while
+    they are loaded; the others read what was quantized before. `refusal` says why this hardware cannot; empty where it can.
+    """
+
+    on_load: bool
+    refusal: str = ""
+
+
+def check_options(given: Mapping[str, str], options: Mapping[str, Option]) -> None:
+    """Raises `Invalid`, which names the first option that does not fit and what would."""
+    for name, value in sorted(given.items()):
+        option = options.get(name)
+        if option is None:
+            near = get_close_matches(name, options, n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "Remove it."
+            raise _invalid(name, "the engine has no such option.", hint)
+        if option.refusal:
+            raise _invalid(name, option.refusal, "Remove it.")
+        _check_value(name, value, option)
+
+
+def _check_value(name: str, value: str, option: Option) -> None:
+    if option.kind == "switch":
+        if value.lower() not in _SWITCH_VALUES:
+            raise _invalid(name, f"'{value}' is neither true nor false.", "Give true or false.")
+        return
+    for each in value.split() if option.many else [value]:
+        if option.choices and each not in option.choices:
+            raise _invalid(
+                name, f"'{each}' is not a choice.", f"Choose from {', '.join(option.choices)}."
+            )
+        if option.kind in {"int", "float"}:
+            _check_number(name, each, option.kind)
+
+
+def _check_number(name: str, value: str, kind: str) -> None:
+    try:
+        int(value) if kind == "int" else float(value)
+    except ValueError:
+        words = "a whole number" if kind == "int" else "a number"
+        raise _invalid(name, f"'{value}' is not {words}.", f"Give {words}.") from None
+
+
+def _invalid(name: str, detail: str, remedy: str) -> Invalid:
+    path = f"engine_arguments.{name}"
+    return Invalid(f"{path}: {detail}", remedy=remedy, field=path)
