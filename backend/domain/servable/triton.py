@@ -38,6 +38,11 @@ def obstacle(imported: Imported, _: Imported | None, method: str | None) -> Obst
             f"Triton cannot load the format '{imported.format}', nor can CTranslate2 convert it.",
             AS_SAFETENSORS,
         )
+    if imported.quantization is not None and method == _CONVERTED:
+        return Obstacle(
+            f"The model is quantized already, with {imported.quantization}.",
+            "Import it with plain weights, or choose vLLM as the engine.",
+        )
     if use_of(imported) is not Use.GENERATE or (imported.architecture or "").endswith(_ENCODING):
         return _NOT_GENERATING
     return _NOT_CONVERTED if method == "skip" else None

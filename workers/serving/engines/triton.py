@@ -57,7 +57,11 @@ _RESERVED = frozenset(
      "exit_timeout_secs", "strict_readiness", "allow_sagemaker", "allow_vertex_ai",
      "repoagent_directory", "cache_directory", "host_policy", "trace_config", "log_verbose",
      "http_restricted_api", "grpc_restricted_protocol", "http_header_forward_pattern",
-     "grpc_header_forward_pattern", "metrics_config"}
+     "grpc_header_forward_pattern", "metrics_config", "trace_level", "trace_rate", "trace_count",
+     "trace_log_frequency", "log_info", "log_warning", "log_error", "log_format",
+     "metrics_interval_ms", "sagemaker_thread_count", "sagemaker_safe_port_range",
+     "vertex_ai_thread_count", "vertex_ai_default_model", "model_namespacing", "model_config_name",
+     "cache_config", "strict_model_config"}
 )  # fmt: skip
 _FRONT = Path(triton_front.__file__).parent
 # Started so, because the folder beside it holds modules whose names would hide packages.

@@ -17,10 +17,9 @@ shutil.copyfile(stub, target)
 server = home / "bin" / "tritonserver"
 for path in (target, server):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-libraries = [sysconfig.get_config_var("LIBDIR"), str(home / "external_libs")]
 help_text = subprocess.run(
     [str(server), "--help"],
-    env={**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)},
+    env={**os.environ, "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR")},
     capture_output=True, text=True, timeout=60,
 )
 options = {}

@@ -32,6 +32,8 @@ Progress = Callable[[int, int, str], None]
 
 VERSION = "4.8.5"
 TRANSFORMERS = "5.19.0"
+# Of one release, so that pip prefers its build for the CPU where an index has one.
+TORCH = "2.13.0"
 METHOD = "ctranslate2"
 _GIB = 1024**3
 _PROBE = """
@@ -92,7 +94,7 @@ class Conversions:
         found = self._artefacts.find(model_id, version.number, name)
         if found is not None:
             return found
-        environment = self._environments.ensure(_environment(), environment_progress, abandoned)
+        environment = self._environments.ensure(environment_spec(), environment_progress, abandoned)
         original = directory()
         folder = self._scratch / secrets.token_hex(8)
         folder.mkdir(parents=True)
@@ -250,14 +252,15 @@ class _Process:
         )
 
 
-def _environment() -> EnvironmentSpec:
+def environment_spec() -> EnvironmentSpec:
+    """What converts: its own release of transformers, and torch for the comparison."""
     return EnvironmentSpec(
         METHOD,
         VERSION,
         (
             f"ctranslate2=={VERSION}",
             f"transformers=={TRANSFORMERS}",
-            "torch",
+            f"torch=={TORCH}",
             "sentencepiece",
             "protobuf",
             "accelerate",

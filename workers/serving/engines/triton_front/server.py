@@ -147,7 +147,7 @@ class TritonServer:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         home = Path(site.getsitepackages()[0]) / "pytriton" / "tritonserver"
-        libraries = [str(sysconfig.get_config_var("LIBDIR")), str(home / "external_libs")]
+        libraries = [str(sysconfig.get_config_var("LIBDIR"))]
         libraries += [str(path) for path in _cuda_libraries()]
         if inherited := os.environ.get("LD_LIBRARY_PATH"):
             libraries.append(inherited)
@@ -166,11 +166,8 @@ class TritonServer:
             f"--allow-gpu-metrics={'true' if self._start.on_gpu else 'false'}",
             "--exit-timeout-secs=5",
             *self._start.arguments,
-            env={
-                **os.environ,
-                "LD_LIBRARY_PATH": ":".join(libraries),
-                "PYTHONPATH": site.getsitepackages()[0],
-            },
+            cwd=_folder_with_packages(),
+            env={**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)},
             preexec_fn=_death_signal(),
         )
 
@@ -184,6 +181,21 @@ def pending_in(metrics: str) -> int:
             if line.startswith("nv_inference_pending_request_count")
         )
     )
+
+
+def _folder_with_packages() -> Path:
+    """A working folder in which this environment's packages can be imported.
+
+    The interpreter of Triton's Python backend ignores the environment's variables, but looks into
+    its working folder first. Models may write there without harm to the packages.
+    """
+    folder = Path("triton").resolve()
+    folder.mkdir(exist_ok=True)
+    for package in Path(site.getsitepackages()[0]).iterdir():
+        link = folder / package.name
+        if not link.is_symlink():
+            link.symlink_to(package)
+    return folder
 
 
 def _model_names(repository: Path) -> list[str]:
