@@ -47,6 +47,9 @@ proto: $(GENERATED)/.built ## Generate the Python code of the event contract
 $(GENERATED)/.built: $(PROTO) requirements.lock | install
 	@rm -rf $(GENERATED) && mkdir -p $(GENERATED)
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(GENERATED) --pyi_out=$(GENERATED) $(PROTO)
+	@# Where one file of the contract imports another, by its place in this package.
+	@find $(GENERATED) -name '*_pb2.py*' -exec sed -i \
+		's/^from loggia\./from backend.contracts.generated.loggia./' {} +
 	@touch $@
 
 .PHONY: spa

@@ -35,6 +35,7 @@ REVISIONS = Table(
         "requested_at": "timestamptz NOT NULL",
         "model_version": "text NOT NULL",
         "configuration": "jsonb NOT NULL",
+        "replicas_wanted": "int NOT NULL",
         "reason": "text NOT NULL",
         "restored_revision": "int",
         # pending, deployed, failed or superseded.
@@ -69,6 +70,24 @@ REPLICAS = Table(
         "warnings": "text[] NOT NULL",
     },
     key=("model_id", "replica_id"),
+)
+SCALINGS = Table(
+    name="scalings",
+    columns={
+        "model_id": "uuid",
+        "position": "bigint",
+        "revision": "int NOT NULL",
+        "decided_at": "timestamptz NOT NULL",
+        "from_replicas": "int NOT NULL",
+        "to_replicas": "int NOT NULL",
+        # Requests at the gateway, and for how many seconds so many replicas had been needed.
+        "running": "int NOT NULL",
+        "waiting": "int NOT NULL",
+        "sustained_seconds": "double precision NOT NULL",
+        "reason": "text NOT NULL",
+    },
+    key=("model_id", "position"),
+    group=None,
 )
 API_KEYS = Table(
     name="api_keys",
@@ -135,6 +154,7 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "requested_at": row["updated_at"],
             "model_version": facts.model_version,
             "configuration": to_dict(facts.configuration),
+            "replicas_wanted": _wanted_at_first(rows, row, facts.configuration.scaling),
             "reason": facts.reason,
             "restored_revision": facts.restored_revision
             if facts.HasField("restored_revision")
@@ -142,6 +162,15 @@ def _requested(rows: Rows, event: PublicEvent, facts: Any) -> None:
             "outcome": "pending",
         },
     )
+
+
+def _wanted_at_first(rows: Rows, deployment: Row, scaling: Any) -> int:
+    """At least one, which must prove the revision, and as many as serve now, within the bounds."""
+    before, least, most = 0, int(scaling.min_replicas), int(scaling.max_replicas)
+    if deployment["serving_revision"] is not None:
+        served = rows.change(REVISIONS, deployment["model_id"], deployment["serving_revision"])
+        before = served["replicas_wanted"]
+    return max(1, least, min(before, most))
 
 
 def _supersede(rows: Rows, deployment: Row) -> None:
@@ -198,6 +227,32 @@ def _replica_lost(rows: Rows, event: PublicEvent, facts: Any) -> None:
     replica = rows.find(REPLICAS, facts.model_id, facts.replica_id)
     if replica is not None:
         replica.update(state="lost", endpoint=None)
+
+
+def _replica_retired(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    _deployment(rows, event)
+    if rows.find(REPLICAS, facts.model_id, facts.replica_id) is not None:
+        rows.delete(REPLICAS, facts.model_id, facts.replica_id)
+
+
+def _scaled(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    row = _deployment(rows, event)
+    rows.change(REVISIONS, facts.model_id, facts.revision)["replicas_wanted"] = facts.to_replicas
+    rows.insert(
+        SCALINGS,
+        {
+            "model_id": facts.model_id,
+            "position": event.position,
+            "revision": facts.revision,
+            "decided_at": row["updated_at"],
+            "from_replicas": facts.from_replicas,
+            "to_replicas": facts.to_replicas,
+            "running": facts.running,
+            "waiting": facts.waiting,
+            "sustained_seconds": facts.sustained_seconds,
+            "reason": facts.reason,
+        },
+    )
 
 
 def _revision_deployed(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -281,13 +336,15 @@ def _key_revoked(rows: Rows, event: PublicEvent, facts: Any) -> None:
 DEPLOYMENT_HISTORY = Handlers(
     name="deployments",
     description="Deployments with every revision, replicas and API keys",
-    tables=(*_ALL, API_KEYS),
+    tables=(*_ALL, SCALINGS, API_KEYS),
     folds={
         "TermsAccepted": Fold(_terms_accepted, (DEPLOYMENTS,)),
         "DeploymentRequested": Fold(_requested, _ALL),
         "ReplicaStarted": Fold(_replica_started, _ALL),
         "ReplicaReady": Fold(_replica_ready, _ALL),
         "ReplicaLost": Fold(_replica_lost, _ALL),
+        "ReplicaRetired": Fold(_replica_retired, _ALL),
+        "DeploymentScaled": Fold(_scaled, _ALL),
         "RevisionDeployed": Fold(_revision_deployed, _ALL),
         "RevisionFailed": Fold(_revision_failed, _ALL),
         "RevisionRetired": Fold(_revision_retired, _ALL),

@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any
 
 from backend.contracts.codec import PublicEvent
+from projections import gallery_replicas
 from projections.gallery_versions import CHANGES, VERSIONS, is_retriable, new_version
 from projections.tables import Apply, Fold, Handlers, Row, Rows, Table
 
@@ -40,6 +41,8 @@ MODELS = Table(
         "publication": "text NOT NULL",
         "deployment_state": "text",
         "desired_revision": "int",
+        # See `gallery_replicas`.
+        "replicas": "jsonb",
         "description": "text NOT NULL",
         "labels": "text[] NOT NULL",
         # Everything that lists are filtered by, in one text: see `_facets`.
@@ -232,6 +235,7 @@ def _deployment(rows: Rows, event: PublicEvent) -> Row | None:
 def _deploying(rows: Rows, event: PublicEvent, facts: Any) -> None:
     if row := _deployment(rows, event):
         row.update(deployment_state="deploying", desired_revision=facts.revision)
+        gallery_replicas.change(row, event.type, facts)
 
 
 def _outcome(state: str) -> Apply:
@@ -240,16 +244,29 @@ def _outcome(state: str) -> Apply:
         # What becomes of a superseded revision says nothing about the deployment.
         if row and row["desired_revision"] == facts.revision:
             row["deployment_state"] = state
+        if row:
+            gallery_replicas.change(row, event.type, facts)
 
     return apply
 
 
-def _turned(state: str) -> Apply:
-    def apply(rows: Rows, event: PublicEvent, _facts: Any) -> None:
-        if row := _deployment(rows, event):
-            row["deployment_state"] = state
+def _stop_requested(rows: Rows, event: PublicEvent, _facts: Any) -> None:
+    if row := _deployment(rows, event):
+        row["deployment_state"] = "stopping"
 
-    return apply
+
+def _stopped(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    if row := _deployment(rows, event):
+        row["deployment_state"] = "stopped"
+        gallery_replicas.change(row, event.type, facts)
+
+
+def _replicas(rows: Rows, event: PublicEvent, facts: Any) -> None:
+    # Nobody has done anything to the model: it was not updated.
+    row = rows.find(MODELS, event.partition_key)
+    if row is not None:
+        row["position"] = event.position
+        gallery_replicas.change(row, event.type, facts)
 
 
 _BOTH = (MODELS, VERSIONS)
@@ -280,8 +297,13 @@ GALLERY = Handlers(
                 "DeploymentRequested": _deploying,
                 "RevisionDeployed": _outcome("deployed"),
                 "RevisionFailed": _outcome("failed"),
-                "DeploymentStopRequested": _turned("stopping"),
-                "DeploymentStopped": _turned("stopped"),
+                "DeploymentStopRequested": _stop_requested,
+                "DeploymentStopped": _stopped,
+                "ReplicaReady": _replicas,
+                "ReplicaLost": _replicas,
+                "ReplicaRetired": _replicas,
+                "DeploymentScaled": _replicas,
+                "RevisionRetired": _replicas,
             }.items()
         },
     },

@@ -228,6 +228,52 @@ class Deployments:
             fence,
         )
 
+    def scale(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        replicas: int,
+        running: int,
+        waiting: int,
+        sustained_seconds: float,
+        reason: str,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """Another number of replicas is wanted. Raises `NotAllowed` where it does not serve."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.scale(
+                revision=revision,
+                replicas=replicas,
+                running=running,
+                waiting=waiting,
+                sustained_seconds=sustained_seconds,
+                reason=reason,
+            ),
+            fence,
+        )
+
+    def retire_replica(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        replica_id: UUID,
+        reason: str,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """The replica gets no new requests from now on."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.retire_replica(revision=revision, replica_id=replica_id, reason=reason),
+            fence,
+        )
+
     def record_revision_deployed(
         self,
         context: CommandContext,

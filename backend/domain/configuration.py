@@ -107,7 +107,10 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How many replicas serve the model; delays are in seconds."""
+    """How many replicas serve the model, none where nobody asks and 0 is allowed.
+
+    Delays are in seconds: for so long more, or fewer, replicas must have been needed.
+    """
 
     min_replicas: int = 1
     max_replicas: int = 1
@@ -115,7 +118,7 @@ class Scaling:
     scale_down_delay_seconds: int = 300
 
     def check(self) -> None:
-        _within("scaling.min_replicas", self.min_replicas, 1, 64)
+        _within("scaling.min_replicas", self.min_replicas, 0, 64)
         _within("scaling.max_replicas", self.max_replicas, 1, 64)
         _within("scaling.scale_up_delay_seconds", self.scale_up_delay_seconds, 0, 86_400)
         _within("scaling.scale_down_delay_seconds", self.scale_down_delay_seconds, 0, 86_400)

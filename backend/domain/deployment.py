@@ -58,7 +58,7 @@ class Deployment(Aggregate):
         self.retired_revisions: list[int] = []
         # Of a revision whose model was transformed before it is served: the files made, by digest.
         self.artefacts: dict[int, str] = {}
-        # What the autoscaler has decided last; where it has not, the configured minimum holds.
+        # Of each revision: as many as at its request, until the autoscaler decides otherwise.
         self.wanted_replicas: dict[int, int] = {}
         # Adapters that were loaded beside the model at run time: id and version.
         self.adapters: dict[str, str] = {}
@@ -243,6 +243,55 @@ class Deployment(Aggregate):
             exit_code=exit_code,
             log_tail=log_tail,
         )
+
+    def scale(
+        self,
+        *,
+        revision: int,
+        replicas: int,
+        running: int,
+        waiting: int,
+        sustained_seconds: float,
+        reason: str,
+    ) -> None:
+        """Another number of replicas is wanted of the revision that serves.
+
+        `running` and `waiting` are the requests that led to it, and `sustained_seconds` says for
+        how long it had been so. Raises `NotAllowed`, and `Invalid` beyond the configured bounds.
+        """
+        stopping = self.state in {DeploymentState.STOPPING, DeploymentState.STOPPED}
+        if stopping or revision != self.serving_revision:
+            raise NotAllowed(
+                f"Revision {revision} does not serve.", remedy="Scale the one that serves."
+            )
+        scaling = self.revisions[revision]["scaling"]
+        least, most = scaling["min_replicas"], scaling["max_replicas"]
+        if not least <= replicas <= most:
+            raise Invalid(
+                f"{replicas} replicas are out of range.",
+                remedy=f"Choose a number from {least} to {most}, or redeploy with other bounds.",
+                field="replicas",
+            )
+        before = self.wanted_replicas[revision]
+        if replicas == before:
+            return
+        self._record(
+            self.DeploymentScaled,
+            revision=revision,
+            from_replicas=before,
+            to_replicas=replicas,
+            running=running,
+            waiting=waiting,
+            sustained_seconds=sustained_seconds,
+            reason=reason,
+        )
+
+    def retire_replica(self, *, revision: int, replica_id: UUID, reason: str) -> None:
+        """The replica gets no new requests, and ends when its running ones are finished."""
+        if str(replica_id) in self.replicas:
+            self._record(
+                self.ReplicaRetired, revision=revision, replica_id=replica_id, reason=reason
+            )
 
     def record_revision_deployed(self, *, revision: int) -> None:
         """All replicas of the revision answer: traffic goes there from now on."""

@@ -68,6 +68,11 @@ class Requested(DeploymentEvent):
         aggregate.revisions[self.revision] = self.configuration
         aggregate.model_versions[self.revision] = self.model_version
         aggregate.base_model_versions[self.revision] = self.base_model_version
+        # One replica at least must prove the revision, and it must bear what the one before bears.
+        before = aggregate.wanted_replicas.get(aggregate.serving_revision or 0, 0)
+        scaling = self.configuration["scaling"]
+        least, most = scaling["min_replicas"], scaling["max_replicas"]
+        aggregate.wanted_replicas[self.revision] = max(1, least, min(before, most))
 
     @staticmethod
     def upcast_v1_v2(state: JSON) -> None:

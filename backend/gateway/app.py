@@ -15,6 +15,7 @@ from aiohttp import web
 
 from backend.gateway import errors, inference
 from backend.gateway.answers import Answer
+from backend.gateway.demand import DemandMeter
 from backend.gateway.engines import Engines, not_serving
 from backend.gateway.errors import GatewayError
 from backend.gateway.limits import Limits
@@ -22,6 +23,7 @@ from backend.gateway.metrics import Metrics
 from backend.gateway.payload import Payload
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.routing import ModelRoute, RoutingTable
+from backend.gateway.spreading import conversation_of
 from backend.infra.logging import get_logger
 from backend.infra.playground_tokens import PREFIX, InvalidToken, PlaygroundTokens
 
@@ -53,6 +55,7 @@ class Gateway:
         tokens: PlaygroundTokens,
         rate_limits: RateLimits,
         metrics: Metrics,
+        demand: DemandMeter,
         limits: Limits | None = None,
     ) -> None:
         self._table = table
@@ -62,7 +65,7 @@ class Gateway:
         self._metrics = metrics
         self._limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
-        self._engines = Engines(self._limits, metrics)
+        self._engines = Engines(self._limits, metrics, demand)
         self._active: set[asyncio.Task[object]] = set()
         self._endpoints: dict[str, tuple[str, Endpoint]] = {
             "/v1/chat/completions": ("POST", self._generate),
@@ -107,8 +110,13 @@ class Gateway:
                 )
             )
 
+    def routes_changed(self) -> None:
+        """The table has changed: requests that wait may be able to go on."""
+        self._engines.routes_changed()
+
     async def close(self) -> None:
         """Lets running requests finish for a bounded time, then ends them with an error."""
+        self._engines.stop_waiting()
         running = set(self._active)
         if running:
             _, late = await asyncio.wait(running, timeout=self._limits.drain_seconds)
@@ -144,7 +152,7 @@ class Gateway:
             async with asyncio.timeout(self._limits.body_seconds) as deadline:
                 answer.deadline = deadline
                 body = await self._body(request)
-                response = await self._relay(route, path, body, answer)
+                response = await self._relay(request, route, path, body, answer)
         except TimeoutError:
             response = await answer.timed_out()
         except GatewayError as error:
@@ -160,7 +168,7 @@ class Gateway:
         return response
 
     async def _relay(
-        self, route: ModelRoute, path: str, body: bytes, answer: Answer
+        self, request: web.BaseRequest, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
         if path.startswith(inference.PREFIX):
             return await self._infer(route, path, body, answer)
@@ -174,9 +182,12 @@ class Gateway:
             raise not_serving(route)
         defaults = payload.left_out(serving.defaults) if path in _SAMPLED else {}
         headers = {"Content-Type": "application/json", "X-Request-Id": answer.request_id}
+        conversation: int | None = None
+        if len(serving.replicas) > 1 and path in _SAMPLED and (start := payload.beginning):
+            conversation = conversation_of(request.headers["Authorization"], start)
         answer.wait_for_engine()
         async with self._engines.send(
-            route, path, payload.completed(defaults), headers
+            route, path, payload.completed(defaults), headers, conversation
         ) as upstream:
             if upstream.status != 400 or "max_tokens" not in defaults:
                 return await answer.relay(upstream)
@@ -185,7 +196,7 @@ class Gateway:
         # default must not spoil a request that is good without it.
         del defaults["max_tokens"]
         async with self._engines.send(
-            route, path, payload.completed(defaults), headers
+            route, path, payload.completed(defaults), headers, conversation
         ) as upstream:
             if upstream.status == 400:
                 return answer.refused(400, refusal)

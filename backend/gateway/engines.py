@@ -9,26 +9,35 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
+from backend.gateway.demand import DemandMeter
 from backend.gateway.errors import GatewayError, engine_failed, unavailable
 from backend.gateway.limits import Limits
 from backend.gateway.metrics import Metrics
-from backend.gateway.routing import ModelRoute, Replica
+from backend.gateway.routing import ModelRoute
+from backend.gateway.spreading import Replica
+from backend.gateway.waiting import WaitingRoom, no_replica
 from backend.infra.logging import get_logger
 
 # Engines (uvicorn) close an idle connection after 5 s; a request must not meet that moment.
 _KEEP_ALIVE_SECONDS = 3.0
-_ATTEMPTS = 2
 _REFUSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+# Whatever is answered there proves that somebody is alive.
+_PROBE = "/health"
+_PROBE_SECONDS = 2.0
+_PROBE_INTERVAL = 0.25
 _log = get_logger(__name__)
 
 
 class Engines:
     """The connections to all engines. Make it inside the event loop."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, limits: Limits, metrics: Metrics, demand: DemandMeter) -> None:
         self._limits = limits
         self._metrics = metrics
+        self._demand = demand
         self._loop = asyncio.get_running_loop()
+        self._room = WaitingRoom(limits, metrics)
+        self._probes: set[asyncio.Task[None]] = set()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -37,8 +46,18 @@ class Engines:
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         )
 
+    def routes_changed(self) -> None:
+        """Replicas have come or gone."""
+        self._room.look()
+
+    def stop_waiting(self) -> None:
+        """Refuses the requests that wait for a replica, because the process ends."""
+        self._room.close()
+
     async def close(self) -> None:
         """Ends every connection."""
+        for probe in self._probes:
+            probe.cancel()
         await self._session.close()
 
     @asynccontextmanager
@@ -48,61 +67,89 @@ class Engines:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
+        conversation: int | None = None,
         *,
         method: str = "POST",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's answer, from its headers on; leaving the block early cancels it there.
 
-        A request whose answer has not begun is sent once more, to another replica if there is one:
-        the connection was refused, or a kept one turned out to be closed, or the engine died.
-        Raises `GatewayError`.
+        Where no replica can be used, the request waits for one. A replica that refuses the
+        connection is passed over. One that breaks it may have begun the request, so that it is sent
+        only once more: to another one if there is one. Raises `GatewayError`.
         """
-        failed: Replica | None = None
-        refused = False
-        for attempt in range(1, _ATTEMPTS + 1):
-            replica = route.pick(self._loop.time(), exclude=failed)
-            if replica is None and not refused:
-                replica = failed
+        broken: Replica | None = None
+        until = self._loop.time() + self._limits.wait_seconds
+        while True:
+            replica = route.pick(conversation, broken) or broken
             if replica is None:
-                raise _gone() if failed else not_serving(route)
+                await self._wait(route, until)
+                continue
             replica.outstanding += 1
             try:
-                try:
-                    response = await self._session.request(
-                        method,
-                        URL(replica.endpoint + path, encoded=True),
-                        data=body,
-                        headers=headers,
-                        allow_redirects=False,
-                    )
-                except aiohttp.ClientError as error:
-                    failed = replica
-                    refused = isinstance(error, _REFUSED)
-                    self._note(route, replica, error, refused)
-                    if attempt < _ATTEMPTS and isinstance(error, aiohttp.ClientConnectionError):
+                with self._demand.running(route.model_id):
+                    try:
+                        response = await self._session.request(
+                            method,
+                            URL(replica.endpoint + path, encoded=True),
+                            data=body,
+                            headers=headers,
+                            allow_redirects=False,
+                        )
+                    except aiohttp.ClientError as error:
+                        refused = isinstance(error, _REFUSED)
+                        self._eject(route, replica, "connect" if refused else "disconnect", error)
+                        if refused and replica is not broken:
+                            continue
+                        if broken or not isinstance(error, aiohttp.ClientConnectionError):
+                            raise _gone() from error
+                        broken = replica
                         continue
-                    raise _gone() from error
-                try:
-                    yield response
-                finally:
-                    response.close()
-                return
+                    try:
+                        yield response
+                    finally:
+                        cause = response.content.exception()
+                        if isinstance(cause, aiohttp.ClientError):
+                            self._eject(route, replica, None, cause)
+                        response.close()
+                    return
             finally:
                 replica.outstanding -= 1
 
-    def _note(
-        self, route: ModelRoute, replica: Replica, error: aiohttp.ClientError, refused: bool
+    async def _wait(self, route: ModelRoute, until: float) -> None:
+        if route.serving is None:
+            raise not_serving(route)
+        with self._demand.waiting(route.model_id):
+            await self._room.wait(route, until)
+
+    def _eject(
+        self, route: ModelRoute, replica: Replica, kind: str | None, error: BaseException
     ) -> None:
-        if refused:
-            replica.avoid_until = self._loop.time() + self._limits.avoid_seconds
-        kind = "connect" if refused else "disconnect"
-        self._metrics.engine_errors.labels(route.name, kind).inc()
+        """It gets no request until it answers again; it goes for good when it is replaced."""
+        if kind is not None:
+            self._metrics.engine_errors.labels(route.name, kind).inc()
+        if replica.ejected:
+            return
+        replica.ejected = True
         _log.warning(
             "engine did not answer",
             model_id=route.model_id,
             replica_id=replica.replica_id,
             error=type(error).__name__,
         )
+        probe = self._loop.create_task(self._revive(route, replica))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
+
+    async def _revive(self, route: ModelRoute, replica: Replica) -> None:
+        url = URL(replica.endpoint + _PROBE, encoded=True)
+        while route.has(replica):
+            try:
+                async with asyncio.timeout(_PROBE_SECONDS), self._session.get(url):
+                    break
+            except (aiohttp.ClientError, TimeoutError):
+                await asyncio.sleep(_PROBE_INTERVAL)
+        replica.ejected = False
+        self._room.look()
 
 
 def not_serving(route: ModelRoute) -> GatewayError:
@@ -111,7 +158,7 @@ def not_serving(route: ModelRoute) -> GatewayError:
     if route.stopped:
         return unavailable("model_stopped", f"{name} is stopped. Ask its owner to start it.", 30)
     if route.serving is not None:
-        return unavailable("model_restarting", f"{name} is being restarted. Try again shortly.", 5)
+        return no_replica(route)
     if route.desired_revision is None:
         return unavailable("model_not_deployed", f"{name} is not deployed. Deploy it first.", 30)
     if route.desired_revision in route.revisions:

@@ -20,5 +20,6 @@ class Limits:
     silence_seconds: float = 120.0
     # Running requests at the end of the process.
     drain_seconds: float = 10.0
-    # How long a replica that refused a connection is used only where there is no other.
-    avoid_seconds: float = 2.0
+    # For a replica of a deployed model, where none runs; and so many requests of a model.
+    wait_seconds: float = 120.0
+    waiting_requests: int = 256

@@ -66,7 +66,14 @@ class Metrics:
         )
         self.in_flight = Gauge(
             "loggia_gateway_in_flight",
-            "Requests that an engine is working on.",
+            "Requests that an engine is working on, or that wait for one.",
+            ["model"],
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self.waiting = Gauge(
+            "loggia_gateway_waiting",
+            "Requests that wait for a replica of a deployed model.",
             ["model"],
             multiprocess_mode="livesum",
             registry=self._registry,

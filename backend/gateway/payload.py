@@ -9,6 +9,7 @@ import msgspec
 from backend.gateway.errors import invalid_body
 
 _WHITESPACE = b" \t\r\n"
+_BEGINNING_BYTES = 4096
 
 
 class _Known(msgspec.Struct):
@@ -22,8 +23,16 @@ class _Known(msgspec.Struct):
     top_p: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     top_k: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     stop: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Message(msgspec.Struct):
+    role: str = ""
+
+
+_messages = msgspec.json.Decoder(list[msgspec.Raw])
+_message = msgspec.json.Decoder(_Message)
 _known = msgspec.json.Decoder(_Known)
 _any = msgspec.json.Decoder()
 
@@ -48,6 +57,26 @@ class Payload:
     def model(self) -> str:
         """The model that the client asks for."""
         return self._known.model
+
+    @property
+    def beginning(self) -> bytes:
+        """How the conversation begins: the same in all its requests. Empty where there is none.
+
+        Of messages it is everything up to the first one that the user wrote.
+        """
+        if isinstance(self._known.prompt, msgspec.Raw):
+            return bytes(self._known.prompt)[:_BEGINNING_BYTES]
+        if not isinstance(self._known.messages, msgspec.Raw):
+            return b""
+        found = b""
+        try:
+            for message in _messages.decode(self._known.messages):
+                found += bytes(message)[:_BEGINNING_BYTES]
+                if len(found) >= _BEGINNING_BYTES or _message.decode(message).role == "user":
+                    break
+        except msgspec.DecodeError:
+            return b""  # the engine will say what is wrong with it
+        return found[:_BEGINNING_BYTES]
 
     def left_out(self, names: dict[str, bytes]) -> dict[str, bytes]:
         """Those of the defaults that the request does not decide itself; null decides nothing."""

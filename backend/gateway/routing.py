@@ -13,27 +13,25 @@ from typing import Any
 
 import msgspec
 
+from backend.gateway.spreading import Replica, choose
+
 Facts = Mapping[str, Any]
 
 # What a request may leave out, in the names of the OpenAI protocol (and of its vLLM extension).
 SAMPLING_FIELDS = ("temperature", "max_tokens", "top_p", "top_k", "stop")
-
-
-@dataclass(slots=True)
-class Replica:
-    """A running engine, and how this gateway is using it."""
-
-    replica_id: str
-    endpoint: str
-    outstanding: int = 0
-    avoid_until: float = 0.0
+# A conversation stays where it was while that replica has no more than this share of a batch more.
+_SLACK_SHARE = 4
 
 
 @dataclass(slots=True)
 class Revision:
-    """A deploy configuration's sampling defaults, as JSON values, and its ready replicas."""
+    """A deploy configuration's sampling defaults, as JSON values, and its ready replicas.
+
+    `slack` is by how many outstanding requests a conversation's own replica may be busier.
+    """
 
     defaults: dict[str, bytes] = field(default_factory=dict)
+    slack: int = 0
     replicas: dict[str, Replica] = field(default_factory=dict)
 
 
@@ -57,21 +55,24 @@ class ModelRoute:
             return None
         return self.revisions.get(self.serving_revision)
 
-    def pick(self, now: float, exclude: Replica | None = None) -> Replica | None:
-        """The serving revision's replica with the fewest outstanding requests; equals take turns.
-
-        A replica that lately refused a connection comes last.
-        """
+    def pick(
+        self, conversation: int | None = None, exclude: Replica | None = None
+    ) -> Replica | None:
+        """The serving revision's replica that a request goes to; None where none can be used."""
         serving = self.serving
         if serving is None:
             return None
-        candidates = [r for r in serving.replicas.values() if r is not exclude]
-        if len(candidates) < 2:
-            return candidates[0] if candidates else None
-        start = next(self.turn) % len(candidates)
-        return min(
-            candidates[start:] + candidates[:start],
-            key=lambda replica: (replica.avoid_until > now, replica.outstanding),
+        usable = [r for r in serving.replicas.values() if not r.ejected and r is not exclude]
+        if len(usable) < 2:
+            return usable[0] if usable else None
+        start = next(self.turn) % len(usable)
+        return choose(usable[start:] + usable[:start], conversation, serving.slack)
+
+    def has(self, replica: Replica) -> bool:
+        """Whether it is one of the model's replicas still."""
+        return any(
+            revision.replicas.get(replica.replica_id) is replica
+            for revision in self.revisions.values()
         )
 
 
@@ -102,7 +103,8 @@ class RoutingTable:
             "ApiKeyRevoked": self._key_revoked,
             "DeploymentRequested": self._deployment_requested,
             "ReplicaReady": self._replica_ready,
-            "ReplicaLost": self._replica_lost,
+            "ReplicaLost": self._replica_gone,
+            "ReplicaRetired": self._replica_gone,
             "RevisionDeployed": self._revision_deployed,
             "RevisionFailed": self._revision_failed,
             "RevisionRetired": self._revision_retired,
@@ -133,7 +135,9 @@ class RoutingTable:
         self.models[model_id] = ModelRoute(model_id, facts["name"], int(at.timestamp()))
 
     def _model_deleted(self, facts: Facts, _: datetime) -> None:
-        self.models.pop(facts["model_id"], None)
+        route = self.models.pop(facts["model_id"], None)
+        if route is not None:
+            route.revisions.clear()
 
     def _key_created(self, facts: Facts, _: datetime) -> None:
         expires_at = facts.get("expires_at")
@@ -156,7 +160,9 @@ class RoutingTable:
         route = self.models.get(facts["model_id"])
         if route is not None:
             parameters = facts["configuration"].get("parameters") or {}
-            route.revisions[facts["revision"]] = Revision(defaults=_defaults(parameters))
+            route.revisions[facts["revision"]] = Revision(
+                _defaults(parameters), slack=(parameters.get("batch_size") or 1) // _SLACK_SHARE
+            )
             route.desired_revision = facts["revision"]
             route.stopped = False
 
@@ -166,7 +172,7 @@ class RoutingTable:
             endpoint = facts["endpoint"].rstrip("/").removesuffix("/v1")
             revision.replicas[facts["replica_id"]] = Replica(facts["replica_id"], endpoint)
 
-    def _replica_lost(self, facts: Facts, _: datetime) -> None:
+    def _replica_gone(self, facts: Facts, _: datetime) -> None:
         revision = self._revision(facts)
         if revision is not None:
             revision.replicas.pop(facts["replica_id"], None)

@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 from backend.application.feed import EventFeed
 from backend.application.store import EventStore
 from backend.gateway.app import Gateway
+from backend.gateway.demand import DemandMeter, DemandRows, Publish, publish_demand
 from backend.gateway.limits import Limits
 from backend.gateway.metrics import Metrics
 from backend.gateway.rate_limits import RateLimits
@@ -44,6 +45,7 @@ async def serve(
     if parent is not None:
         loop.add_reader(parent, stop.set)
     store = EventStore(settings)
+    demand = DemandRows(settings.dsn)
     try:
         feed = EventFeed(store, settings.dsn)
         tokens = PlaygroundTokens(settings.secret_key)
@@ -52,11 +54,13 @@ async def serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
-        async with running(feed, tokens, listener, rate_limits):
+        limits = Limits(wait_seconds=settings.gateway_wait_seconds)
+        async with running(feed, tokens, listener, rate_limits, limits, demand.publish):
             _log.info("gateway listening", address=settings.host, port=settings.gateway_port)
             await stop.wait()
             _log.info("gateway ending: running requests are being finished")
     finally:
+        demand.close()
         store.close()
 
 
@@ -67,21 +71,32 @@ async def running(
     listener: socket.socket,
     rate_limits: RateLimits,
     limits: Limits | None = None,
+    publish: Publish | None = None,
 ) -> AsyncIterator[TableFollower]:
-    """A gateway on this socket; leaving the block ends it, running requests first."""
+    """A gateway on this socket; leaving the block ends it, running requests first.
+
+    `publish` is told of the demand, from a thread.
+    """
     limits = limits or Limits()
-    table, metrics = RoutingTable(), Metrics()
-    follower = TableFollower(feed, table, metrics.position.set)
-    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, limits)
+    loop = asyncio.get_running_loop()
+    table, metrics, demand = RoutingTable(), Metrics(), DemandMeter(loop.time)
+
+    def applied(position: int) -> None:
+        metrics.position.set(position)
+        gateway.routes_changed()
+
+    follower = TableFollower(feed, table, applied)
+    gateway = Gateway(table, follower.ready, tokens, rate_limits, metrics, demand, limits)
     server = _server(gateway, limits)
-    accepting = await asyncio.get_running_loop().create_server(
-        server, sock=listener, backlog=_BACKLOG
-    )
+    accepting = await loop.create_server(server, sock=listener, backlog=_BACKLOG)
+    telling = loop.create_task(publish_demand(demand, publish)) if publish else None
     follower.start()
     try:
         yield follower
     finally:
         follower.stop()
+        if telling is not None:
+            telling.cancel()
         accepting.close()
         await asyncio.sleep(0)  # what has been accepted gets its handler first
         server.pre_shutdown()

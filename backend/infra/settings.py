@@ -32,6 +32,9 @@ class Settings(BaseSettings):
         None, description="Address of the gateway as consumers see it; else host and port."
     )
     gateway_workers: int = Field(1, ge=1, le=64, description="Processes of the gateway.")
+    gateway_wait_seconds: int = Field(
+        120, ge=0, description="Seconds that a request waits for a replica where none runs."
+    )
     secure_cookies: bool = Field(
         False, description="Set where the API is reached through https: cookies get `Secure`."
     )

@@ -16,6 +16,7 @@ from backend.readmodels.configuration import Change, ConfigurationView, changes,
 from backend.readmodels.servable import obstacles
 
 CONSUMER = "deployments"
+_MOST_SCALINGS = 50
 
 
 class EndpointView(msgspec.Struct, rename="camel", frozen=True):
@@ -45,7 +46,11 @@ class FailureView(msgspec.Struct, rename="camel", frozen=True):
 
 
 class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
-    """The deployment now. `endpoint` is null while nothing serves."""
+    """The deployment now. `endpoint` is null while nothing serves.
+
+    `replicas_wanted` and `replicas_ready` count those of the revision that serves or, where none
+    does, of the one that is wanted.
+    """
 
     id: UUID
     version: int
@@ -55,13 +60,30 @@ class DeploymentView(msgspec.Struct, rename="camel", frozen=True):
     serving_revision: int | None
     configuration: ConfigurationView
     endpoint: EndpointView | None
+    replicas_wanted: int
+    replicas_ready: int
     replicas: list[ReplicaView]
     failure: FailureView | None
     actions: Actions
 
 
+class ScalingDecision(msgspec.Struct, rename="camel", frozen=True):
+    """What the autoscaler decided, and from what: requests at the gateway, for how many seconds."""
+
+    decided_at: datetime
+    from_replicas: int
+    to_replicas: int
+    running: int
+    waiting: int
+    sustained_seconds: float
+    reason: str
+
+
 class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
-    """One revision: `pending`, `deployed`, `failed` or `superseded`; `seconds` until it served."""
+    """One revision: `pending`, `deployed`, `failed` or `superseded`; `seconds` until it served.
+
+    Of its scaling decisions the last few, the newest first.
+    """
 
     revision: int
     trigger: str
@@ -77,6 +99,7 @@ class HistoryEntry(msgspec.Struct, rename="camel", frozen=True):
     failure: str | None
     log_tail: list[str] | None
     changes: list[Change]
+    scalings: list[ScalingDecision]
 
 
 class History(msgspec.Struct, rename="camel", frozen=True):
@@ -98,17 +121,24 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         if row is None:
             raise _never_deployed(model_id)
         hindered = obstacles(connection, [row])
+        serving = row["serving_revision"]
         revision = connection.execute(
             "SELECT configuration, failure, failure_remedy, log_tail, failed_at "
             "FROM deployments.revisions WHERE model_id = %s AND revision = %s",
             (model_id, row["desired_revision"]),
+        ).fetchone()
+        counted = connection.execute(
+            "SELECT replicas_wanted, (SELECT count(*) FROM deployments.replicas AS r "
+            "WHERE r.model_id = v.model_id AND r.revision = v.revision AND r.state = 'ready') "
+            "AS ready FROM deployments.revisions AS v WHERE model_id = %s AND revision = %s",
+            (model_id, serving or row["desired_revision"]),
         ).fetchone()
         replicas = connection.execute(
             "SELECT replica_id AS id, revision, state, endpoint, started_at, warnings "
             "FROM deployments.replicas WHERE model_id = %s ORDER BY started_at",
             (model_id,),
         ).fetchall()
-    if revision is None:
+    if revision is None or counted is None:
         raise _never_deployed(model_id)
     situation = Situation(
         state=row["model_state"],
@@ -118,7 +148,6 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         retriable=row["retriable"],
         obstacle=hindered.get(model_id),
     )
-    serving = row["serving_revision"]
     return DeploymentView(
         id=row["deployment_id"],
         version=row["version"],
@@ -130,6 +159,8 @@ def current(pool: Pool, model_id: UUID, *, gateway_url: str, may: MayAct) -> Dep
         endpoint=EndpointView(f"{gateway_url}/v1", row["model_name"])
         if serving is not None
         else None,
+        replicas_wanted=counted["replicas_wanted"],
+        replicas_ready=counted["ready"],
         replicas=[ReplicaView(**replica) for replica in replicas],
         failure=_failure(revision),
         actions=actions_of(situation, may),
@@ -143,13 +174,22 @@ def history(pool: Pool, model_id: UUID) -> History:
             "SELECT * FROM deployments.revisions WHERE model_id = %s ORDER BY revision",
             (model_id,),
         ).fetchall()
+        scaled = connection.execute(
+            "SELECT revision, decided_at, from_replicas, to_replicas, running, waiting, "
+            "sustained_seconds, reason FROM (SELECT *, row_number() OVER "
+            "(PARTITION BY revision ORDER BY position DESC) AS number "
+            "FROM deployments.scalings WHERE model_id = %s) AS s "
+            "WHERE number <= %s ORDER BY position DESC",
+            (model_id, _MOST_SCALINGS),
+        ).fetchall()
     if not rows:
         raise _never_deployed(model_id)
     entries: list[HistoryEntry] = []
     before: ConfigurationView | None = None
     for row in rows:
         configuration = from_domain(row["configuration"])
-        entries.append(_entry(row, configuration, changes(before, configuration)))
+        decisions = [_decision(taken) for taken in scaled if taken["revision"] == row["revision"]]
+        entries.append(_entry(row, configuration, changes(before, configuration), decisions))
         before = configuration
     return History(entries[::-1])
 
@@ -182,7 +222,16 @@ def _failure(revision: dict[str, Any]) -> FailureView | None:
     return FailureView(revision["failure"], revision["failure_remedy"], revision["log_tail"] or [])
 
 
-def _entry(row: DictRow, configuration: ConfigurationView, changed: list[Change]) -> HistoryEntry:
+def _decision(row: DictRow) -> ScalingDecision:
+    return ScalingDecision(**{field: row[field] for field in ScalingDecision.__struct_fields__})
+
+
+def _entry(
+    row: DictRow,
+    configuration: ConfigurationView,
+    changed: list[Change],
+    decisions: list[ScalingDecision],
+) -> HistoryEntry:
     deployed_at: datetime | None = row["deployed_at"]
     return HistoryEntry(
         revision=row["revision"],
@@ -199,4 +248,5 @@ def _entry(row: DictRow, configuration: ConfigurationView, changed: list[Change]
         failure=row["failure"],
         log_tail=row["log_tail"],
         changes=changed,
+        scalings=decisions,
     )

@@ -43,6 +43,13 @@ _VERSION: LiteralString = (
 )
 
 
+class ReplicaCount(msgspec.Struct, rename="camel", frozen=True):
+    """Of the revision that serves: how many replicas are wanted, and how many answer."""
+
+    wanted: int
+    ready: int
+
+
 class ModelSummary(msgspec.Struct, rename="camel", frozen=True):
     """A model as the gallery shows it. `version` is what If-Match wants.
 
@@ -64,6 +71,7 @@ class ModelSummary(msgspec.Struct, rename="camel", frozen=True):
     state: str
     publication: str
     deployment_state: str | None
+    replicas: ReplicaCount | None
     description: str
     labels: list[str]
     size_bytes: int | None
@@ -225,6 +233,7 @@ def _summary(row: DictRow, hindered: Obstacle | None, may: MayAct) -> dict[str, 
         "state": row["state"],
         "publication": row["publication"],
         "deployment_state": row["deployment_state"],
+        "replicas": _replicas(row["replicas"]),
         "description": row["description"],
         "labels": row["labels"],
         "size_bytes": row["size_bytes"],
@@ -236,3 +245,10 @@ def _summary(row: DictRow, hindered: Obstacle | None, may: MayAct) -> dict[str, 
         "failure": failure_of(row),
         "actions": actions_of(situation, may),
     }
+
+
+def _replicas(state: dict[str, Any] | None) -> ReplicaCount | None:
+    if state is None or state["serving"] is None:
+        return None
+    serving = str(state["serving"])
+    return ReplicaCount(state["wanted"][serving], len(state["ready"].get(serving, ())))

@@ -25,7 +25,7 @@ _SUMMARY: LiteralString = (
     "model_id, version, name, kind, source, model_version, state, publication, deployment_state, "
     "description, labels, size_bytes, architecture, parameter_count, created_at, updated_at, "
     "position, failure, created_position, name_key, technical_name, format, current_version, "
-    "latest_version, latest_state, retriable, batch_id, base_model_id, task, adapter"
+    "latest_version, latest_state, retriable, batch_id, base_model_id, task, adapter, replicas"
 )
 
 

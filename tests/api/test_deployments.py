@@ -74,6 +74,42 @@ def test_a_deployment_from_the_first_request_to_its_end(
     assert admin.command("PUT", url, worker.deploy_body()).status_code == 409
 
 
+def test_replicas_are_counted_and_scaling_decisions_stand_in_the_history(
+    admin: ApiClient, services: Services
+) -> None:
+    model_id = _ready(admin, services)
+    url = f"/api/models/{model_id}/deployment"
+
+    def counted(position: int) -> tuple[int, int]:
+        view = admin.get(url, params={"atLeast": position}).json()
+        found = view["replicasReady"], view["replicasWanted"]
+        listed = admin.get("/api/models", params={"atLeast": position}).json()["items"][0]
+        if view["servingRevision"] is None:
+            assert listed["replicas"] is None
+        else:
+            assert (listed["replicas"]["ready"], listed["replicas"]["wanted"]) == found
+        return found
+
+    asked = admin.command("PUT", url, worker.scaled_body(0, 2)).json()["position"]
+    assert counted(asked) == (0, 1)
+    replica, position = worker.serve(services, model_id, 1)
+    assert counted(position) == (1, 1)
+    assert counted(worker.scale(services, model_id, 1, 2)) == (1, 2)
+    assert counted(worker.scale(services, model_id, 1, 0)) == (1, 0)
+    retired = worker.retire(services, model_id, 1, replica)
+    assert counted(retired) == (0, 0)
+    assert admin.get(url).json()["state"] == "deployed"
+    (entry,) = admin.get(f"{url}/history", params={"atLeast": retired}).json()["items"]
+    down, up = entry["scalings"]
+    assert (up["fromReplicas"], up["toReplicas"], down["toReplicas"]) == (1, 2, 0)
+    assert (up["running"], up["waiting"], up["sustainedSeconds"]) == (9, 2, 30)
+    assert up["reason"] == "At least 2 replicas were needed."
+    # The next revision begins with what it must prove.
+    asked = admin.command("PUT", url, worker.scaled_body(0, 2)).json()["position"]
+    _, position = worker.serve(services, model_id, 2)
+    assert counted(position) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("change", "field", "said"),
     [

@@ -100,6 +100,26 @@ def serve(services: Services, model_id: str, revision: int) -> tuple[UUID, int]:
     ).position
 
 
+def scale(services: Services, model_id: str, revision: int, replicas: int) -> int:
+    """Wants another number of replicas; returns the position to wait for."""
+    return services.deployments.scale(
+        _context(),
+        UUID(model_id),
+        revision=revision,
+        replicas=replicas,
+        running=9,
+        waiting=2,
+        sustained_seconds=30.0,
+        reason="At least 2 replicas were needed.",
+    ).position
+
+
+def retire(services: Services, model_id: str, revision: int, replica_id: UUID) -> int:
+    return services.deployments.retire_replica(
+        _context(), UUID(model_id), revision=revision, replica_id=replica_id, reason="Scaled down."
+    ).position
+
+
 def fail_revision(services: Services, model_id: str, revision: int) -> int:
     return services.deployments.record_revision_failed(
         _context(),
@@ -140,6 +160,13 @@ def configuration(**parameters: Any) -> dict[str, Any]:
         },
         "engineArguments": {"max_model_len": "256"},
     }
+
+
+def scaled_body(least: int, most: int) -> dict[str, Any]:
+    """A deployment between so many replicas."""
+    body = deploy_body()
+    body["configuration"]["scaling"] |= {"minReplicas": least, "maxReplicas": most}
+    return body
 
 
 def deploy_body(**parameters: Any) -> dict[str, Any]:

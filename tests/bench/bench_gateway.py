@@ -3,8 +3,9 @@
     python -m tests.bench.bench_gateway [--rounds 3] [--seconds 4] [--json FILE]
 
 Real: the gateway with key check, routes, defaults, metrics and its event store. Doubles: the
-engine, which answers at once, and one that spaces its chunks by 20 ms. The processor time of a
-request is what a busy box cannot blur.
+engines, which answer at once, and one that spaces its chunks by 20 ms. The processor time of a
+request is what a busy box cannot blur. The last table has streams over one and over two replicas,
+beside the engine called directly.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from tests.rig.waiting import eventually
 REPOSITORY = Path(__file__).resolve().parents[2]
 WARM_UP_REQUESTS = 400
 GAP_SECONDS = 0.02
-FAST, SPACED = "fast", "spaced"
+FAST, SPACED, PAIR = "fast", "spaced", "pair"
+STREAMS = (1, 16, 64)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,13 @@ class Parts:
 @contextmanager
 def running_parts() -> Iterator[Parts]:
     """Starts engine doubles, bare proxies, and gateways with one and with two processes."""
-    names = ("direct", "bare", "one", "two", "spaced", "spaced bare")
+    names = ("direct", "other", "bare", "one", "two", "spaced", "spaced bare")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    endpoints = {FAST: ports["direct"], SPACED: ports["spaced"]}
+    replicas = {
+        FAST: [ports["direct"]],
+        SPACED: [ports["spaced"]],
+        PAIR: [ports["direct"], ports["other"]],
+    }
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = PostgresServer()
@@ -69,14 +75,16 @@ def running_parts() -> Iterator[Parts]:
         keys: dict[str, str] = {}
         processes: dict[str, psutil.Process] = {}
         with gallery(settings) as made:
-            for model, port in endpoints.items():
+            for model, listening in replicas.items():
                 model_id = made.model(model)
-                made.deploy(model_id, f"http://127.0.0.1:{port}", temperature=0.7)
+                made.deploy(model_id, *_addresses(listening), temperature=0.7)
                 keys[model] = made.key(model_id).secret or ""
-        for model, bare, gap in ((FAST, "bare", 0.0), (SPACED, "spaced bare", GAP_SECONDS)):
-            engine = _start(stack, "tests.bench.gateway_parts", str(endpoints[model]), str(gap))
-            processes["direct" if model == FAST else "spaced"] = engine
-            url = f"http://127.0.0.1:{endpoints[model]}"
+        for engine, gap in (("direct", 0.0), ("other", 0.0), ("spaced", GAP_SECONDS)):
+            processes[engine] = _start(
+                stack, "tests.bench.gateway_parts", str(ports[engine]), str(gap)
+            )
+        for engine, bare in (("direct", "bare"), ("spaced", "spaced bare")):
+            (url,) = _addresses([ports[engine]])
             address = ("--host", "127.0.0.1", "--port", str(ports[bare]), "--log-level", "error")
             proxy = "tests.bench.gateway_parts:bare_proxy"
             processes[bare] = _start(
@@ -105,6 +113,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     return {
         "rounds": figures,
         "goals": _goals(figures),
+        "streams": _streams(figures),
         "load_average": {"before": load_before, "after": os.getloadavg()},
         "cpus": os.cpu_count(),
     }
@@ -134,6 +143,10 @@ def _round(parts: Parts, seconds: float) -> dict[str, dict[str, float]]:
             load(f"{kind} c=32", name, 32, stream=kind == "sse")
     for name in ("spaced", "spaced bare", "one"):
         load("spaced c=16", name, 16, stream=True, model=SPACED)
+    for streams in STREAMS:
+        load(f"streams={streams} engine", "direct", streams, stream=True)
+        load(f"streams={streams} 1 replica", "one", streams, stream=True)
+        load(f"streams={streams} 2 replicas", "one", streams, stream=True, model=PAIR)
     return figures
 
 
@@ -224,6 +237,35 @@ def _goals(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
     }
 
 
+def _streams(rounds: list[dict[str, dict[str, float]]]) -> list[str]:
+    """A line for each number of streams and of replicas: what the gateway adds, and how many."""
+    lines = []
+    for streams in STREAMS:
+        direct = f"streams={streams} engine direct"
+        for replicas in ("1 replica", "2 replicas"):
+            through = f"streams={streams} {replicas} one"
+
+            def added(figure: str, direct: str = direct, through: str = through) -> float:
+                return statistics.median(
+                    each[through][figure] - each[direct][figure] for each in rounds
+                )
+
+            rate, engine = (
+                statistics.median(each[case]["per_second"] for each in rounds)
+                for case in (through, direct)
+            )
+            lines.append(
+                f"{streams:>3} streams, {replicas:<10}: added first byte "
+                f"p50 {added('first_p50_ms'):7.2f} p99 {added('first_p99_ms'):7.2f} ms, "
+                f"{rate:8.0f} requests/s beside {engine:8.0f} = {rate / engine:.2f}x"
+            )
+    return lines
+
+
+def _addresses(ports: list[int]) -> list[str]:
+    return [f"http://127.0.0.1:{port}" for port in ports]
+
+
 def _start(stack: ExitStack, module: str, *arguments: str, **environment: str) -> psutil.Process:
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -273,6 +315,8 @@ def main() -> None:
             f"{name:<46} {goal['subject']:>9.2f} beside {goal['yardstick']:>9.2f}"
             f"  = {goal['ratio']:.2f}x  (target {goal['target']}, stretch {goal['stretch']})"
         )
+    for line in result["streams"]:
+        print(line)
     print("load average", result["load_average"])
 
 

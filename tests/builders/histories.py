@@ -230,7 +230,10 @@ class _Life:
         else:
             self.deployment.accept_terms(**terms)
         configuration = DeployConfiguration.from_dict(
-            {"parameters": {"temperature": round(self.dice.uniform(0, 2), 2)}}
+            {
+                "parameters": {"temperature": round(self.dice.uniform(0, 2), 2)},
+                "scaling": {"min_replicas": 0, "max_replicas": 3},
+            }
         )
         self.deployment.request(
             configuration=configuration, model_version=self.model.current_version or "", reason=""
@@ -251,8 +254,10 @@ class _Life:
                 deployment.roll_back(
                     revision=self.dice.randint(1, revision), reason="better before"
                 )
-            elif choice < 0.7 and deployment.replicas:
+            elif choice < 0.6 and deployment.replicas:
                 self._lose(deployment, revision)
+            elif choice < 0.8:
+                self._scale(deployment, revision)
             elif revision > 1:
                 deployment.record_revision_retired(revision=revision - 1)
         elif deployment.state is DeploymentState.STOPPING:
@@ -287,6 +292,23 @@ class _Life:
                 warnings=["It answers oddly."] if choice > 0.7 else [],
             )
             deployment.record_revision_deployed(revision=revision)
+
+    def _scale(self, deployment: Deployment, revision: int) -> None:
+        before = deployment.wanted_replicas[revision]
+        deployment.scale(
+            revision=revision,
+            replicas=self.dice.randint(0, 3),
+            running=self.dice.randint(0, 99),
+            waiting=self.dice.randint(0, 9),
+            sustained_seconds=30.0,
+            reason="Requests fill more batches, or fewer.",
+        )
+        if deployment.wanted_replicas[revision] < before and deployment.replicas:
+            deployment.retire_replica(
+                revision=revision,
+                replica_id=UUID(self.dice.choice(sorted(deployment.replicas))),
+                reason="Scaled down.",
+            )
 
     def _lose(self, deployment: Deployment, revision: int, replica_id: UUID | None = None) -> None:
         deployment.record_replica_lost(

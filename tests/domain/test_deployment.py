@@ -142,6 +142,8 @@ def test_a_configuration_round_trips() -> None:
         ({"parameters": {"stop": [1]}}, "parameters.stop"),
         ({"parameters": {"heat": 1}}, "parameters.heat"),
         ({"scaling": {"min_replicas": 2, "max_replicas": 1}}, "scaling.min_replicas"),
+        ({"scaling": {"min_replicas": -1}}, "scaling.min_replicas"),
+        ({"scaling": {"min_replicas": 0, "max_replicas": 0}}, "scaling.max_replicas"),
         ({"hardware": {"accelerator": "gpu"}}, "hardware.accelerator_count"),
         ({"hardware": {"accelerator": "tpu"}}, "hardware.accelerator"),
         ({"optimization": {"quantization": "int8"}}, "optimization.quantization"),

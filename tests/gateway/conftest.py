@@ -41,6 +41,7 @@ def gateway() -> Iterator[GatewayUnderTest]:
             first_byte_seconds=2,
             silence_seconds=1,
             drain_seconds=3,
+            wait_seconds=0.5,
         )
     )
     gateway.start()

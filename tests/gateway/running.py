@@ -17,6 +17,7 @@ import uvloop
 
 from backend.application.feed import StoredEvent
 from backend.contracts.codec import MESSAGES, PublicEvent
+from backend.gateway.demand import Publish
 from backend.gateway.limits import Limits
 from backend.gateway.rate_limits import RateLimits
 from backend.gateway.worker import running
@@ -69,10 +70,11 @@ class MemoryFeed:
 class GatewayUnderTest:
     """Starts and ends it, and makes what it routes."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, publish: Publish | None = None) -> None:
         self.feed = MemoryFeed()
         self.tokens = PlaygroundTokens(b"a secret of the tests")
         self._limits = limits
+        self._publish = publish
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -185,7 +187,9 @@ class GatewayUnderTest:
         self._loop.close()
 
     async def _serve(self) -> None:
-        async with running(self.feed, self.tokens, self._listener, RateLimits(), self._limits):
+        async with running(
+            self.feed, self.tokens, self._listener, RateLimits(), self._limits, self._publish
+        ):
             await self._stop.wait()
 
     def _ready(self) -> bool:

@@ -13,11 +13,11 @@ import openai
 import pytest
 
 from tests.gateway.engine_double import TEXT, EngineDouble
+from tests.gateway.load import BODY, Load
 from tests.gateway.running import PARAMETERS, GatewayUnderTest
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 
-BODY = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 Ask = Callable[[aiohttp.ClientSession], Awaitable[int]]
 
 
@@ -120,7 +120,7 @@ def test_a_model_none_of_whose_replicas_can_be_reached_gives_an_error(
     model_id = gateway.model()
     gateway.deploy(model_id, f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}")
     response = gateway.chat(gateway.key(model_id))
-    assert (response.status_code, _code(response)) == (502, "engine_failed")
+    assert (response.status_code, _code(response)) == (503, "model_restarting")
 
 
 def test_an_engine_that_restarts_on_its_address_is_used_again(
@@ -128,7 +128,7 @@ def test_an_engine_that_restarts_on_its_address_is_used_again(
 ) -> None:
     assert gateway.chat(key).status_code == 200
     engine.stop()
-    assert gateway.chat(key).status_code == 502
+    assert gateway.chat(key).status_code == 503
     engine.start()
     assert gateway.chat(key).status_code == 200
 
@@ -198,45 +198,6 @@ def test_a_client_that_leaves_before_the_answer_ends_the_work_too(
             timeout=0.3,
         )
     eventually(lambda: engine.seen["left_by_client"] == 1, "the engine is told")
-
-
-class Load:
-    """Requests without a pause from several connections, in a thread of its own."""
-
-    def __init__(self, gateway: GatewayUnderTest, key: str, connections: int = 8) -> None:
-        self._url = f"{gateway.url}/v1/chat/completions"
-        self._headers = {"Authorization": f"Bearer {key}"}
-        self.connections = connections
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()))
-        self.statuses: list[int] = []
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        self.wait_for_more()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(timeout=20)
-
-    def wait_for_more(self, count: int = 50) -> None:
-        """Until so many more requests have been answered."""
-        target = len(self.statuses) + count
-        eventually(lambda: len(self.statuses) >= target, "the load goes on")
-
-    async def _work(self) -> None:
-        async with aiohttp.ClientSession(headers=self._headers) as session:
-            await asyncio.gather(
-                *(self._ask(session, stream=n % 2 == 0) for n in range(self.connections))
-            )
-
-    async def _ask(self, session: aiohttp.ClientSession, *, stream: bool) -> None:
-        while not self._stop.is_set():
-            async with session.post(self._url, json={**BODY, "stream": stream}) as response:
-                text = await response.text()
-                whole = not stream or response.status != 200 or text.endswith("[DONE]\n\n")
-                self.statuses.append(response.status if whole else 0)
 
 
 def test_a_new_revision_takes_over_under_load_without_one_failed_request(

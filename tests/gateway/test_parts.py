@@ -53,6 +53,25 @@ def test_defaults_are_added_and_nothing_else_changes(
     assert completed.keys() <= request.keys() | DEFAULTS.keys()
 
 
+def test_a_conversation_begins_the_same_in_all_its_turns_and_differs_from_others() -> None:
+    def beginning(*contents: object, system: bool = True) -> bytes:
+        roles = ("user", "assistant")
+        turns = [{"role": roles[n % 2], "content": c} for n, c in enumerate(contents)]
+        head = [{"role": "system", "content": "Be kind."}] if system else []
+        return Payload(json.dumps({"model": "m", "messages": head + turns}).encode()).beginning
+
+    assert beginning("a") == beginning("a", "b", "c") != b""
+    assert beginning("a") != beginning("b")
+    assert beginning("a") != beginning("a", system=False)
+    prompts = [{"model": "m", "prompt": "x" * 5000 + end} for end in "ab"]
+    assert len({Payload(json.dumps(prompt).encode()).beginning for prompt in prompts}) == 1
+
+
+@pytest.mark.parametrize("messages", ["none", None, 7, [1, "two"], {"role": "user"}, []])
+def test_a_request_that_is_no_conversation_has_no_beginning_and_no_error(messages: object) -> None:
+    assert Payload(json.dumps({"model": "m", "messages": messages}).encode()).beginning is not None
+
+
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), max_size=8),
     st.sampled_from([b"\n\n", b"\r\n\r\n"]),

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.gateway.routing import Replica, RoutingTable
+from backend.gateway.routing import RoutingTable
+from backend.gateway.spreading import Replica, choose, conversation_of
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 MODELS, REVISIONS, REPLICAS, KEYS = ("m1", "m2"), (1, 2, 3), ("a", "b"), ("k1", "k2")
@@ -58,6 +59,7 @@ def events() -> st.SearchStrategy[list[Event]]:
                 endpoint=replica.map(lambda r: f"http://{r}"),
             ),
             event("ReplicaLost", revision=revision, replica_id=replica),
+            event("ReplicaRetired", revision=revision, replica_id=replica),
             event("RevisionDeployed", revision=revision),
             event(
                 "RevisionFailed",
@@ -84,7 +86,7 @@ def test_a_repeated_tail_changes_nothing(history: list[Event]) -> None:
 
 
 @given(events())
-def test_no_request_goes_to_a_lost_replica_a_stopped_or_a_deleted_model(
+def test_no_request_goes_to_a_lost_or_retired_replica_or_a_stopped_or_deleted_model(
     history: list[Event],
 ) -> None:
     table = fold(history)
@@ -93,7 +95,7 @@ def test_no_request_goes_to_a_lost_replica_a_stopped_or_a_deleted_model(
         state: dict[tuple[int, str], bool] = {}
         stopped = deleted = False
         for event_type, facts in about:
-            if event_type in {"ReplicaReady", "ReplicaLost"}:
+            if event_type in {"ReplicaReady", "ReplicaLost", "ReplicaRetired"}:
                 state[facts["revision"], facts["replica_id"]] = event_type == "ReplicaReady"
             if event_type in {"DeploymentStopRequested", "DeploymentStopped"}:
                 stopped = True
@@ -145,13 +147,64 @@ def test_traffic_moves_with_the_deployed_revision_and_brings_its_defaults() -> N
 
 def test_replicas_take_turns_and_the_least_busy_one_is_chosen() -> None:
     route = fold([IMPORTED, *deployed(1, "a", "b")]).models["m1"]
-    first, second = route.pick(0), route.pick(0)
+    first, second = route.pick(), route.pick()
     assert isinstance(first, Replica)
     assert isinstance(second, Replica)
     assert first is not second
     first.outstanding = 1
-    assert {id(route.pick(0)) for _ in range(4)} == {id(second)}
-    second.avoid_until = 10
-    assert {id(route.pick(5)) for _ in range(4)} == {id(first)}
-    assert {id(route.pick(15)) for _ in range(4)} == {id(second)}
-    assert route.pick(0, exclude=first) is second
+    assert {id(route.pick()) for _ in range(4)} == {id(second)}
+    second.ejected = True
+    assert {id(route.pick()) for _ in range(4)} == {id(first)}
+    assert route.pick(exclude=first) is None
+    first.ejected = True
+    assert route.pick() is None
+
+
+def replicas(*outstanding: int) -> list[Replica]:
+    made = [Replica(f"replica-{n}", f"http://{n}") for n in range(len(outstanding))]
+    for replica, requests in zip(made, outstanding, strict=True):
+        replica.outstanding = requests
+    return made
+
+
+CONVERSATIONS = st.integers(0, 2**64 - 1)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=8), CONVERSATIONS, st.integers(0, 4))
+def test_no_replica_is_chosen_that_is_busier_than_the_slack_allows(
+    outstanding: list[int], conversation: int, slack: int
+) -> None:
+    chosen = choose(replicas(*outstanding), conversation, slack)
+    assert chosen.outstanding <= min(outstanding) + slack
+    assert choose(replicas(*outstanding), None, slack).outstanding == min(outstanding)
+
+
+@given(CONVERSATIONS, st.integers(2, 8), st.data())
+def test_a_conversation_stays_with_its_replica_when_others_go(
+    conversation: int, count: int, data: st.DataObject
+) -> None:
+    all_of_them = replicas(*[0] * count)
+    own = choose(all_of_them, conversation, 0)
+    fewer = [r for r in all_of_them if r is own or data.draw(st.booleans())]
+    assert choose(data.draw(st.permutations(fewer)), conversation, 0) is own
+
+
+def test_conversations_spread_evenly_over_equally_busy_replicas() -> None:
+    made = replicas(0, 0, 0, 0)
+    found = [choose(made, conversation_of("key", b"%d" % n), 2).endpoint for n in range(4000)]
+    assert all(800 < found.count(replica.endpoint) < 1200 for replica in made)
+
+
+def test_a_conversation_is_the_same_in_every_process_and_another_under_another_key() -> None:
+    assert conversation_of("Bearer one", b"hello") == 7228713272366354559
+    assert conversation_of("Bearer two", b"hello") != conversation_of("Bearer one", b"hello")
+
+
+def test_a_quarter_of_a_batch_is_close_enough() -> None:
+    route = fold([IMPORTED, *deployed(1, "a", "b", batch_size=8)]).models["m1"]
+    own = route.pick(7)
+    assert own is not None
+    own.outstanding = 2
+    assert route.pick(7) is own
+    own.outstanding = 3
+    assert route.pick(7) is not own

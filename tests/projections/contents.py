@@ -17,10 +17,10 @@ from projections.tables import Projection
 Contents = dict[str, list[str]]
 
 
-def contents(pool: Pool, projection: Projection) -> Contents:
+def contents(pool: Pool, projection: Projection, schema: str | None = None) -> Contents:
     """Every row of every table, in the order of the keys, as PostgreSQL writes it."""
     with pool.connection() as connection:
-        return contents_seen(connection, projection, projection.name)
+        return contents_seen(connection, projection, schema or projection.name)
 
 
 def contents_seen(connection: Connection[DictRow], projection: Projection, schema: str) -> Contents:

@@ -25,15 +25,19 @@ from backend.application.deployments import Deployments
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
+from backend.domain.configuration import Hardware
 from backend.domain.deployment import Deployment
 from backend.domain.model import AcceptedRisks, ImportRequest
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
 from backend.infra.uploads import Uploads
+from tests.builders.models import tiny_llama
 from tests.rig.ports import free_port
 from tests.rig.waiting import eventually
 from tests.serving.doubles import PROBE
+from workers.serving.engines.vllm import Vllm
+from workers.serving.environments import EngineEnvironments
 from workers.serving.launchers.local import LocalProcesses
 
 ADA = "user:ada"
@@ -272,14 +276,27 @@ class Worker:
     def start_roles(self) -> None:
         """Starts the real roles, with Kafka between them: the relay and the deploy worker."""
         self.relay = self._run(["backend.cli", "relay"], self.environment)
+        self.start_real()
+
+    def start_real(self) -> None:
+        """Starts the real deploy worker."""
         self.process = self._run(["backend.cli", "work", "deploy"], self.environment)
 
     def start_gateway(self) -> str:
-        """Starts the real gateway; returns where OpenAI clients point."""
+        """Starts the real gateway; returns where OpenAI clients point, once it is ready."""
         port = free_port()
         self.gateway = self._run(
             ["backend.cli", "gateway"], {**self.environment, "LOGGIA_GATEWAY_PORT": str(port)}
         )
+
+        def ready() -> bool:
+            try:
+                url = f"http://127.0.0.1:{port}/readyz"
+                return httpx.get(url, trust_env=False).status_code == httpx.codes.OK
+            except httpx.TransportError:
+                return False
+
+        eventually(ready, "the gateway is ready", seconds=40)
         return f"http://127.0.0.1:{port}/v1"
 
     def _run(self, module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -319,3 +336,42 @@ def worker(serving_settings: Settings, tmp_path: Path, gallery: Gallery) -> Iter
     yield worker
     worker.kill()
     print(worker.log.read_text() if worker.log.exists() else "no worker ran")
+
+
+# Real engines, in the environments that the user's cache keeps.
+
+
+@pytest.fixture
+def real_settings(settings: Settings) -> Settings:
+    cache = Path(os.environ.get("LOGGIA_CACHE_DIR", "~/.cache/loggia")).expanduser()
+    return settings.model_copy(
+        update={
+            "cache_dir": cache,
+            "engine_pip_arguments": os.environ.get("LOGGIA_ENGINE_PIP_ARGUMENTS", ""),
+        }
+    )
+
+
+@pytest.fixture
+def real_gallery(real_settings: Settings, pool: Pool) -> Iterator[Gallery]:
+    gallery = Gallery(real_settings, pool)
+    yield gallery
+    gallery.close()
+
+
+@pytest.fixture
+def real_worker(real_settings: Settings, real_gallery: Gallery, tmp_path: Path) -> Iterator[Worker]:
+    environments = EngineEnvironments(
+        real_settings.cache, pip_arguments=real_settings.engine_pip_arguments
+    )
+    environments.ensure(Vllm().environment(Hardware()), print, lambda: False)
+    worker = Worker(real_settings, tmp_path / "worker.log")
+    worker.start_roles()
+    yield worker
+    worker.kill()
+    print(worker.log.read_text())
+
+
+@pytest.fixture
+def llama(real_gallery: Gallery) -> UUID:
+    return real_gallery.import_model(tiny_llama())

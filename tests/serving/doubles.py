@@ -21,10 +21,12 @@ from workers.serving.engine import (
 )
 from workers.serving.engines.arguments import command_line
 
+MODES = ("ok", "die-at-load", "die-at-health", "never-healthy", "hang", "die-later")
 OPTIONS = {
-    "mode": Option("--mode", choices=("ok", "die-at-load", "never-healthy", "hang", "die-later")),
+    "mode": Option("--mode", choices=MODES),
     "load_seconds": Option("--load-seconds", kind="float"),
     "label": Option("--label"),
+    "only_one": Option("--only-one", kind="switch"),
     "effect": Option("--effect", kind="float"),
 }
 PROBE = "print('{}')"

@@ -3,10 +3,13 @@
 What it does wrong is chosen on the command line, so that the launcher and the reconciler meet it
 as they would meet an engine:
   die-at-load       ends with an error before it listens
+  die-at-health     ends with an error when it is asked whether it is healthy
   never-healthy     listens, and answers 503 for ever
   hang              takes connections and never answers
   die-later         ends with status 7 when /die is called (any other mode does so too)
   ok                works
+
+With `--only-one` it does not start beside another one of the test, as if memory were short.
 
 `/v1/completions` with `max_tokens` above 1 takes `max_tokens` tenths of a second. An adapter's
 `number` differs from its base's by the effect.
@@ -15,12 +18,14 @@ as they would meet an engine:
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 parser = argparse.ArgumentParser()
@@ -29,6 +34,7 @@ parser.add_argument("--model", required=True)
 parser.add_argument("--directory", required=True)
 parser.add_argument("--mode", default="ok")
 parser.add_argument("--load-seconds", type=float, default=0.0)
+parser.add_argument("--only-one", action="store_true")
 parser.add_argument("--label", default="")
 parser.add_argument("--adapter")
 parser.add_argument("--adapter-directory")
@@ -46,6 +52,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if hanging.is_set() or arguments.mode == "hang":
             time.sleep(3600)
+        if self.path == "/health" and arguments.mode == "die-at-health":
+            print("RuntimeError: told to die at its health check", file=sys.stderr, flush=True)
+            os._exit(5)
         if self.path == "/health":
             self.answer(503 if arguments.mode == "never-healthy" else 200, {})
         elif self.path == "/metrics":
@@ -106,5 +115,12 @@ time.sleep(arguments.load_seconds)
 if arguments.mode == "die-at-load":
     print("ValueError: the double was told to die while it loads", file=sys.stderr, flush=True)
     sys.exit(3)
+if arguments.only_one:
+    place = Path("../only-one.lock").open("a")  # noqa: SIM115 - held until the process ends
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("MemoryError: there is room for one double only", file=sys.stderr, flush=True)
+        sys.exit(4)
 print("serving", flush=True)
 Server(("127.0.0.1", arguments.port), Handler).serve_forever()

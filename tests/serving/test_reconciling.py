@@ -102,6 +102,18 @@ def test_a_revision_that_dies_while_loading_leaves_the_old_one_serving(
     assert len(gallery.engines()) == 1
 
 
+def test_an_engine_that_dies_at_its_health_check_fails_with_its_last_words(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    worker.start()
+    gallery.deploy(model_id, {"mode": "die-at-health"})
+    gallery.await_state(model_id, "failed")
+    assert gallery.recorded(model_id, "ReplicaLost")[0]["exit_code"] == 5
+    failure = gallery.recorded(model_id, "RevisionFailed")[0]
+    assert "told to die at its health check" in "\n".join(failure["log_tail"])
+    assert gallery.engines() == []
+
+
 def test_an_engine_that_is_never_healthy_fails_in_bounded_time(
     gallery: Gallery, worker: Worker, model_id: UUID
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -15,14 +15,9 @@ import psutil
 import pytest
 from safetensors.numpy import load, save
 
-from backend.domain.configuration import Hardware
-from backend.infra.postgres import Pool
-from backend.infra.settings import Settings
-from tests.builders.models import HIDDEN, tiny_embedder, tiny_llama, tiny_reranker
+from tests.builders.models import HIDDEN, tiny_embedder, tiny_reranker
 from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
-from workers.serving.engines.vllm import Vllm
-from workers.serving.environments import EngineEnvironments
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
@@ -30,42 +25,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 START_SECONDS = 240
 # Written by peft for the tiny Llama.
 ADAPTERS = Path(__file__).parents[1] / "importing" / "adapters"
-
-
-@pytest.fixture
-def real_settings(settings: Settings) -> Settings:
-    cache = Path(os.environ.get("LOGGIA_CACHE_DIR", "~/.cache/loggia")).expanduser()
-    return settings.model_copy(
-        update={
-            "cache_dir": cache,
-            "engine_pip_arguments": os.environ.get("LOGGIA_ENGINE_PIP_ARGUMENTS", ""),
-        }
-    )
-
-
-@pytest.fixture
-def real_gallery(real_settings: Settings, pool: Pool) -> Iterator[Gallery]:
-    gallery = Gallery(real_settings, pool)
-    yield gallery
-    gallery.close()
-
-
-@pytest.fixture
-def real_worker(real_settings: Settings, real_gallery: Gallery, tmp_path: Path) -> Iterator[Worker]:
-    environments = EngineEnvironments(
-        real_settings.cache, pip_arguments=real_settings.engine_pip_arguments
-    )
-    environments.ensure(Vllm().environment(Hardware()), print, lambda: False)
-    worker = Worker(real_settings, tmp_path / "worker.log")
-    worker.start_roles()
-    yield worker
-    worker.kill()
-    print(worker.log.read_text())
-
-
-@pytest.fixture
-def llama(real_gallery: Gallery) -> UUID:
-    return real_gallery.import_model(tiny_llama())
 
 
 def sessions(gallery: Gallery) -> set[int]:
@@ -136,15 +95,6 @@ def client(gallery: Gallery, worker: Worker, *models: UUID) -> Callable[[UUID], 
     """An official client for each model, with a key of it, at the real gateway."""
     keys = {model_id: gallery.key(model_id) for model_id in models}
     url = worker.start_gateway()
-    ready = url.removesuffix("/v1") + "/readyz"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(ready, trust_env=False).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
-
-    eventually(answers, "the gateway is ready")
     return lambda model_id: openai.OpenAI(base_url=url, api_key=keys[model_id])
 
 

@@ -32,6 +32,8 @@ PLACES: dict[type[Any], tuple[str, ...]] = {
         "replica_started",
         "replica_ready",
         "replica_lost",
+        "scaled",
+        "replica_retired",
         "revision_deployed",
         "revision_failed",
         "revision_retired",

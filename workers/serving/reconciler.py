@@ -11,6 +11,7 @@ recorded again under the same key, which writes nothing, and the row follows.
 from __future__ import annotations
 
 from enum import Enum
+from itertools import count, islice
 
 import httpx
 
@@ -19,6 +20,7 @@ from backend.domain.configuration import DeployConfiguration, Optimization
 from backend.domain.deployment import Deployment
 from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
+from backend.infra.postgres import Pool
 from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.files import FilesUnavailable
 from workers.serving.launchers.launcher import Launchers
@@ -28,6 +30,7 @@ from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
+from workers.serving.scaling import Scaling
 from workers.serving.targets import Lease
 from workers.serving.upkeep import Failure, Patience, RevisionLost, Upkeep, configuration_of
 
@@ -50,6 +53,7 @@ class Reconciler:
         self,
         lease: Lease,
         *,
+        pool: Pool,
         store: EventStore,
         records: Records,
         replicas: Replicas,
@@ -67,6 +71,7 @@ class Reconciler:
         self._preparations = preparations
         self._progress = progress
         self._optimizing: set[int] = set()
+        self._scaling = Scaling(lambda: self.lease, pool=pool, records=records)
         self._upkeep = Upkeep(
             lambda: self.lease,
             store=store,
@@ -87,6 +92,8 @@ class Reconciler:
         deployment = self._store.find(Deployment, self.lease.deployment_id)
         if deployment is None:
             return Outlook.NOTHING_LEFT
+        if self._scaling.look(deployment):
+            deployment = self._store.load(Deployment, self.lease.deployment_id)
         wanted = _wanted(deployment)
         self._preparations.keep_only(set(wanted))
         replicas = self._replicas.all()
@@ -142,22 +149,39 @@ class Reconciler:
             self._fail(revision, Failure(last.end_reason, last.end_remedy, last.log_tail))
             return
         configuration = configuration_of(deployment, revision)
+        wanted = deployment.wanted_replicas[revision]
+        kept = self._dismiss(deployment, mine, wanted)
         try:
             prepared = self._prepared(deployment, revision, configuration)
             self._note_optimization(deployment, revision, configuration.optimization, prepared)
             if prepared is None:
                 return
             ready = 0
-            for slot in range(configuration.scaling.min_replicas):
+            for slot in _slots(kept, wanted):
                 in_slot = [replica for replica in mine if replica.slot == slot]
-                ready += self._keep_slot(revision, slot, in_slot, prepared, configuration)
+                others = [r for r in kept if r.slot != slot and r.state is State.READY]
+                others_serve = bool(others) and not fresh
+                ready += self._keep_slot(
+                    revision, slot, in_slot, prepared, configuration, others_serve
+                )
         except RevisionLost as lost:
             self._fail(revision, lost.failure)
             return
         if fresh and ready:
-            self._progress.ready(ready, configuration.scaling.min_replicas)
-        if fresh and ready == configuration.scaling.min_replicas:
+            self._progress.ready(ready, wanted)
+        if fresh and ready >= wanted:
             self._switch(revision)
+
+    def _dismiss(self, deployment: Deployment, mine: list[Replica], wanted: int) -> list[Replica]:
+        """Retires what is more than wanted, the newest first, and drains it; returns the rest."""
+        for replica in mine:
+            if replica.state is State.DRAINING:
+                self._upkeep.drain(deployment, replica)
+        # One that does not answer yet is missed least.
+        kept = sorted((r for r in mine if r.is_kept), key=lambda r: r.state is not State.READY)
+        for replica in kept[wanted:]:
+            self._upkeep.retire(replica, f"Scaled down to {wanted}.")
+        return kept[:wanted]
 
     def _prepared(
         self, deployment: Deployment, revision: int, configuration: DeployConfiguration
@@ -214,17 +238,27 @@ class Reconciler:
         in_slot: list[Replica],
         prepared: Prepared,
         configuration: DeployConfiguration,
+        others_serve: bool,
     ) -> bool:
         """Brings the slot one step on; returns whether its replica answers."""
-        live = next((replica for replica in in_slot if replica.is_live), None)
-        if live is None:
-            if self._upkeep.may_start(in_slot):
-                self._upkeep.place(revision, slot, len(in_slot), configuration)
+        live = next((replica for replica in in_slot if replica.is_kept), None)
+        try:
+            if live is None:
+                if self._upkeep.may_start(in_slot, others_serve=others_serve):
+                    generation = max((r.generation + 1 for r in in_slot), default=0)
+                    self._upkeep.place(revision, slot, generation, configuration)
+                return False
+            if live.state is State.STARTING:
+                if not live.announced:
+                    self._upkeep.start(live, prepared, configuration)
+                return self._upkeep.await_answer(live, prepared)
+        except RevisionLost as lost:
+            if not others_serve:
+                raise
+            if live is not None:
+                self._upkeep.give_up(live, lost.failure)
             return False
-        if live.state is State.STARTING:
-            if not live.announced:
-                self._upkeep.start(live, prepared, configuration)
-            return self._upkeep.await_answer(live, prepared)
+            return False
         self._upkeep.check_health(live, prepared.engine)
         return live.state is State.READY
 
@@ -274,3 +308,10 @@ def _wanted(deployment: Deployment) -> list[int]:
         if desired not in wanted and desired not in deployment.failed_revisions:
             wanted.append(desired)
     return wanted
+
+
+def _slots(kept: list[Replica], wanted: int) -> list[int]:
+    """The slots of these replicas, and free ones for those that are missing."""
+    taken = {replica.slot for replica in kept}
+    free = (slot for slot in count() if slot not in taken)
+    return sorted([*taken, *islice(free, wanted - len(taken))])

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from backend.application.commands import CommandContext
 from backend.application.deployments import Deployments
 from backend.domain.configuration import Optimization
+from workers.serving.autoscaler import Decision
 from workers.serving.optimization.artefacts import Artefact
 from workers.serving.replicas import Replica
 from workers.serving.targets import Lease, fence
@@ -105,6 +106,32 @@ class Records:
             reason=reason,
             exit_code=exit_code,
             log_tail=log_tail,
+            fence=fence(lease),
+        )
+
+    def scaled(self, lease: Lease, revision: int, decision: Decision) -> None:
+        """Another number of replicas is wanted. Raises `NotAllowed` where it does not serve."""
+        # A number may be wanted many times; the deployment itself tells a repetition.
+        self._deployments.scale(
+            self._context(lease, None),
+            lease.model_id,
+            revision=revision,
+            replicas=decision.replicas,
+            running=decision.running,
+            waiting=decision.waiting,
+            sustained_seconds=decision.sustained_seconds,
+            reason=decision.reason,
+            fence=fence(lease),
+        )
+
+    def replica_retired(self, lease: Lease, replica: Replica, *, reason: str) -> None:
+        """The replica gets no new requests."""
+        self._deployments.retire_replica(
+            self._context(lease, uuid5(replica.id, "retired")),
+            lease.model_id,
+            revision=replica.revision,
+            replica_id=replica.id,
+            reason=reason,
             fence=fence(lease),
         )
 

@@ -17,6 +17,8 @@ from backend.infra.postgres import Pool
 from workers.serving.launchers.launcher import Launcher, Place, Wanted
 from workers.serving.targets import Lease, fence
 
+# So many replicas of a slot that have ended are remembered.
+_REMEMBERED = 16
 # Whoever chooses a place holds it: 'place' in ASCII.
 _PLACEMENT_LOCK = 0x706C616365
 
@@ -37,6 +39,7 @@ class Replica:
     id: UUID
     revision: int
     slot: int
+    generation: int
     server: str
     state: State
     endpoint: str
@@ -54,6 +57,11 @@ class Replica:
     def is_live(self) -> bool:
         """Whether a process belongs to it."""
         return self.state is not State.ENDED
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it serves or comes to serve."""
+        return self.state in {State.STARTING, State.READY}
 
     @property
     def place(self) -> Place:
@@ -104,7 +112,7 @@ class Replicas:
             configuration=configuration,
         )
 
-    def add(self, wanted: Wanted, launcher: Launcher) -> None:
+    def add(self, wanted: Wanted, launcher: Launcher, *, generation: int) -> None:
         """Gives it a place and a row, in one transaction. Raises `NoPlace`."""
         check = fence(self._lease)
         with self._pool.connection() as connection, connection.transaction():
@@ -114,7 +122,8 @@ class Replicas:
             place = launcher.place(wanted, cursor)
             cursor.execute(
                 "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
-                "server, state, endpoint) VALUES (%s, %s, %s, %s, %s, %s, 'starting', %s) "
+                "generation, server, state, endpoint) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, 'starting', %s) "
                 "ON CONFLICT (replica_id) DO NOTHING",
                 (
                     wanted.replica_id,
@@ -122,6 +131,7 @@ class Replicas:
                     wanted.model_id,
                     wanted.revision,
                     wanted.slot,
+                    generation,
                     place.server,
                     place.endpoint,
                 ),
@@ -155,7 +165,7 @@ class Replicas:
         remedy: str = "",
         log_tail: Sequence[str] = (),
     ) -> None:
-        """Its process has gone."""
+        """Its process has gone. Of its slot only the last few are remembered."""
         self._write(
             "UPDATE loggia.replicas SET state = 'ended', ended_at = now(), crashed = %s, "
             "end_reason = %s, end_remedy = %s, log_tail = %s "
@@ -165,6 +175,14 @@ class Replicas:
             remedy,
             Jsonb(list(log_tail)),
             replica.id,
+        )
+        self._write(
+            "DELETE FROM loggia.replicas WHERE deployment_id = %s AND revision = %s AND slot = %s "
+            "AND state = 'ended' AND generation < %s",
+            self._lease.deployment_id,
+            replica.revision,
+            replica.slot,
+            replica.generation - _REMEMBERED,
         )
 
     def forget(self, revision: int) -> None:
@@ -198,6 +216,7 @@ def _replica(row: DictRow) -> Replica:
         id=row["replica_id"],
         revision=row["revision"],
         slot=row["slot"],
+        generation=row["generation"],
         server=row["server"],
         state=State(row["state"]),
         endpoint=row["endpoint"],

@@ -153,7 +153,11 @@ class Upkeep:
         """What the revision serves. Raises `NotAllowed` where no engine can."""
         return self._subjects.of(deployment, revision)
 
-    def may_start(self, in_slot: list[Replica]) -> bool:
+    def may_start(self, in_slot: list[Replica], *, others_serve: bool) -> bool:
+        """Whether it is time for a further replica in the slot.
+
+        Raises `RevisionLost` after too many quick crashes, unless others serve meanwhile.
+        """
         streak = 0
         for replica in reversed(in_slot):
             if not replica.crashed or replica.served_seconds >= self._patience.stable:
@@ -162,7 +166,7 @@ class Upkeep:
         if streak == 0:
             return True
         last = in_slot[-1]
-        if streak >= self._patience.quick_crashes:
+        if streak >= self._patience.quick_crashes and not others_serve:
             raise RevisionLost(
                 Failure(
                     f"{last.end_reason} It ended {streak} times in a row.",
@@ -172,6 +176,17 @@ class Upkeep:
             )
         pause = min(self._patience.max_backoff, self._patience.backoff * 2 ** (streak - 1))
         return streak == 1 or (last.ended_age or 0.0) >= pause
+
+    def give_up(self, replica: Replica, failure: Failure) -> None:
+        """One that cannot even be started; it counts as a crash, and is tried again later."""
+        self.stop(replica)
+        self._replicas.mark_ended(
+            replica,
+            crashed=True,
+            reason=failure.reason,
+            remedy=failure.remedy,
+            log_tail=failure.log_tail,
+        )
 
     def start(
         self, replica: Replica, prepared: Prepared, configuration: DeployConfiguration
@@ -293,7 +308,8 @@ class Upkeep:
             revision=revision, slot=slot, generation=generation, configuration=configuration
         )
         try:
-            self._replicas.add(wanted, self._launchers.named(configuration.hardware.server))
+            launcher = self._launchers.named(configuration.hardware.server)
+            self._replicas.add(wanted, launcher, generation=generation)
         except DomainError as error:
             raise RevisionLost(Failure(error.detail, error.remedy)) from error
 
@@ -303,11 +319,17 @@ class Upkeep:
         if launcher is not None:
             launcher.stop(replica.id)
 
+    def retire(self, replica: Replica, reason: str) -> None:
+        """The gateway stops using it at the event; then it is drained."""
+        self._records.replica_retired(self._lease(), replica, reason=reason)
+        self._replicas.mark_draining(replica)
+
     def drain(self, deployment: Deployment, replica: Replica) -> None:
+        """Lets it finish its requests, for a bounded time, and ends it."""
         if replica.state is State.READY:
             self._replicas.mark_draining(replica)
             return
-        if replica.state is State.DRAINING:
+        if replica.state is State.DRAINING and replica.ready_age is not None:
             waited = replica.draining_age or 0.0
             requests = self._requests(deployment, replica)
             unsettled = waited < self._patience.settle

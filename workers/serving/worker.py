@@ -22,6 +22,7 @@ from backend.application.store import EventStore, StoreUnavailable
 from backend.domain.deployment import Deployment
 from backend.domain.model import Model
 from backend.embedded.processes import RUN_ID_VARIABLE
+from backend.infra.demand import DemandCalls
 from backend.infra.jobs import LeaseLost
 from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
@@ -87,6 +88,7 @@ class ServingWorker:
         self._targets = Targets(
             pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
+        self._calls = DemandCalls(settings.dsn)
         self._launchers = LocalOnly(self._local)
         objects = ObjectStore.from_settings(settings)
         self._artefacts = Artefacts(pool, objects)
@@ -123,8 +125,10 @@ class ServingWorker:
             except _DATABASE_ERRORS as error:
                 _log.warning("PostgreSQL unreachable, trying again", error=str(error))
                 stop.wait(_RETRY_SECONDS)
-            stop.wait(_TICK_SECONDS)
+            for model_id in self._calls.heard(_TICK_SECONDS):
+                self._wake(model_id)
         teller.join(timeout=_STOP_SECONDS)
+        self._calls.close()
         self._finish()
 
     def _tell_engines(self, stop: threading.Event) -> None:
@@ -132,6 +136,12 @@ class ServingWorker:
             self._installed.tell_all(self._engines, stop)
         except _DATABASE_ERRORS as error:
             _log.warning("what the engines say could not be noted", error=str(error))
+
+    def _wake(self, model_id: str) -> None:
+        """Requests wait for a replica of the model."""
+        care = self._cared.get(Deployment.create_id(UUID(model_id)))
+        if care is not None:
+            care.wake.set()
 
     def _take(self) -> None:
         for deployment_id, care in list(self._cared.items()):
@@ -168,6 +178,7 @@ class ServingWorker:
         progress = Progress(self._publisher, lease.model_id)
         return Reconciler(
             lease,
+            pool=self._pool,
             store=self._store,
             records=self._records,
             replicas=Replicas(self._pool, lease),

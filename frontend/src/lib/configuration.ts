@@ -56,8 +56,8 @@ export const NUMBER_FIELDS: Record<NumberPath, NumberField> = {
   },
   'scaling.minReplicas': {
     label: 'Minimum replicas',
-    explanation: 'Engines that run even without any requests.',
-    min: 1, max: 64, step: 1, integer: true,
+    explanation: 'Engines that run even without any requests. With 0, the first request waits for an engine to start.',
+    min: 0, max: 64, step: 1, integer: true,
   },
   'scaling.maxReplicas': {
     label: 'Maximum replicas',
@@ -66,12 +66,12 @@ export const NUMBER_FIELDS: Record<NumberPath, NumberField> = {
   },
   'scaling.scaleUpDelaySeconds': {
     label: 'Scale-up delay',
-    explanation: 'How long the load must last before another replica starts.',
+    explanation: 'How long more replicas must have been needed before they start.',
     min: 0, max: 86_400, step: 5, integer: true, unit: 's',
   },
   'scaling.scaleDownDelaySeconds': {
     label: 'Scale-down delay',
-    explanation: 'How long a replica must be idle before it stops.',
+    explanation: 'How long fewer replicas must have been needed before they stop.',
     min: 0, max: 86_400, step: 5, integer: true, unit: 's',
   },
   'hardware.acceleratorCount': {

@@ -45,6 +45,11 @@ const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> =
   ReplicaStarted: { tone: 'active', text: (data) => `Engine started for revision ${revision(data)}` },
   ReplicaReady: { tone: 'good', text: (data) => `Replica of revision ${revision(data)} answers` },
   ReplicaLost: { tone: 'bad', text: (data) => `Replica of revision ${revision(data)} lost: ${word(data['reason']) ?? 'unknown'}` },
+  ReplicaRetired: { tone: 'neutral', text: (data) => `Replica of revision ${revision(data)} retired` },
+  DeploymentScaled: {
+    tone: 'neutral',
+    text: (data) => `Scaled from ${word(data['fromReplicas']) ?? '?'} to ${word(data['toReplicas']) ?? '?'} replicas: ${word(data['reason']) ?? ''}`,
+  },
   RevisionDeployed: { tone: 'good', text: (data) => `Revision ${revision(data)} serves` },
   RevisionFailed: { tone: 'bad', text: (data) => `Revision ${revision(data)} failed: ${word(data['reason']) ?? 'unknown'}` },
   RevisionRetired: { tone: 'neutral', text: (data) => `Revision ${revision(data)} retired` },

@@ -31,6 +31,12 @@ export function formatDuration(seconds: number): string {
   return minutes % 60 === 0 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Of so many replicas wanted, how many answer: "1 of 2 replicas"; "No replicas" at zero. */
+export function replicasText({ ready, wanted }: { ready: number; wanted: number }): string {
+  if (wanted === 0 && ready === 0) return 'No replicas';
+  return `${ready} of ${wanted} ${wanted === 1 ? 'replica' : 'replicas'}`;
+}
+
 export function formatDateTime(iso: string): string {
   return new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(iso));
 }

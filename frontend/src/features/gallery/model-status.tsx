@@ -1,6 +1,7 @@
 import { ProgressLine } from '@/components/progress-line';
 import { StateBadge } from '@/components/state-badge';
 import type { ModelSummary } from '@/lib/api/types';
+import { replicasText } from '@/lib/format';
 import { useTelemetry } from '@/lib/telemetry';
 import classes from './model-status.module.css';
 
@@ -13,6 +14,9 @@ export function ModelStatus({ model }: { model: ModelSummary }) {
   return (
     <div className={classes.root}>
       <StateBadge state={state}>{state === 'failed' ? 'Deployment failed' : undefined}</StateBadge>
+      {state === 'deployed' && model.replicas !== null && (
+        <div className={classes.reason}>{replicasText(model.replicas)}</div>
+      )}
       {working && progress !== undefined && (
         <ProgressLine compact progress={progress} label={`${model.name}: ${progress.message || progress.step}`} />
       )}

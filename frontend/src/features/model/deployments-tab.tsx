@@ -15,6 +15,7 @@ import type { Deployment, ModelDetail } from '@/lib/api/types';
 import { refusal } from '@/lib/actions';
 import { deploymentQuery } from '@/lib/deployment';
 import { spellOut } from '@/lib/event-text';
+import { replicasText } from '@/lib/format';
 import { useTelemetryLog } from '@/lib/live';
 import { modelQuery } from '@/lib/queries';
 import { DeployProgress } from './deploy-progress';
@@ -102,11 +103,13 @@ function CurrentPanel({ model, deployment }: { model: ModelDetail; deployment: D
   );
 }
 
-function describe({ state, desiredRevision, servingRevision }: Deployment): string {
+function describe({ state, desiredRevision, servingRevision, replicasReady, replicasWanted }: Deployment): string {
   const desired = desiredRevision ?? '—';
   switch (state) {
     case 'deployed':
-      return `Revision ${servingRevision ?? desired} serves all requests.`;
+      return replicasWanted === 0
+        ? `Revision ${servingRevision ?? desired} is scaled to zero; the next request starts an engine.`
+        : `Revision ${servingRevision ?? desired} serves all requests: ${replicasText({ ready: replicasReady, wanted: replicasWanted })}.`;
     case 'optimizing':
     case 'deploying':
       return servingRevision === null

@@ -1,7 +1,7 @@
 import { Bytes } from '@/components/bytes';
 import { RelativeTime } from '@/components/relative-time';
 import type { ModelDetail } from '@/lib/api/types';
-import { formatCount } from '@/lib/format';
+import { formatCount, replicasText } from '@/lib/format';
 import classes from './model-subtitle.module.css';
 
 /** One line that tells what the model is. */
@@ -17,6 +17,7 @@ export function ModelSubtitle({ model }: { model: ModelDetail }) {
           <Bytes value={model.sizeBytes} />
         </span>
       )}
+      {model.replicas !== null && <span>{replicasText(model.replicas)}</span>}
       <span>
         Added <RelativeTime time={model.createdAt} />
       </span>

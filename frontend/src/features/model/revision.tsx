@@ -11,6 +11,7 @@ import { configurationDifferences } from '@/lib/configuration';
 import { actorText } from '@/lib/event-text';
 import { formatDuration } from '@/lib/format';
 import classes from './revision.module.css';
+import { ScalingDecisions } from './scaling-decisions';
 import { RollbackDialog } from './rollback-dialog';
 import { rollbackRefusal } from './rollback';
 
@@ -72,6 +73,7 @@ export function Revision({ entry, previous, deployment }: RevisionProps) {
           </ActionButton>
         </div>
       </div>
+      {entry.scalings.length > 0 && <ScalingDecisions entry={entry} />}
       <Collapse in={opened} id={detailsId}>
         <div className={classes.details}>
           {entry.logTail && entry.logTail.length > 0 && (

@@ -1247,6 +1247,8 @@ export interface components {
             /** Format: uuid */
             modelId: string;
             replicas: components["schemas"]["ReplicaView"][];
+            replicasReady: number;
+            replicasWanted: number;
             servingRevision: number | null;
             state: string;
             version: number;
@@ -1370,6 +1372,7 @@ export interface components {
             requestedAt: string;
             retiredAt: string | null;
             revision: number;
+            scalings: components["schemas"]["ScalingDecision"][];
             seconds: number | null;
             trigger: string;
         };
@@ -1517,6 +1520,7 @@ export interface components {
             parameterCount: number | null;
             position: number;
             publication: string;
+            replicas: components["schemas"]["ReplicaCount"] | null;
             report: components["schemas"]["Report"] | null;
             resolved: {
                 [key: string]: string;
@@ -1578,6 +1582,7 @@ export interface components {
             parameterCount: number | null;
             position: number;
             publication: string;
+            replicas: components["schemas"]["ReplicaCount"] | null;
             sizeBytes: number | null;
             source: string;
             state: string;
@@ -1787,6 +1792,11 @@ export interface components {
             /** @enum {string} */
             state: "published" | "withdrawn";
         };
+        /** ReplicaCount */
+        ReplicaCount: {
+            ready: number;
+            wanted: number;
+        };
         /** ReplicaView */
         ReplicaView: {
             endpoint: string | null;
@@ -1847,6 +1857,17 @@ export interface components {
         RollbackRequest: {
             reason: string;
             revision: number;
+        };
+        /** ScalingDecision */
+        ScalingDecision: {
+            /** Format: date-time */
+            decidedAt: string;
+            fromReplicas: number;
+            reason: string;
+            running: number;
+            sustainedSeconds: number;
+            toReplicas: number;
+            waiting: number;
         };
         /** ScalingView */
         ScalingView: {
