@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend.contracts.codec import PublicEvent, to_dict
+from projections import held_adapters
 from projections.tables import Fold, Handlers, Row, Rows, Table
 
 DEPLOYMENTS = Table(
@@ -307,6 +308,7 @@ def _stopped(rows: Rows, event: PublicEvent, facts: Any) -> None:
     row.update(state="stopped", serving_revision=None)
     for replica in rows.of_group(REPLICAS, facts.model_id):
         rows.delete(REPLICAS, facts.model_id, replica["replica_id"])
+    held_adapters.stop(rows, facts.model_id)
 
 
 def _key_created(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -336,7 +338,7 @@ def _key_revoked(rows: Rows, event: PublicEvent, facts: Any) -> None:
 DEPLOYMENT_HISTORY = Handlers(
     name="deployments",
     description="Deployments with every revision, replicas and API keys",
-    tables=(*_ALL, SCALINGS, API_KEYS),
+    tables=(*_ALL, SCALINGS, held_adapters.ADAPTERS, API_KEYS),
     folds={
         "TermsAccepted": Fold(_terms_accepted, (DEPLOYMENTS,)),
         "DeploymentRequested": Fold(_requested, _ALL),
@@ -349,7 +351,8 @@ DEPLOYMENT_HISTORY = Handlers(
         "RevisionFailed": Fold(_revision_failed, _ALL),
         "RevisionRetired": Fold(_revision_retired, _ALL),
         "DeploymentStopRequested": Fold(_stop_requested, _ALL),
-        "DeploymentStopped": Fold(_stopped, _ALL),
+        "DeploymentStopped": Fold(_stopped, (*_ALL, held_adapters.ADAPTERS)),
+        **held_adapters.folds(_deployment, DEPLOYMENTS),
         "ApiKeyCreated": Fold(_key_created, ()),
         "ApiKeyRevoked": Fold(_key_revoked, (API_KEYS,)),
     },

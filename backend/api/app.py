@@ -21,6 +21,7 @@ from backend.api.edge import Edge
 from backend.api.guards import OPERATION, authorise
 from backend.api.problems import respond
 from backend.api.routes import (
+    adapters,
     api_keys,
     batches,
     connections,
@@ -43,7 +44,7 @@ MAX_JSON_BYTES = 1024 * 1024
 WEB_FOLDER = Path(__file__).resolve().parents[2] / "frontend" / "dist"
 _MODULES = (
     session, users, uploads, imports, previews, batches, models, versions, exports,
-    connections,    deployments, api_keys, events, operations,
+    connections, deployments, adapters, api_keys, events, operations,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from backend.api.live import LiveHub
 from backend.api.looking import Looking
 from backend.api.metrics import Metrics
 from backend.api.upload_end import UploadEnd
+from backend.application.adapters import Adapters
 from backend.application.api_keys import ApiKeys
 from backend.application.batches import Batches
 from backend.application.commands import Accepted, CommandRunner
@@ -66,6 +67,7 @@ class Services:
     connection_store: ConnectionStore
     looking: Looking
     deployments: Deployments
+    adapters: Adapters
     engine_facts: EngineFactsTable
     api_keys: ApiKeys
     users: Users
@@ -118,6 +120,7 @@ class Services:
             connection_store=connection_store,
             looking=Looking(settings, connection_store),
             deployments=Deployments(runner, EngineFactsTable(pool)),
+            adapters=Adapters(runner),
             engine_facts=EngineFactsTable(pool),
             api_keys=ApiKeys(runner),
             users=Users(runner),

@@ -14,7 +14,7 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.model import Model, ModelState
-from backend.domain.servable import Imported, obstacle
+from backend.domain.servable import ENGINES, Imported, obstacle
 from backend.domain.version import Version
 
 
@@ -372,6 +372,7 @@ class Deployments:
             Imported.from_card("base", base.card) if base else None,
             engine=configuration.engine,
             method=configuration.optimization.method,
+            offered=self._engines.offered() if self._engines is not None else ENGINES,
         )
         if found is not None:
             raise NotAllowed(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 import msgspec
+from psycopg import Connection
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.engine_options import Option, Quantization, check_options
-from backend.domain.errors import Invalid
+from backend.domain.engine_options import (
+    Option,
+    Quantization,
+    check_options,
+    check_quantization,
+)
+from backend.domain.servable import OFFERED
 from backend.infra.postgres import Pool
 
 
@@ -64,6 +71,19 @@ class EngineFactsTable:
             ).fetchone()
         return msgspec.convert(row, EngineFacts) if row else None
 
+    def keep_only(self, server: str, engines: Collection[str]) -> None:
+        """Forgets what other engines said on this server."""
+        with self._pool.connection() as connection:
+            connection.execute(
+                "DELETE FROM loggia.engine_facts WHERE server = %s AND engine <> ALL(%s)",
+                (server, list(engines)),
+            )
+
+    def offered(self) -> frozenset[str]:
+        """The engines that this installation has."""
+        with self._pool.connection() as connection:
+            return offered(connection)
+
     def check(self, configuration: DeployConfiguration) -> None:
         """Raises `Invalid` for what the configured engine is known not to have.
 
@@ -76,21 +96,10 @@ class EngineFactsTable:
         check_options(configuration.engine_arguments, known.options)
         optimization = configuration.optimization
         if optimization.quantization:
-            _check_quantization(optimization.quantization, known)
+            check_quantization(optimization.quantization, known.quantizations)
 
 
-def _check_quantization(wanted: str, known: EngineFacts) -> None:
-    field = "optimization.quantization"
-    usable = [name for name, method in known.quantizations.items() if _is_usable(method)]
-    method = known.quantizations.get(wanted)
-    if method is not None and _is_usable(method):
-        return
-    why = f"this {known.engine} ({known.version}) does not know '{wanted}'."
-    if method is not None:
-        why = method.refusal or f"'{wanted}' is read from models that were quantized with it."
-    remedy = f"Choose from {', '.join(usable)}." if usable else "Choose 'skip'."
-    raise Invalid(f"{field}: {why}", remedy=remedy, field=field)
-
-
-def _is_usable(method: Quantization) -> bool:
-    return method.on_load and not method.refusal
+def offered(connection: Connection[DictRow]) -> frozenset[str]:
+    """The engines that this installation has."""
+    rows = connection.execute("SELECT DISTINCT engine FROM loggia.engine_facts").fetchall()
+    return OFFERED | {row["engine"] for row in rows}

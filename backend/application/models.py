@@ -14,7 +14,7 @@ from backend.application.names import require_free, reserve
 from backend.application.store import InTransaction
 from backend.application.translate import tell
 from backend.domain.deployment import Deployment
-from backend.domain.errors import NotFound
+from backend.domain.errors import NotAllowed, NotFound
 from backend.domain.events import caused_by
 from backend.domain.model import AcceptedRisks, ImportRequest, Model
 
@@ -301,9 +301,22 @@ class Models:
 
         def decide(model: Model) -> None:
             deployment = self._store.find(Deployment, Deployment.create_id(model_id))
+            self._require_unheld(model)
             model.delete(ever_deployed=deployment is not None)
 
         return self._decide(context, model_id, decide, free_names)
+
+    def _require_unheld(self, model: Model) -> None:
+        """Raises `NotAllowed` where the model is an adapter that its base model has loaded."""
+        base_id = model.latest.base_model_id
+        if base_id is None:
+            return
+        deployment = self._store.find(Deployment, Deployment.create_id(base_id))
+        if deployment is not None and str(model.id) in deployment.wanted_adapters:
+            raise NotAllowed(
+                f"'{model.name}' is loaded beside its base model.",
+                remedy="Unload it on the base model's page first.",
+            )
 
     def _new_model(self, request: ImportRequest, *, complete: bool) -> Model:
         model = Model.request_import(request, base=self._base(request.base_model_id))

@@ -90,8 +90,9 @@ def stop(
 
     with Api.from_credentials() as api:
         found = api.model(model)
-        body = {"reason": reason} if reason else None
-        accepted = api.command("DELETE", f"/api/models/{found['id']}/deployment", body)
+        query = {"reason": reason} if reason else None
+        path = f"/api/models/{found['id']}/deployment"
+        accepted = api.command("DELETE", path, query=query)
         if watch:
             watching.watch(
                 api, found["id"], after=accepted["position"], ends=_STOP_ENDS, quiet=as_json

@@ -3,6 +3,7 @@
 import typer
 
 from backend.cli import (
+    adapters,
     batches,
     connections,
     deployments,
@@ -25,6 +26,6 @@ app = typer.Typer(
 )
 for part in (
     platform, projections, objects, login, importing, batches, models, versions, connections,
-    deployments, events, roles,
+    deployments, adapters, events, roles,
 ):  # fmt: skip
     part.register(app)

@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
-from backend.domain import deployment_events
+from backend.domain import deployment_events, held_adapters
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import Invalid, NotAllowed, NotFound
 from backend.domain.events import Aggregate, event_header
+from backend.domain.held_adapters import HoldsAdapters
 
 JSON = dict[str, Any]
 
 
-class Deployment(Aggregate):
+class Deployment(HoldsAdapters, Aggregate):
     """One model's deployment; its id follows from the model's id."""
 
     TOPIC = "Deployment"
@@ -40,6 +41,8 @@ class Deployment(Aggregate):
     OptimizationFinished = deployment_events.OptimizationFinished
     DeploymentScaled = deployment_events.DeploymentScaled
     ReplicaRetired = deployment_events.ReplicaRetired
+    AdapterLoadRequested = held_adapters.AdapterLoadRequested
+    AdapterUnloadRequested = held_adapters.AdapterUnloadRequested
     AdapterLoaded = deployment_events.AdapterLoaded
     AdapterUnloaded = deployment_events.AdapterUnloaded
 
@@ -60,8 +63,11 @@ class Deployment(Aggregate):
         self.artefacts: dict[int, str] = {}
         # Of each revision: as many as at its request, until the autoscaler decides otherwise.
         self.wanted_replicas: dict[int, int] = {}
-        # Adapters that were loaded beside the model at run time: id and version.
+        # Adapters that are to be callable beside the model, by id: name, version and rank; those
+        # that are, by id with their version; and the rank that each revision's engines hold.
+        self.wanted_adapters: dict[str, JSON] = {}
         self.adapters: dict[str, str] = {}
+        self.adapter_ranks: dict[int, int] = {}
 
     @staticmethod
     def create_id(model_id: UUID) -> UUID:

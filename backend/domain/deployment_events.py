@@ -68,6 +68,7 @@ class Requested(DeploymentEvent):
         aggregate.revisions[self.revision] = self.configuration
         aggregate.model_versions[self.revision] = self.model_version
         aggregate.base_model_versions[self.revision] = self.base_model_version
+        aggregate.note_adapter_rank(self.revision)
         # One replica at least must prove the revision, and it must bear what the one before bears.
         before = aggregate.wanted_replicas.get(aggregate.serving_revision or 0, 0)
         scaling = self.configuration["scaling"]
@@ -173,6 +174,7 @@ class Stopped(DeploymentEvent):
         aggregate.state = DeploymentState.STOPPED
         aggregate.serving_revision = None
         aggregate.replicas = {}
+        aggregate.adapters = {}
 
 
 class OptimizationStarted(DeploymentEvent):
@@ -252,3 +254,5 @@ class AdapterUnloaded(DeploymentEvent):
 
     def apply(self, aggregate: Deployment) -> None:
         aggregate.adapters.pop(str(self.adapter_model_id), None)
+        # Where it could not be loaded, it is not wanted any more either.
+        aggregate.wanted_adapters.pop(str(self.adapter_model_id), None)

@@ -44,6 +44,11 @@ class Quantization:
     on_load: bool
     refusal: str = ""
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether plain weights can be quantized with it here."""
+        return self.on_load and not self.refusal
+
 
 def check_options(given: Mapping[str, str], options: Mapping[str, Option]) -> None:
     """Raises `Invalid`, which names the first option that does not fit and what would."""
@@ -56,6 +61,24 @@ def check_options(given: Mapping[str, str], options: Mapping[str, Option]) -> No
         if option.refusal:
             raise _invalid(name, option.refusal, "Remove it.")
         _check_value(name, value, option)
+
+
+def check_quantization(wanted: str, methods: Mapping[str, Quantization]) -> None:
+    """Raises `Invalid` for what the engine cannot quantize to here, and names what it can.
+
+    Nothing is refused where the engine has told of no method.
+    """
+    method = methods.get(wanted)
+    if not methods or (method is not None and method.is_usable):
+        return
+    if method is None:
+        why = f"the engine that is installed does not know '{wanted}'."
+    else:
+        why = method.refusal or f"'{wanted}' is read from models that were quantized with it."
+    usable = [name for name, each in methods.items() if each.is_usable]
+    field = "optimization.quantization"
+    remedy = f"Choose from {', '.join(usable)}." if usable else "Choose 'skip'."
+    raise Invalid(f"{field}: {why}", remedy=remedy, field=field)
 
 
 def _check_value(name: str, value: str, option: Option) -> None:

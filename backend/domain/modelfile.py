@@ -53,6 +53,10 @@ _PARAMETERS: dict[str, tuple[Callable[[str], bool], str]] = {
     "use_mlock": _A_TRUTH, "use_mmap": _A_TRUTH, "vocab_only": _A_TRUTH,
 }  # fmt: skip
 
+_KINDS = {"a whole number": "int", "a number": "float", "true or false": "switch"}
+# Of each parameter: int, float, switch or text.
+PARAMETER_KINDS = {name: _KINDS.get(words, "text") for name, (_, words) in _PARAMETERS.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Modelfile:

@@ -173,10 +173,12 @@ class Gateway:
         if path.startswith(inference.PREFIX):
             return await self._infer(route, path, body, answer)
         payload = Payload(body)
-        if payload.model != route.name:
+        target = self._table.target(route, payload.model)
+        if target is None:
             raise errors.model_not_found(
                 f"This key does not open a model '{payload.model}'. It is for '{route.name}'."
             )
+        route = target
         serving = route.serving
         if serving is None:
             raise not_serving(route)
@@ -268,16 +270,18 @@ class Gateway:
             raise errors.invalid_body("The body ended early. Send it again.") from error
 
     async def _list_models(self, request: web.BaseRequest, _: str) -> web.Response:
-        return _json({"object": "list", "data": [_model(self._caller(request))]})
+        route = self._caller(request)
+        names = [route.name, *sorted(route.adapters.values())]
+        return _json({"object": "list", "data": [_model(name, route.created) for name in names]})
 
     async def _show_model(self, request: web.BaseRequest, path: str) -> web.Response:
         route = self._caller(request)
         name = unquote(path[len(_MODELS) + 1 :])
-        if name != route.name:
+        if name != route.name and name not in route.adapters.values():
             raise errors.model_not_found(
                 f"This key does not open a model '{name}'. It is for '{route.name}'."
             )
-        return _json(_model(route))
+        return _json(_model(name, route.created))
 
     async def _healthz(self, _: web.BaseRequest, __: str) -> web.Response:
         return _json({"status": "ok"})
@@ -294,8 +298,8 @@ class Gateway:
         )
 
 
-def _model(route: ModelRoute) -> dict[str, object]:
-    return {"id": route.name, "object": "model", "created": route.created, "owned_by": "loggia"}
+def _model(name: str, created: int) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "loggia"}
 
 
 def _json(document: object, status: int = 200) -> web.Response:

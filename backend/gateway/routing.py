@@ -46,6 +46,8 @@ class ModelRoute:
     serving_revision: int | None = None
     desired_revision: int | None = None
     stopped: bool = False
+    # Adapters that its replicas answer for, by their model ids: their names.
+    adapters: dict[str, str] = field(default_factory=dict)
     turn: Iterator[int] = field(default_factory=count)
 
     @property
@@ -93,6 +95,8 @@ class RoutingTable:
     def __init__(self) -> None:
         self.position = 0
         self.models: dict[str, ModelRoute] = {}
+        # Adapters beside their running base models, by their model ids.
+        self._hosts: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
         self._digests: dict[str, str] = {}
         self._keys_made = 0
@@ -110,6 +114,9 @@ class RoutingTable:
             "RevisionRetired": self._revision_retired,
             "DeploymentStopRequested": self._stop_requested,
             "DeploymentStopped": self._stopped,
+            "AdapterLoaded": self._adapter_loaded,
+            "AdapterUnloadRequested": self._adapter_gone,
+            "AdapterUnloaded": self._adapter_gone,
         }
 
     @property
@@ -130,6 +137,19 @@ class RoutingTable:
         """The key with this digest, unless it has been revoked. Expiry is the caller's to check."""
         return self._keys.get(sha256)
 
+    def target(self, route: ModelRoute, name: str) -> ModelRoute | None:
+        """Whose replicas answer for this name, for a key of this model; None where it is no name
+        that the key opens.
+
+        A base model's key opens the adapters beside it. An adapter that serves nowhere on its own
+        is answered for by its base.
+        """
+        if name == route.name:
+            host = self.models.get(self._hosts.get(route.model_id, ""))
+            beside = host is not None and route.model_id in host.adapters
+            return host if beside and route.serving is None else route
+        return route if name in route.adapters.values() else None
+
     def _import_requested(self, facts: Facts, at: datetime) -> None:
         model_id = facts["model_id"]
         self.models[model_id] = ModelRoute(model_id, facts["name"], int(at.timestamp()))
@@ -138,6 +158,17 @@ class RoutingTable:
         route = self.models.pop(facts["model_id"], None)
         if route is not None:
             route.revisions.clear()
+
+    def _adapter_loaded(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.adapters[facts["adapter_model_id"]] = facts["adapter_name"]
+            self._hosts[facts["adapter_model_id"]] = route.model_id
+
+    def _adapter_gone(self, facts: Facts, _: datetime) -> None:
+        route = self.models.get(facts["model_id"])
+        if route is not None:
+            route.adapters.pop(facts["adapter_model_id"], None)
 
     def _key_created(self, facts: Facts, _: datetime) -> None:
         expires_at = facts.get("expires_at")
@@ -204,6 +235,7 @@ class RoutingTable:
             route.stopped = True
             route.serving_revision = None
             route.revisions.clear()
+            route.adapters.clear()
 
     def _revision(self, facts: Facts) -> Revision | None:
         route = self.models.get(facts["model_id"])

@@ -120,6 +120,13 @@ class Settings(BaseSettings):
         60, ge=0, description="Seconds that running requests get before an engine is stopped."
     )
 
+    ollama_url: str | None = Field(
+        None, description="An Ollama server for GGUF models, such as http://10.0.0.7:11434."
+    )
+    ollama_token: SecretStr | None = Field(
+        None, description="What the Ollama server wants as a bearer token, where it wants one."
+    )
+
     @field_validator("fetch_allowed_networks")
     @classmethod
     def _networks(cls, text: str) -> str:

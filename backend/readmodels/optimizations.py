@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import msgspec
 
 from backend.application.engine_facts import EngineFacts, EngineFactsTable
 from backend.domain.configuration import METHODS
-from backend.domain.servable import OFFERED, Imported, Obstacle, obstacle
+from backend.domain.servable import Imported, Obstacle, obstacle
 from backend.domain.servable.vllm import DOCUMENTED_QUANTIZATIONS, RELEASE
 
 
@@ -42,14 +40,14 @@ def optimizations(
     base: Imported | None,
     *,
     accelerator: str,
-    offered: Collection[str] = OFFERED,
 ) -> list[OptimizationOption]:
     """What is offered for a model, or for models in general where none is given."""
+    there = facts.offered()
 
     def hindered(engine: str, method: str) -> Obstacle | None:
         if imported is None:
             return None
-        return obstacle(imported, base, engine=engine, method=method, offered=offered)
+        return obstacle(imported, base, engine=engine, method=method, offered=there)
 
     return [
         OptimizationOption("skip", "Serve the model as it is", True, None, []),

@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import DictRow
 
+from backend.application.engine_facts import offered
 from backend.domain.servable import (
     Imported,
     Obstacle,
@@ -46,8 +47,10 @@ def obstacles_by_engine(
             (wanted,),
         )
         bases = {row["model_id"]: _imported(row) for row in found}
+    there = offered(connection) if rows else ()
     return {
-        row["model_id"]: hindrances(_imported(row), bases.get(row["base_model_id"])) for row in rows
+        row["model_id"]: hindrances(_imported(row), bases.get(row["base_model_id"]), offered=there)
+        for row in rows
     }
 
 

@@ -85,7 +85,8 @@ def test_an_option_that_the_engine_does_not_have_is_refused_at_once(
     assert refused.status_code == 422
     assert said in refused.json()["detail"]
     assert refused.json()["remedy"]
-    assert refused.json()["field"] == f"configuration.engineArguments.{name}"
+    (error,) = refused.json()["errors"]
+    assert error["field"] == f"configuration.engineArguments.{name}"
 
 
 def test_before_the_engine_is_installed_its_options_are_left_to_the_worker(
@@ -102,7 +103,7 @@ def test_quantizations_are_the_documented_ones_until_the_engine_has_been_asked(
 ) -> None:
     documented = quantizations(admin, model)
     assert documented["available"]
-    assert "fp8" in documented["quantizations"]
+    assert "fp8_per_tensor" in documented["quantizations"]
     assert "not been installed" in documented["note"]
     installed(services)
     known = quantizations(admin, model)
@@ -128,7 +129,8 @@ def test_a_quantization_that_does_not_fit_is_refused_at_once(
         assert refused.status_code == 422
         assert said in refused.json()["detail"]
         assert "fp8_per_tensor" in refused.json()["remedy"]
-        assert refused.json()["field"] == "configuration.optimization.quantization"
+        (error,) = refused.json()["errors"]
+        assert error["field"] == "configuration.optimization.quantization"
     assert admin.command("PUT", url, quantized("fp8_per_tensor")).status_code == 202
 
 
@@ -147,6 +149,6 @@ def test_a_model_that_is_quantized_already_is_recognised(
     offered = quantizations(admin, model)
     assert not offered["available"]
     assert "already, with compressed-tensors" in offered["reason"]
-    refused = admin.command("PUT", f"/api/models/{model}/deployment", quantized("fp8"))
+    refused = admin.command("PUT", f"/api/models/{model}/deployment", quantized("fp8_per_tensor"))
     assert refused.status_code == 409
     assert "Choose 'skip'" in refused.json()["remedy"]

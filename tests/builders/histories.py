@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from eventsourcing.persistence import DatetimeAsISO, JSONTranscoder, Mapper, UUIDAsHex
 from psycopg.sql import SQL, Identifier
@@ -258,12 +258,41 @@ class _Life:
                 self._lose(deployment, revision)
             elif choice < 0.8:
                 self._scale(deployment, revision)
+            elif choice < 0.95:
+                self._change_adapters(deployment, revision)
             elif revision > 1:
                 deployment.record_revision_retired(revision=revision - 1)
         elif deployment.state is DeploymentState.STOPPING:
             deployment.record_stopped()
         else:
             deployment.start()
+
+    def _change_adapters(self, deployment: Deployment, revision: int) -> None:
+        """Asks for one of three adapters, takes one back, or does what was asked."""
+        adapter = uuid5(self.model.id, self.dice.choice("abc"))
+        wanted = deployment.wanted_adapters.get(str(adapter))
+        if wanted is None and str(adapter) in deployment.adapters:
+            deployment.record_adapter_unloaded(
+                revision=revision, adapter_model_id=adapter, name="x", reason="", failed=False
+            )
+        elif wanted is None:
+            deployment.load_adapter(
+                adapter_model_id=adapter, name=f"a-{adapter.hex[:6]}", version="0.0.1", rank=8
+            )
+        elif str(adapter) in deployment.adapters:
+            deployment.unload_adapter(adapter_model_id=adapter, reason="enough")
+        elif self.dice.random() < 0.2:
+            deployment.record_adapter_unloaded(
+                revision=revision,
+                adapter_model_id=adapter,
+                name=wanted["name"],
+                reason="It did not fit.",
+                failed=True,
+            )
+        else:
+            deployment.record_adapter_loaded(
+                revision=revision, adapter_model_id=adapter, warnings=["It has no effect."]
+            )
 
     def _start(self, deployment: Deployment, revision: int, choice: float) -> None:
         replica_id = uuid4()

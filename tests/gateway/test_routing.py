@@ -40,7 +40,7 @@ def events() -> st.SearchStrategy[list[Event]]:
         )
 
     revision, replica = st.sampled_from(REVISIONS), st.sampled_from(REPLICAS)
-    key = st.sampled_from(KEYS)
+    key, adapter = st.sampled_from(KEYS), st.sampled_from(MODELS)
     created = key.flatmap(
         lambda k: event("ApiKeyCreated", key_id=st.just(k), sha256=st.just(f"digest of {k}"))
     )
@@ -69,6 +69,9 @@ def events() -> st.SearchStrategy[list[Event]]:
             event("RevisionRetired", revision=revision),
             event("DeploymentStopRequested"),
             event("DeploymentStopped"),
+            event("AdapterLoaded", adapter_model_id=adapter, adapter_name=st.just("fine")),
+            event("AdapterUnloadRequested", adapter_model_id=adapter),
+            event("AdapterUnloaded", adapter_model_id=adapter),
         ),
         max_size=40,
     )
@@ -208,3 +211,50 @@ def test_a_quarter_of_a_batch_is_close_enough() -> None:
     assert route.pick(7) is own
     own.outstanding = 3
     assert route.pick(7) is not own
+
+
+def imported(model_id: str, name: str) -> Event:
+    return "ModelImportRequested", {"model_id": model_id, "name": name}
+
+
+def served(model_id: str) -> list[Event]:
+    revision = {"model_id": model_id, "revision": 1}
+    replica = {"replica_id": "a", "endpoint": f"http://{model_id}"}
+    return [
+        ("DeploymentRequested", {**revision, "configuration": {}}),
+        ("ReplicaReady", {**revision, **replica}),
+        ("RevisionDeployed", revision),
+    ]
+
+
+def beside(event_type: str) -> Event:
+    facts = {"model_id": "m1", "adapter_model_id": "m2", "adapter_name": "fine"}
+    return event_type, facts
+
+
+def answering(table: RoutingTable, key_of: str, name: str) -> str | None:
+    target = table.target(table.models[key_of], name)
+    return target.model_id if target is not None else None
+
+
+def test_a_base_answers_for_the_adapters_beside_it_with_either_key() -> None:
+    both = [imported("m1", "tiny"), imported("m2", "fine"), *served("m1")]
+    table = fold([*both, beside("AdapterLoaded")])
+    assert answering(table, "m1", "tiny") == "m1"
+    assert answering(table, "m1", "fine") == "m1"
+    assert answering(table, "m2", "fine") == "m1"
+    assert answering(table, "m2", "tiny") is None
+    assert answering(fold(both), "m1", "fine") is None
+    for end in (beside("AdapterUnloadRequested"), ("DeploymentStopped", {"model_id": "m1"})):
+        gone = fold([*both, beside("AdapterLoaded"), end])
+        assert answering(gone, "m1", "fine") is None
+        assert answering(gone, "m2", "fine") == "m2"
+
+
+def test_an_adapter_that_serves_on_its_own_answers_for_itself() -> None:
+    table = fold(
+        [imported("m1", "tiny"), imported("m2", "fine"), *served("m1"), *served("m2"),
+         beside("AdapterLoaded")]
+    )  # fmt: skip
+    assert answering(table, "m2", "fine") == "m2"
+    assert answering(table, "m1", "fine") == "m1"

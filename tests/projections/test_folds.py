@@ -17,7 +17,7 @@ from backend.infra.postgres import Pool
 from projections.applying import Applier
 from projections.registry import PROJECTIONS
 from tests.builders.histories import History
-from tests.projections.contents import Contents, contents
+from tests.projections.contents import Contents, contents_seen
 
 
 def project(pool: Pool, name: str, schema: str, batches: Sequence[list[PublicEvent]]) -> Contents:
@@ -30,7 +30,7 @@ def project(pool: Pool, name: str, schema: str, batches: Sequence[list[PublicEve
         for batch in batches:
             with connection.transaction():
                 applier.handle(cursor, batch)
-    return contents(pool, PROJECTIONS[name], schema)
+        return contents_seen(connection, PROJECTIONS[name], schema)
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)

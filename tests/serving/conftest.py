@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from backend.application import terms
+from backend.application.adapters import Adapters
 from backend.application.api_keys import ApiKeys
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.deployments import Deployments
@@ -27,7 +28,7 @@ from backend.application.models import Models
 from backend.application.store import EventStore
 from backend.domain.configuration import Hardware
 from backend.domain.deployment import Deployment
-from backend.domain.model import AcceptedRisks, ImportRequest
+from backend.domain.model import AcceptedRisks, ImportRequest, Model
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool, open_pool
 from backend.infra.settings import Settings
@@ -73,6 +74,7 @@ class Gallery:
         runner = CommandRunner(self.store, settings.secret_key)
         self.models = Models(runner)
         self.deployments = Deployments(runner)
+        self.adapters = Adapters(runner)
         self.keys = ApiKeys(runner)
         self.launcher = LocalProcesses(settings.data)
 
@@ -105,15 +107,22 @@ class Gallery:
         self._finish_import(model_id, "0.0.1", files, card or {})
         return model_id
 
-    def import_version(self, model_id: UUID, version: str, files: Mapping[str, bytes]) -> None:
+    def import_version(
+        self, model_id: UUID, version: str, files: Mapping[str, bytes], card: JSON | None = None
+    ) -> None:
         """A further version of the model, which is the current one from then on."""
         origin = {"path": {"path": "/models/tiny", "mode": "copy"}}
         self.models.request_version(
             CommandContext(ADA),
             model_id,
-            ImportRequest(source="path", origin=origin, version=version),
+            ImportRequest(
+                source="path",
+                origin=origin,
+                version=version,
+                kind=self.store.load(Model, model_id).kind,
+            ),
         )
-        self._finish_import(model_id, version, files, {})
+        self._finish_import(model_id, version, files, card or {})
 
     def _finish_import(
         self, model_id: UUID, version: str, files: Mapping[str, bytes], card: JSON

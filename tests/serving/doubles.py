@@ -12,6 +12,7 @@ from backend.domain.configuration import Hardware
 from backend.domain.engine_options import Option
 from backend.domain.servable import Use
 from workers.serving.engine import (
+    AdapterFiles,
     Command,
     Diagnosis,
     Environment,
@@ -19,6 +20,7 @@ from workers.serving.engine import (
     Launch,
     Load,
 )
+from workers.serving.engines import vllm_adapters
 from workers.serving.engines.arguments import command_line
 
 MODES = ("ok", "die-at-load", "die-at-health", "never-healthy", "hang", "die-later")
@@ -48,6 +50,8 @@ class EngineDouble:
         adapter = launch.adapter
         if adapter is not None:
             asked += [f"--adapter={adapter.name}", f"--adapter-directory={adapter.directory}"]
+        if launch.adapter_rank:
+            asked.append(f"--adapter-rank={launch.adapter_rank}")
         return Command(
             [
                 sys.executable,
@@ -80,6 +84,17 @@ class EngineDouble:
             for name in (adapter, base)
         ]
         return float(abs(numbers[0] - numbers[1]))
+
+    def loaded_adapters(self, client: httpx.Client, endpoint: str) -> Mapping[str, Path]:
+        return vllm_adapters.loaded(client, endpoint)
+
+    def load_adapter(
+        self, client: httpx.Client, endpoint: str, adapter: AdapterFiles, *, anew: bool
+    ) -> None:
+        vllm_adapters.load(client, endpoint, adapter, anew=anew)
+
+    def unload_adapter(self, client: httpx.Client, endpoint: str, name: str) -> None:
+        vllm_adapters.unload(client, endpoint, name)
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         return client.get(f"{endpoint}/health").status_code == 200

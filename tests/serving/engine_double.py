@@ -9,6 +9,8 @@ as they would meet an engine:
   die-later         ends with status 7 when /die is called (any other mode does so too)
   ok                works
 
+With an adapter rank it loads and unloads adapters as vLLM does; one whose files hold `refused` it
+refuses.
 With `--only-one` it does not start beside another one of the test, as if memory were short.
 
 `/v1/completions` with `max_tokens` above 1 takes `max_tokens` tenths of a second. An adapter's
@@ -18,6 +20,7 @@ With `--only-one` it does not start beside another one of the test, as if memory
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -39,9 +42,13 @@ parser.add_argument("--label", default="")
 parser.add_argument("--adapter")
 parser.add_argument("--adapter-directory")
 parser.add_argument("--effect", type=float, default=0.5)
+parser.add_argument("--adapter-rank", type=int, default=0)
 arguments = parser.parse_args()
 
 running = 0
+loaded: dict[str, str] = (
+    {arguments.adapter: arguments.adapter_directory} if arguments.adapter else {}
+)
 hanging = threading.Event()
 lock = threading.Lock()
 
@@ -59,6 +66,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(503 if arguments.mode == "never-healthy" else 200, {})
         elif self.path == "/metrics":
             self.answer(200, {"running": running, "waiting": 0})
+        elif self.path == "/v1/models":
+            cards = [{"id": arguments.model, "root": arguments.directory, "parent": None}]
+            cards += [{"id": n, "root": d, "parent": arguments.model} for n, d in loaded.items()]
+            self.answer(200, {"data": cards})
         elif self.path == "/die":
             print("RuntimeError: told to die", file=sys.stderr, flush=True)
             os._exit(7)
@@ -73,25 +84,59 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if hanging.is_set() or arguments.mode == "hang":
             time.sleep(3600)
-        if body["model"] not in {arguments.model, arguments.adapter}:
+        if self.path.endswith("_lora_adapter"):
+            self.change_adapters(body)
+            return
+        if body["model"] not in {arguments.model, *loaded}:
             self.answer(404, {"error": {"message": "no such model"}})
             return
         with lock:
             running += 1
         try:
+            if body.get("stream"):
+                self.stream(body["max_tokens"])
+                return
             if body["max_tokens"] > 1:
                 time.sleep(body["max_tokens"] / 10)
             self.answer(
                 200,
                 {
                     "choices": [{"text": f"revision {arguments.label}"}],
-                    "number": arguments.effect if body["model"] == arguments.adapter else 0.0,
+                    "number": arguments.effect if body["model"] in loaded else 0.0,
                     "usage": {"completion_tokens": body["max_tokens"]},
                 },
             )
         finally:
             with lock:
                 running -= 1
+
+    def stream(self, tokens: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the client has left
+            for _ in range(tokens):
+                self.wfile.write(b'data: {"choices": [{"text": "la"}]}\n\n')
+                self.wfile.flush()
+                time.sleep(0.1)
+            self.wfile.write(b"data: [DONE]\n\n")
+
+    def change_adapters(self, body: dict[str, Any]) -> None:
+        name = body["lora_name"]
+        if not arguments.adapter_rank:
+            self.answer(404, {"detail": "Not Found"})
+        elif self.path == "/v1/unload_lora_adapter":
+            found = loaded.pop(name, None)
+            self.answer(200 if found else 404, {"error": {"message": f"{name}?"}})
+        elif name in loaded and not body["load_inplace"]:
+            self.answer(400, {"error": {"message": f"{name} has already been loaded"}})
+        elif (Path(body["lora_path"]) / "refused").exists():
+            self.answer(500, {"error": {"message": "the shapes do not match"}})
+        else:
+            loaded[name] = body["lora_path"]
+            self.answer(200, {})
 
     def answer(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
@@ -112,6 +157,9 @@ class Server(ThreadingHTTPServer):
 
 print(f"loading {arguments.directory}", flush=True)
 time.sleep(arguments.load_seconds)
+if (Path(arguments.directory) / "broken").exists():
+    print("ValueError: the model is broken", file=sys.stderr, flush=True)
+    sys.exit(4)
 if arguments.mode == "die-at-load":
     print("ValueError: the double was told to die while it loads", file=sys.stderr, flush=True)
     sys.exit(3)

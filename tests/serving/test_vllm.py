@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
 from uuid import UUID
 
 import httpx
-import numpy as np
 import openai
 import psutil
 import pytest
-from safetensors.numpy import load, save
 
 from tests.builders.models import HIDDEN, tiny_embedder, tiny_reranker
 from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
+from tests.serving.real_engines import LORA_CARD, START_SECONDS, consumers, idle, lora_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
-
-# The first run on a machine installs the engine; later ones start it within half a minute.
-START_SECONDS = 240
-# Written by peft for the tiny Llama.
-ADAPTERS = Path(__file__).parents[1] / "importing" / "adapters"
 
 
 def sessions(gallery: Gallery) -> set[int]:
@@ -91,27 +83,19 @@ def test_a_configuration_that_vllm_refuses_fails_with_its_words(
     assert real_gallery.engines() == []
 
 
-def client(gallery: Gallery, worker: Worker, *models: UUID) -> Callable[[UUID], openai.OpenAI]:
-    """An official client for each model, with a key of it, at the real gateway."""
-    keys = {model_id: gallery.key(model_id) for model_id in models}
-    url = worker.start_gateway()
-    return lambda model_id: openai.OpenAI(base_url=url, api_key=keys[model_id])
-
-
 def test_an_adapter_is_callable_by_its_name_and_answers_otherwise_than_its_base(
     real_gallery: Gallery, real_worker: Worker, llama: UUID
 ) -> None:
     gallery = real_gallery
-    files = {path.name: path.read_bytes() for path in (ADAPTERS / "lora").iterdir()}
-    card = {"format": "peft", "adapter": {"method": "LORA", "rank": 8, "max_rank": 8}}
-    adapter = gallery.import_model(files, "fine-tuned", card=card, base=llama)
+    files = lora_files()
+    adapter = gallery.import_model(files, "fine-tuned", card=LORA_CARD, base=llama)
     for model_id in (llama, adapter):
         gallery.deploy(model_id, {"max_model_len": "128"}, hardware={"memory_gib": 2.5})
     for model_id in (llama, adapter):
         gallery.await_state(model_id, "deployed", seconds=2 * START_SECONDS)
     assert gallery.recorded(adapter, "ReplicaReady")[0]["warnings"] == []
 
-    of = client(gallery, real_worker, llama, adapter)
+    of = consumers(gallery, real_worker, llama, adapter)
     texts = {}
     for name, model_id in {"tiny": llama, "fine-tuned": adapter}.items():
         with of(model_id) as consumer:
@@ -128,15 +112,8 @@ def test_an_adapter_is_callable_by_its_name_and_answers_otherwise_than_its_base(
 def test_an_adapter_that_changes_nothing_is_found_out(
     real_gallery: Gallery, real_worker: Worker, llama: UUID
 ) -> None:
-    files = {path.name: path.read_bytes() for path in (ADAPTERS / "lora").iterdir()}
-    idle = {
-        name: np.zeros_like(array) if "lora_B" in name else array
-        for name, array in load(files["adapter_model.safetensors"]).items()
-    }
-    card = {"format": "peft", "adapter": {"method": "LORA", "rank": 8, "max_rank": 8}}
-    adapter = real_gallery.import_model(
-        {**files, "adapter_model.safetensors": save(idle)}, "idle", card=card, base=llama
-    )
+    files = lora_files()
+    adapter = real_gallery.import_model(idle(files), "idle", card=LORA_CARD, base=llama)
     real_gallery.deploy(adapter, {"max_model_len": "128"}, hardware={"memory_gib": 2.5})
     real_gallery.await_state(adapter, "deployed", seconds=START_SECONDS)
     (warning,) = real_gallery.recorded(adapter, "ReplicaReady")[0]["warnings"]
@@ -159,7 +136,7 @@ def test_models_for_embeddings_and_for_ranking_serve_what_they_are_for(
     for model_id in (embedder, reranker):
         gallery.await_state(model_id, "deployed", seconds=2 * START_SECONDS)
 
-    of = client(gallery, real_worker, embedder, reranker)
+    of = consumers(gallery, real_worker, embedder, reranker)
     with of(embedder) as consumer:
         vectors = consumer.embeddings.create(model="embedder", input=["a fox", "a boat"]).data
         assert [len(vector.embedding) for vector in vectors] == [HIDDEN, HIDDEN]

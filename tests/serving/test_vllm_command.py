@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.engine_options import Option
+from backend.domain.engine_options import Option, Quantization
 from backend.domain.errors import DomainError, Invalid
 from backend.domain.servable import Use
 from tests.builders.models import config
@@ -31,6 +32,7 @@ OPTIONS = {
     "generation_config": Option("--generation-config"),
     "enable_lora": Option("--enable-lora", kind="switch"),
     "max_lora_rank": Option("--max-lora-rank", kind="int", choices=("1", "8", "16", "32", "64")),
+    "quantization": Option("--quantization"),
     "lora_modules": Option("--lora-modules", many=True),
     "runner": Option("--runner", choices=("auto", "draft", "generate", "pooling")),
 }
@@ -45,6 +47,7 @@ def command(
     use: Use = Use.GENERATE,
     runs_own_code: bool = False,
     adapter: AdapterFiles | None = None,
+    environment: Environment = ENVIRONMENT,
     **parts: Any,
 ) -> list[str]:
     (tmp_path / "config.json").write_text(json.dumps(model or config()))
@@ -60,7 +63,7 @@ def command(
         runs_own_code=runs_own_code,
         adapter=adapter,
     )
-    return list(Vllm().command(ENVIRONMENT, launch).arguments)
+    return list(Vllm().command(environment, launch).arguments)
 
 
 def test_the_configuration_sets_the_engines_options(tmp_path: Path) -> None:
@@ -170,6 +173,51 @@ def test_only_a_classifier_with_one_label_ranks(
     else:
         with pytest.raises(DomainError, match="2 classes"):
             command(tmp_path, model=model, use=Use.RERANK)
+
+
+QUANTIZED = {"method": "vllm", "quantization": "fp8_per_channel"}
+
+
+def test_the_optimization_sets_the_quantization(tmp_path: Path) -> None:
+    assert "--quantization=fp8_per_channel" in command(tmp_path, optimization=QUANTIZED)
+    assert not any("quantization" in argument for argument in command(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ({"fp8_per_channel": Quantization(True, "No kernel.")}, "No kernel"),
+        ({"fp8_per_channel": Quantization(False)}, "were quantized with it"),
+        ({"mxfp8": Quantization(True)}, "does not know"),
+    ],
+)
+def test_a_quantization_that_the_installed_engine_cannot_do_is_refused(
+    tmp_path: Path, methods: dict[str, Quantization], words: str
+) -> None:
+    environment = replace(ENVIRONMENT, quantizations=methods)
+    with pytest.raises(Invalid, match=words) as refused:
+        command(tmp_path, environment=environment, optimization=QUANTIZED)
+    assert refused.value.field == "optimization.quantization"
+
+
+def test_two_answers_to_how_to_quantize_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="the optimization says"):
+        command(tmp_path, {"quantization": "awq"}, optimization=QUANTIZED)
+
+
+def test_engines_that_hold_adapters_are_started_for_them(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config()))
+    launch = Launch(
+        uuid4(), "tiny", tmp_path, 1_000_000, 20_123, DeployConfiguration(), adapter_rank=24
+    )
+    started = Vllm().command(ENVIRONMENT, launch)
+    assert "--enable-lora" in started.arguments
+    assert "--max-lora-rank=32" in started.arguments
+    assert "--lora-modules" not in started.arguments
+    assert started.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert "--host=127.0.0.1" in started.arguments
+    plain = Vllm().command(ENVIRONMENT, replace(launch, adapter_rank=0))
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in plain.environment
 
 
 def test_a_value_cannot_smuggle_another_option(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from backend.infra.logging import configure_logging
 from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from tests.serving.doubles import EngineDouble
+from workers.serving.engines import engines
 from workers.serving.launchers.local import LocalProcesses
 from workers.serving.records import Records
 from workers.serving.replicas import Replicas
@@ -37,6 +38,8 @@ PLACES: dict[type[Any], tuple[str, ...]] = {
         "revision_deployed",
         "revision_failed",
         "revision_retired",
+        "adapter_loaded",
+        "adapter_unloaded",
         "stopped",
     ),
     Replicas: ("add", "announce", "mark_ready", "mark_draining", "mark_ended", "forget"),
@@ -89,7 +92,8 @@ def main() -> None:
                     note_events(connection.cursor(), [stored.public for stored in batch])
 
         threading.Thread(target=follow, daemon=True).start()
-        worker = ServingWorker(settings, pool, {"vllm": EngineDouble()}, patience=PATIENCE)
+        offered = {**engines(settings), "vllm": EngineDouble()}
+        worker = ServingWorker(settings, pool, offered, patience=PATIENCE)
         worker.run(stop)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 import httpx
@@ -67,6 +67,8 @@ class Launch:
 
     Name and directory are those of the whole model, an adapter's base; `total_bytes` is both.
     `runs_own_code` says that somebody consented to running code that came with the model.
+    `adapter_rank` is the largest of adapters that may be loaded later; 0 where none may.
+    `template` is the model's deployment template for Ollama.
     """
 
     replica_id: UUID
@@ -78,6 +80,8 @@ class Launch:
     use: Use = Use.GENERATE
     runs_own_code: bool = False
     adapter: AdapterFiles | None = None
+    adapter_rank: int = 0
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,29 @@ class Diagnosis:
     remedy: str
 
 
+class AdapterRefused(Exception):
+    """The engine would not load or unload an adapter; the text is its own."""
+
+
+@runtime_checkable
+class HoldsAdapters(Protocol):
+    """An engine that loads adapters while it runs. All raise `httpx.HTTPError`."""
+
+    def loaded_adapters(self, client: httpx.Client, endpoint: str) -> Mapping[str, Path]:
+        """Those that answer, by name, with their files."""
+        ...
+
+    def load_adapter(
+        self, client: httpx.Client, endpoint: str, adapter: AdapterFiles, *, anew: bool
+    ) -> None:
+        """Makes it answer; `anew` where one of its name does. Raises `AdapterRefused`."""
+        ...
+
+    def unload_adapter(self, client: httpx.Client, endpoint: str, name: str) -> None:
+        """Makes it answer no more, once its requests are finished. Raises `AdapterRefused`."""
+        ...
+
+
 class Engine(Protocol):
     """An inference engine that speaks the OpenAI protocol."""
 
@@ -118,8 +145,8 @@ class Engine(Protocol):
         """Its options, those marked that a deployment may not set."""
         ...
 
-    def environment(self, hardware: Hardware) -> EnvironmentSpec:
-        """What must be installed to run on this hardware. Raises `Invalid`."""
+    def environment(self, hardware: Hardware, /) -> EnvironmentSpec | Environment:
+        """What must be installed to run on this hardware, or what is there. Raises `Invalid`."""
         ...
 
     def command(self, environment: Environment, launch: Launch) -> Command:

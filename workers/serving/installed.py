@@ -37,17 +37,22 @@ class InstalledEngines:
         )
 
     def tell_all(self, engines: Mapping[str, Engine], stop: threading.Event) -> None:
-        """Those that are there already; one that was asked by an older Loggia is asked again."""
+        """Those that are there already; one that was asked by an older Loggia is asked again.
+
+        Engines that this worker does not have are no longer said to be there.
+        """
+        self._table.keep_only("local", engines.keys())
         for engine in engines.values():
             for hardware in _HARDWARE:
                 if stop.is_set():
                     return
                 try:
                     spec = engine.environment(hardware)
-                    if self._environments.find(spec) is None:
-                        continue
-                    environment = self._environments.ensure(spec, lambda *_: None, stop.is_set)
-                    self.tell(engine, hardware.accelerator, environment)
+                    if isinstance(spec, Environment):
+                        self.tell(engine, hardware.accelerator, spec)
+                    elif self._environments.find(spec) is not None:
+                        environment = self._environments.ensure(spec, lambda *_: None, stop.is_set)
+                        self.tell(engine, hardware.accelerator, environment)
                 except (DomainError, Abandonment):
                     continue  # not for this hardware, or the worker ends
                 except (EnvironmentFailed, OSError) as error:

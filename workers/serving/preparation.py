@@ -75,6 +75,8 @@ class Prepared:
             use=subject.use,
             runs_own_code=subject.runs_own_code,
             adapter=adapter,
+            adapter_rank=subject.adapter_rank,
+            template=subject.template,
         )
         return self.environment, launch
 
@@ -101,6 +103,7 @@ class Preparations:
         self._conversions = conversions
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._directories: dict[str, Future[Path]] = {}
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
     def get(
@@ -124,6 +127,21 @@ class Preparations:
         future, _ = self._futures[revision]
         if not future.done():
             return None
+        return future.result()
+
+    def directory(self, version: Version) -> Path | None:
+        """A version's files, or None while they are brought here; the first call begins it.
+
+        Raises `NotAllowed` and `FilesUnavailable`.
+        """
+        key = version.manifest_sha256 or ""
+        if key not in self._directories:
+            self._directories[key] = self._executor.submit(self._bring, version)
+        future = self._directories[key]
+        if not future.done():
+            return None
+        if future.exception() is not None:
+            del self._directories[key]  # the next call tries again
         return future.result()
 
     def keep_only(self, revisions: set[int]) -> None:
@@ -158,8 +176,11 @@ class Preparations:
         engine = self.engine(configuration)
         environment, directory, adapter_directory = None, None, None
         if needs.environment:
-            environment = self._environments.ensure(
-                engine.environment(configuration.hardware), self._progress.environment, abandoned
+            spec = engine.environment(configuration.hardware)
+            environment = (
+                spec
+                if isinstance(spec, Environment)
+                else self._environments.ensure(spec, self._progress.environment, abandoned)
             )
             self._installed(engine, configuration.hardware.accelerator, environment)
         served, artefact = self._served(engine, configuration, subject, abandoned)
@@ -167,12 +188,13 @@ class Preparations:
             directory = self._files.materialise(
                 served or _manifest(subject.whole), self._progress.files
             )
-            if subject.base:
-                adapter = _manifest(subject.version)
-                adapter_directory = self._files.materialise(adapter, self._progress.files)
+            adapter_directory = self._bring(subject.version) if subject.base else None
         return Prepared(
             engine, subject, environment, directory, adapter_directory, served, artefact
         )
+
+    def _bring(self, version: Version) -> Path:
+        return self._files.materialise(_manifest(version), self._progress.files)
 
     def _served(
         self,

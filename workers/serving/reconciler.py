@@ -71,6 +71,7 @@ class Reconciler:
         self._preparations = preparations
         self._progress = progress
         self._optimizing: set[int] = set()
+        self._adapters_done = True
         self._scaling = Scaling(lambda: self.lease, pool=pool, records=records)
         self._upkeep = Upkeep(
             lambda: self.lease,
@@ -95,6 +96,8 @@ class Reconciler:
         if self._scaling.look(deployment):
             deployment = self._store.load(Deployment, self.lease.deployment_id)
         wanted = _wanted(deployment)
+        self._upkeep.adapters.look(deployment)
+        self._adapters_done = True
         self._preparations.keep_only(set(wanted))
         replicas = self._replicas.all()
         gone = [replica for replica in replicas if self._upkeep.observe(deployment, replica)]
@@ -113,7 +116,11 @@ class Reconciler:
             return Outlook.NOTHING_LEFT
         live = [replica for replica in replicas if replica.is_live]
         under_way = deployment.state in {*_COMING, DeploymentState.STOPPING}
-        if under_way or any(replica.state is not State.READY for replica in live):
+        if (
+            under_way
+            or not self._adapters_done
+            or any(replica.state is not State.READY for replica in live)
+        ):
             return Outlook.UNDER_WAY
         return Outlook.STEADY
 
@@ -167,6 +174,9 @@ class Reconciler:
         except RevisionLost as lost:
             self._fail(revision, lost.failure)
             return
+        if not fresh:
+            running = [replica for replica in mine if replica.state is State.READY]
+            self._adapters_done = self._upkeep.adapters.keep(revision, running, prepared)
         if fresh and ready:
             self._progress.ready(ready, wanted)
         if fresh and ready >= wanted:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
+from backend.application.adapters import Adapters
 from backend.application.commands import CommandContext
 from backend.application.deployments import Deployments
 from backend.domain.configuration import Optimization
@@ -20,8 +21,9 @@ ACTOR = "worker:deploy"
 class Records:
     """Writes observations about one deployment under its lease."""
 
-    def __init__(self, deployments: Deployments) -> None:
+    def __init__(self, deployments: Deployments, adapters: Adapters) -> None:
         self._deployments = deployments
+        self._adapters = adapters
 
     def optimization_started(self, lease: Lease, revision: int, optimization: Optimization) -> None:
         """The revision's model is being converted."""
@@ -164,6 +166,41 @@ class Records:
             self._context(lease, uuid5(lease.deployment_id, f"{revision}:retired")),
             lease.model_id,
             revision=revision,
+            fence=fence(lease),
+        )
+
+    def adapter_loaded(
+        self, lease: Lease, revision: int, adapter_model_id: UUID, *, warnings: Sequence[str]
+    ) -> None:
+        """Every replica of the revision answers under its name. Its state tells a repetition."""
+        self._adapters.record_loaded(
+            self._context(lease, None),
+            lease.model_id,
+            revision=revision,
+            adapter_model_id=adapter_model_id,
+            warnings=warnings,
+            fence=fence(lease),
+        )
+
+    def adapter_unloaded(
+        self,
+        lease: Lease,
+        revision: int,
+        adapter_model_id: UUID,
+        *,
+        name: str,
+        reason: str,
+        failed: bool,
+    ) -> None:
+        """No replica answers under its name any more, or one could not be made to."""
+        self._adapters.record_unloaded(
+            self._context(lease, None),
+            lease.model_id,
+            revision=revision,
+            adapter_model_id=adapter_model_id,
+            name=name,
+            reason=reason,
+            failed=failed,
             fence=fence(lease),
         )
 

@@ -32,7 +32,7 @@ def run(settings: Settings) -> None:
         follower.start()
         announce_ready()
         try:
-            ServingWorker(settings, pool, engines()).run(stop)
+            ServingWorker(settings, pool, engines(settings)).run(stop)
         finally:
             stop.set()
             follower.join()

@@ -15,13 +15,18 @@ from backend.domain.version import Version
 
 @dataclass(frozen=True)
 class Subject:
-    """One version of a model, by the name that callers use; an adapter's has a base."""
+    """One version of a model, by the name that callers use; an adapter's has a base.
+
+    `adapter_rank` is the largest of the adapters that its engines are started for.
+    """
 
     model_id: UUID
     name: str
     version: Version
     base_name: str | None = None
     base: Version | None = None
+    adapter_rank: int = 0
+    template: str = ""
 
     @property
     def whole(self) -> Version:
@@ -50,18 +55,18 @@ class Subjects:
     def __init__(self, store: EventStore, model_id: UUID) -> None:
         self._store = store
         self._model_id = model_id
-        self._found: dict[tuple[str, str | None, str], Subject] = {}
+        self._found: dict[tuple[str, str | None, str, int], Subject] = {}
 
     def of(self, deployment: Deployment, revision: int) -> Subject:
         """What the revision serves. Raises `NotAllowed` where no engine can."""
         numbers = (deployment.model_versions[revision], deployment.base_model_versions[revision])
         engine = str(deployment.revisions[revision].get("engine", "vllm"))
-        known = (*numbers, engine)
+        known = (*numbers, engine, deployment.adapter_ranks.get(revision, 0))
         if known not in self._found:
             self._found[known] = self._find(*known)
         return self._found[known]
 
-    def _find(self, number: str, base_number: str | None, engine: str) -> Subject:
+    def _find(self, number: str, base_number: str | None, engine: str, rank: int) -> Subject:
         model = self._store.load(Model, self._model_id)
         version = model.version_of(number)
         base_name, base = None, None
@@ -77,4 +82,6 @@ class Subjects:
         )
         if found is not None:
             raise NotAllowed(found.reason, remedy=found.remedy)
-        return Subject(self._model_id, model.name, version, base_name, base)
+        return Subject(
+            self._model_id, model.name, version, base_name, base, rank, model.template
+        )

@@ -19,7 +19,13 @@ from backend.domain.deployment import Deployment
 from backend.infra.jobs import LeaseLost
 from backend.infra.postgres import Pool
 
-EVENT_TYPES = ("DeploymentRequested", "DeploymentStopRequested", "ModelDeleted")
+EVENT_TYPES = (
+    "DeploymentRequested",
+    "DeploymentStopRequested",
+    "AdapterLoadRequested",
+    "AdapterUnloadRequested",
+    "ModelDeleted",
+)
 
 
 def note_events(cursor: Cursor[DictRow], events: Sequence[PublicEvent]) -> None:

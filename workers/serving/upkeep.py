@@ -14,6 +14,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis, Engine
 from workers.serving.engine_log import TAIL_LINES
+from workers.serving.held_adapters import HeldAdapters, doubts
 from workers.serving.launchers.launcher import (
     Launcher,
     Launchers,
@@ -29,8 +30,6 @@ from workers.serving.subject import Subject, Subjects
 from workers.serving.targets import Lease
 
 _DIAGNOSED_LINES = 400
-# Of an adapter's effect on numbers of its base: far below what any training does.
-_NOTICEABLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,14 @@ class Upkeep:
         self._client = client
         self._patience = patience
         self._subjects = Subjects(store, lease().model_id)
+        self.adapters = HeldAdapters(
+            lease,
+            store=store,
+            records=records,
+            preparations=preparations,
+            client=client,
+            settle=patience.settle,
+        )
         self._logs: dict[str, ReplicaLog] = {}
         self._unhealthy_since: dict[str, float] = {}
         self._checked_at: dict[str, float] = {}
@@ -142,6 +149,7 @@ class Upkeep:
     ) -> None:
         # Its leader may have gone and left processes behind.
         self.stop(replica)
+        self.adapters.forget(replica.id)
         self._records.replica_lost(
             self._lease(), replica, reason=why.reason, exit_code=exit_code, log_tail=tail
         )
@@ -223,7 +231,7 @@ class Upkeep:
         self._replicas.announce(replica)
 
     def await_answer(self, replica: Replica, prepared: Prepared) -> bool:
-        if self._answers(replica, prepared):
+        if self._answers(replica, prepared) and self.adapters.bring(replica, prepared):
             self._records.replica_ready(
                 self._lease(), replica, warnings=self._doubts(replica, prepared)
             )
@@ -260,19 +268,14 @@ class Upkeep:
         subject = prepared.subject
         if subject.base_name is None:
             return []
-        try:
-            effect = prepared.engine.effect(
-                self._client, replica.endpoint, subject.name, subject.base_name, subject.use
-            )
-        except (httpx.HTTPError, ValueError, LookupError) as error:
-            return [f"The adapter could not be compared with its base: {error}."]
-        if effect >= _NOTICEABLE:
-            return []
-        warning = (
-            "The adapter has no effect: for the same input it answers as its base, "
-            f"'{subject.base_name}', does. Make sure that it was trained on this base."
+        return doubts(
+            prepared.engine,
+            self._client,
+            replica.endpoint,
+            adapter=subject.name,
+            base=subject.base_name,
+            use=subject.use,
         )
-        return [warning]
 
     def check_health(self, replica: Replica, engine: Engine) -> None:
         key, now = str(replica.id), time.monotonic()

@@ -15,6 +15,7 @@ import psycopg
 from eventsourcing.persistence import PersistenceError
 from psycopg_pool import PoolTimeout
 
+from backend.application.adapters import Adapters
 from backend.application.commands import CommandRunner
 from backend.application.deployments import Deployments
 from backend.application.engine_facts import EngineFactsTable
@@ -84,7 +85,8 @@ class ServingWorker:
         )
         self._local = LocalProcesses(settings.data)
         self._store = EventStore(settings)
-        self._records = Records(Deployments(CommandRunner(self._store, settings.secret_key)))
+        runner = CommandRunner(self._store, settings.secret_key)
+        self._records = Records(Deployments(runner), Adapters(runner))
         self._targets = Targets(
             pool, worker=self._local.server, lease_seconds=settings.job_lease_seconds
         )
@@ -267,6 +269,10 @@ class ServingWorker:
             base = self._store.find(Model, base_id) if base_id is not None else None
             if base and (served := base.base_version(deployment.base_model_versions[revision])):
                 used.append(served)
+        for adapter_id, wanted in deployment.wanted_adapters.items():
+            adapter = self._store.find(Model, UUID(adapter_id))
+            if adapter is not None:
+                used.append(adapter.version_of(wanted["version"]))
         return {v.manifest_sha256 for v in used if v.manifest_sha256 is not None}
 
     def _finish(self) -> None:

@@ -19,7 +19,7 @@ from backend.domain.servable.facts import (
 RELEASE = "0.32.0"
 MAX_ADAPTER_RANK = 512
 # What its documentation says it quantizes to while it loads plain weights.
-DOCUMENTED_QUANTIZATIONS = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8")
+DOCUMENTED_QUANTIZATIONS = ("fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8")
 # What a card without a format stands for: the first release imported nothing else.
 _LOADED = {None, "transformers", "sentence-transformers", "peft"}
 _FORMATS = {

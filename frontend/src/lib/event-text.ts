@@ -53,6 +53,13 @@ const WORDS: Record<string, { tone: EventTone; text: (data: Data) => string }> =
   RevisionDeployed: { tone: 'good', text: (data) => `Revision ${revision(data)} serves` },
   RevisionFailed: { tone: 'bad', text: (data) => `Revision ${revision(data)} failed: ${word(data['reason']) ?? 'unknown'}` },
   RevisionRetired: { tone: 'neutral', text: (data) => `Revision ${revision(data)} retired` },
+  AdapterLoadRequested: { tone: 'active', text: (data) => `Adapter ${word(data['adapterName']) ?? ''} is to be loaded` },
+  AdapterLoaded: { tone: 'good', text: (data) => `Adapter ${word(data['adapterName']) ?? ''} loaded` },
+  AdapterUnloadRequested: { tone: 'active', text: (data) => `Adapter ${word(data['adapterName']) ?? ''} is to be unloaded` },
+  AdapterUnloaded: {
+    tone: 'neutral',
+    text: (data) => `Adapter ${word(data['adapterName']) ?? ''} unloaded: ${word(data['reason']) ?? ''}`,
+  },
   DeploymentStopRequested: { tone: 'active', text: () => 'Stop requested' },
   DeploymentStopped: { tone: 'neutral', text: () => 'Deployment stopped' },
   ApiKeyCreated: { tone: 'neutral', text: (data) => `API key "${word(data['name']) ?? ''}" created` },
@@ -81,6 +88,7 @@ const TRIGGERS: Record<string, string> = {
   redeploy: 'Redeployment',
   rollback: 'Rollback',
   start: 'Start',
+  adapters: 'Restart for an adapter',
 };
 
 /** Every type of event about a model, for filters. */

@@ -1,10 +1,16 @@
 """The engines that Loggia can start."""
 
+from backend.infra.settings import Settings
 from workers.serving.engine import Engine
+from workers.serving.engines.ollama import Ollama
 from workers.serving.engines.triton import Triton
 from workers.serving.engines.vllm import Vllm
 
 
-def engines() -> dict[str, Engine]:
-    """Every engine by its name in a deploy configuration."""
-    return {engine.name: engine for engine in (Vllm(), Triton())}
+def engines(settings: Settings) -> dict[str, Engine]:
+    """Every engine that there is, by its name in a deploy configuration."""
+    found: list[Engine] = [Vllm(), Triton()]
+    if settings.ollama_url is not None:
+        token = settings.ollama_token
+        found.append(Ollama(settings.ollama_url, token.get_secret_value() if token else None))
+    return {engine.name: engine for engine in found}

@@ -12,11 +12,12 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.configuration import DeployConfiguration, Hardware
-from backend.domain.engine_options import Option
+from backend.domain.engine_options import Option, check_quantization
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
 from backend.domain.servable.vllm import RELEASE
 from workers.serving.engine import (
+    AdapterFiles,
     Command,
     Diagnosis,
     Environment,
@@ -24,7 +25,7 @@ from workers.serving.engine import (
     Launch,
     Load,
 )
-from workers.serving.engines import vllm_uses
+from workers.serving.engines import vllm_adapters, vllm_uses
 from workers.serving.engines.arguments import command_line, judged
 from workers.serving.engines.vllm_probe import PROBE
 
@@ -123,8 +124,18 @@ class Vllm:
             "dtype": "auto",
             "max_num_seqs": str(configuration.parameters.batch_size),
         }
-        if configuration.optimization.quantization:
-            defaults["quantization"] = configuration.optimization.quantization
+        quantization = configuration.optimization.quantization
+        if quantization is not None:
+            check_quantization(quantization, environment.quantizations)
+            if "quantization" in given:
+                raise Invalid(
+                    "engine_arguments.quantization: the optimization says how to quantize.",
+                    remedy="Remove it here, or choose 'skip' as the optimization.",
+                    field="engine_arguments.quantization",
+                )
+            defaults["quantization"] = quantization
+        if launch.adapter_rank:
+            defaults.update(vllm_adapters.defaults(given, dict(environment.options)))
         single = (
             _count(given, "tensor_parallel_size") * _count(given, "pipeline_parallel_size") == 1
         )
@@ -155,7 +166,11 @@ class Vllm:
                 *filled,
                 *asked,
             ],
-            {**_ENVIRONMENT, **(_cpu_environment(single) if on_cpu else {})},
+            {
+                **_ENVIRONMENT,
+                **(vllm_adapters.ENVIRONMENT if launch.adapter_rank else {}),
+                **(_cpu_environment(single) if on_cpu else {}),
+            },
         )
 
     def answers(self, client: httpx.Client, endpoint: str, model_name: str, use: Use) -> bool:
@@ -186,6 +201,20 @@ class Vllm:
             strict=True,
         )
         return max(abs(one - other) for one, other in pairs)
+
+    def loaded_adapters(self, client: httpx.Client, endpoint: str) -> Mapping[str, Path]:
+        """Those that answer, by name, with their files."""
+        return vllm_adapters.loaded(client, endpoint)
+
+    def load_adapter(
+        self, client: httpx.Client, endpoint: str, adapter: AdapterFiles, *, anew: bool
+    ) -> None:
+        """Makes it answer; `anew` where one of its name does. Raises `AdapterRefused`."""
+        vllm_adapters.load(client, endpoint, adapter, anew=anew)
+
+    def unload_adapter(self, client: httpx.Client, endpoint: str, name: str) -> None:
+        """Makes it answer no more, once its requests are finished. Raises `AdapterRefused`."""
+        vllm_adapters.unload(client, endpoint, name)
 
     def is_alive(self, client: httpx.Client, endpoint: str) -> bool:
         """Whether its health check passes."""

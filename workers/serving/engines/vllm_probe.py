@@ -3,7 +3,10 @@
 # Loads the engine as its server does, lists its options, and tries each method that quantizes on
 # load on one small layer, because only that tells what this machine has kernels for.
 PROBE = """
-import json, re, sys
+import json, re, sys, tempfile
+
+# It keeps the words that explain its options to itself unless they are asked for.
+sys.argv = ["vllm", "serve", "--help"]
 
 import torch
 from vllm.entrypoints.launchers.api_server import entry
@@ -67,6 +70,7 @@ def on_load():
     from vllm.config.quantization import _ONLINE_SHORTHANDS
     from vllm.model_executor.layers.quantization.online.base import _ONLINE_LINEAR_METHODS
 
+    join_world_of_one()
     for name, meant in _ONLINE_SHORTHANDS.items():
         if meant.linear is None:
             yield name, "It quantizes the experts of mixture models only, nothing of others."
@@ -74,10 +78,21 @@ def on_load():
         try:
             try_layer(_ONLINE_LINEAR_METHODS[meant.linear.weight])
         except Exception as error:
-            first = sentence(str(error)) or type(error).__name__
-            yield name, f"vLLM has no kernel for it on this hardware: {first}"
+            why = sentence(str(error)) or type(error).__name__
+            why = why.removesuffix("Reasons:").replace("..", ".").strip(" .:")
+            yield name, f"vLLM has no kernel for it on this hardware: {why}."
         else:
             yield name, ""
+
+
+def join_world_of_one():
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.distributed import init_distributed_environment, initialize_model_parallel
+
+    with set_current_vllm_config(VllmConfig()):
+        meeting = "file://" + tempfile.mktemp()
+        init_distributed_environment(1, 0, meeting, 0, "gloo")
+        initialize_model_parallel(1, 1)
 
 
 def try_layer(method_class):

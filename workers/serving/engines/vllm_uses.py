@@ -22,7 +22,7 @@ _DEFAULT_LABELS = 2
 
 
 def arguments(launch: Launch, options: Mapping[str, Option]) -> list[str]:
-    """The options for the use, for code of the model's own, and for an adapter.
+    """The options for the use, for code of the model's own, and for adapters.
 
     Raises `NotAllowed` for a classifier that ranks nothing, `Invalid` for a rank that this vLLM
     does not know.
@@ -32,20 +32,18 @@ def arguments(launch: Launch, options: Mapping[str, Option]) -> list[str]:
     found = [f"--runner={_RUNNERS[launch.use]}"]
     if launch.runs_own_code:
         found.append("--trust-remote-code")
+    rank = max(launch.adapter_rank, launch.adapter.rank if launch.adapter else 0)
+    if launch.adapter is not None or rank:
+        found += ["--enable-lora", f"--max-lora-rank={_rank(rank, options)}"]
     if launch.adapter is not None:
-        found += _adapter(launch.adapter, launch.model_name, options)
+        found += _module(launch.adapter, launch.model_name)
     return found
 
 
-def _adapter(adapter: AdapterFiles, base: str, options: Mapping[str, Option]) -> list[str]:
+def _module(adapter: AdapterFiles, base: str) -> list[str]:
     module = {"name": adapter.name, "path": str(adapter.directory), "base_model_name": base}
-    return [
-        "--enable-lora",
-        f"--max-lora-rank={_rank(adapter.rank, options)}",
-        # As JSON, because a path may hold what the shorter form ends at.
-        "--lora-modules",
-        msgspec.json.encode(module).decode(),
-    ]
+    # As JSON, because a path may hold what the shorter form ends at.
+    return ["--lora-modules", msgspec.json.encode(module).decode()]
 
 
 def _rank(rank: int, options: Mapping[str, Option]) -> int:

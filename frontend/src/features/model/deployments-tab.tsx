@@ -18,6 +18,7 @@ import { spellOut } from '@/lib/event-text';
 import { replicasText } from '@/lib/format';
 import { useTelemetryLog } from '@/lib/live';
 import { modelQuery } from '@/lib/queries';
+import { AdaptersPanel } from './adapters-panel';
 import { DeployProgress } from './deploy-progress';
 import classes from './deployments-tab.module.css';
 import { HistoryPanel } from './history-panel';
@@ -60,6 +61,7 @@ export function DeploymentsTab({ model }: { model: ModelDetail }) {
   return (
     <div className={pageClasses.stack}>
       <CurrentPanel model={model} deployment={deployment.data} />
+      {model.kind === 'base' && <AdaptersPanel model={model} />}
       <HistoryPanel model={model} deployment={deployment.data} />
     </div>
   );

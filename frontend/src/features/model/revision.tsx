@@ -20,6 +20,7 @@ const TRIGGERS: Record<HistoryEntry['trigger'], string> = {
   redeploy: 'Redeployed',
   rollback: 'Rolled back',
   start: 'Started again',
+  adapters: 'Made ready for an adapter',
 };
 
 interface RevisionProps {

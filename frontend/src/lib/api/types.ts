@@ -124,11 +124,16 @@ export type Deployment = Narrow<
   Schemas['DeploymentView'],
   { state: DeploymentState; configuration: DeployConfiguration }
 >;
+export type HeldAdapter = Narrow<
+  Schemas['AdapterView'],
+  { state: 'loading' | 'loaded' | 'unloading' | 'failed' | null }
+>;
+export type AdapterList = Narrow<Schemas['AdapterList'], { items: HeldAdapter[] }>;
 export type ConfigurationChange = Schemas['Change'];
 export type HistoryEntry = Narrow<
   Schemas['HistoryEntry'],
   {
-    trigger: 'deploy' | 'redeploy' | 'rollback' | 'start';
+    trigger: 'deploy' | 'redeploy' | 'rollback' | 'start' | 'adapters';
     outcome: 'pending' | 'deployed' | 'failed' | 'superseded';
     configuration: DeployConfiguration;
   }

@@ -38,6 +38,7 @@ class Sampling:
     top_p: float
     top_k: int
     repetition_penalty: float
+    ignore_eos: bool
 
     @classmethod
     def of(cls, given: JSON) -> Sampling:
@@ -50,6 +51,7 @@ class Sampling:
             # CTranslate2 considers every token at 0.
             top_k=1 if greedy else max(0, int(given.get("top_k", -1))),
             repetition_penalty=float(given.get("repetition_penalty", 1.0)),
+            ignore_eos=given.get("ignore_eos") is True,
         )
 
 
@@ -181,9 +183,11 @@ class TritonPythonModel:
         self._generator.unload_model()
 
     def _generate(self, sampling: Sampling, answers: list[Answer]) -> None:
+        longest = max(answer.max_tokens for answer in answers)
         self._generator.generate_batch(
             [answer.prompt for answer in answers],
-            max_length=max(answer.max_tokens for answer in answers),
+            max_length=longest,
+            min_length=longest if sampling.ignore_eos else 0,
             sampling_temperature=sampling.temperature,
             sampling_topk=sampling.top_k,
             sampling_topp=sampling.top_p,

@@ -111,6 +111,8 @@ def _sampling(document: JSON) -> JSON:
         )
         if value is not None:
             found[name] = value
+    if document.get("ignore_eos") is True:
+        found["ignore_eos"] = True
     stop = document.get("stop")
     if stop is not None:
         stop = [stop] if isinstance(stop, str) else stop
