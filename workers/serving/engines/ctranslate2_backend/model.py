@@ -27,7 +27,6 @@ _REFUSAL = "invalid request: "
 _DEFAULT_TOKENS = 256
 # Asking whether a caller has gone costs more than a token of a small model.
 _ASK_EVERY = 8
-_FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Answer:
                 self._send({})
             if self._tokens % _ASK_EVERY == 0 and not self.over and self._sender.is_cancelled():
                 self.over = True
-                self._sender.send(flags=_FINAL)
+                self._sender.send(flags=_final())
         return self.over
 
     def end(self) -> None:
@@ -119,7 +118,7 @@ class Answer:
         if not self.over:
             self.over = True
             error = pb_utils.TritonError(message)
-            self._sender.send(pb_utils.InferenceResponse(error=error), flags=_FINAL)
+            self._sender.send(pb_utils.InferenceResponse(error=error), flags=_final())
 
     def _finish(self, reason: str) -> None:
         self.over = True
@@ -130,7 +129,7 @@ class Answer:
                 "prompt_tokens": len(self.prompt),
                 "completion_tokens": self._tokens,
             },
-            flags=_FINAL,
+            flags=_final(),
         )
 
     def _send(self, details: JSON, flags: int = 0) -> None:
@@ -199,6 +198,11 @@ class TritonPythonModel:
         )
         for answer in answers:
             answer.end()
+
+
+def _final() -> int:
+    # Triton adds it to the module only after it has imported this one.
+    return int(pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _length(given: JSON, prompt: int, context: int) -> int:

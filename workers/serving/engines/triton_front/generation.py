@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
+from grpc import RpcError
 from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc import aio as grpc
 from tritonclient.utils import InferenceServerException
@@ -210,6 +211,8 @@ class Generation:
                     yield Piece(choice, _text(result))
         except InferenceServerException as error:
             raise _refusal(error) from error
+        except RpcError as error:
+            raise Refused("Triton broke the connection.", None, 502) from error
         finally:
             with suppress(Exception):  # it has ended already
                 stream.cancel()
