@@ -42,6 +42,58 @@ class DeploymentRecords:
             fence,
         )
 
+    def record_optimization_started(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        method: str,
+        quantization: str | None,
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """The model's files are being converted."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_optimization_started(
+                revision=revision, method=method, quantization=quantization
+            ),
+            fence,
+        )
+
+    def record_optimization_finished(
+        self,
+        context: CommandContext,
+        model_id: UUID,
+        *,
+        revision: int,
+        method: str,
+        quantization: str | None,
+        artefact_sha256: str,
+        size_before_bytes: int,
+        size_after_bytes: int,
+        reused: bool,
+        checks: Sequence[dict[str, Any]],
+        fence: InTransaction | None = None,
+    ) -> Accepted:
+        """The converted files are stored."""
+        return self._decide(
+            context,
+            model_id,
+            lambda d: d.record_optimization_finished(
+                revision=revision,
+                method=method,
+                quantization=quantization,
+                artefact_sha256=artefact_sha256,
+                size_before_bytes=size_before_bytes,
+                size_after_bytes=size_after_bytes,
+                reused=reused,
+                checks=checks,
+            ),
+            fence,
+        )
+
     def record_replica_started(
         self,
         context: CommandContext,

@@ -96,7 +96,7 @@ class EngineFactsTable:
         if known.options:  # what a container image reads, its own configuration says
             check_options(configuration.engine_arguments, known.options)
         optimization = configuration.optimization
-        if optimization.method == configuration.engine and optimization.quantization:
+        if optimization.quantization:
             check_quantization(optimization.quantization, known.quantizations)
 
 

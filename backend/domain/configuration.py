@@ -91,6 +91,11 @@ class Optimization:
     method: str = _choice("skip", tuple(METHODS))
     quantization: str | None = None
 
+    @property
+    def converts(self) -> bool:
+        """Whether files are made from the model's own before an engine starts."""
+        return self.method == "ctranslate2"
+
     def check(self) -> None:
         _check_values(self, "optimization.")
         known, name = METHODS[self.method], self.quantization

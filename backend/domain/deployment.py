@@ -183,6 +183,45 @@ class Deployment(HoldsAdapters, Aggregate):
             raise NotAllowed("The deployment is stopped.", remedy="Start it or redeploy it.")
         self._record(self.StopRequested, reason=reason)
 
+    def record_optimization_started(
+        self, *, revision: int, method: str, quantization: str | None
+    ) -> None:
+        """The revision's model is being converted."""
+        if revision not in self.artefacts:
+            self._record(
+                self.OptimizationStarted,
+                revision=revision,
+                method=method,
+                quantization=quantization,
+            )
+
+    def record_optimization_finished(
+        self,
+        *,
+        revision: int,
+        method: str,
+        quantization: str | None,
+        artefact_sha256: str,
+        size_before_bytes: int,
+        size_after_bytes: int,
+        reused: bool,
+        checks: Sequence[JSON],
+    ) -> None:
+        """The files that the revision serves are there; sizes are of all files together."""
+        if self.artefacts.get(revision) == artefact_sha256:
+            return
+        self._record(
+            self.OptimizationFinished,
+            revision=revision,
+            method=method,
+            quantization=quantization,
+            artefact_sha256=artefact_sha256,
+            size_before_bytes=size_before_bytes,
+            size_after_bytes=size_after_bytes,
+            reused=reused,
+            checks=list(checks),
+        )
+
     def record_revision_prepared(
         self, *, revision: int, environment_seconds: float, files_seconds: float
     ) -> None:

@@ -62,7 +62,8 @@ class Requested(DeploymentEvent):
     restored_revision: int | None
 
     def apply(self, aggregate: Deployment) -> None:
-        aggregate.state = DeploymentState.DEPLOYING
+        converts = self.configuration.get("optimization", {}).get("method") == "ctranslate2"
+        aggregate.state = DeploymentState.OPTIMIZING if converts else DeploymentState.DEPLOYING
         aggregate.desired_revision = self.revision
         aggregate.revisions[self.revision] = self.configuration
         aggregate.model_versions[self.revision] = self.model_version
@@ -209,7 +210,10 @@ class OptimizationFinished(DeploymentEvent):
 
     def apply(self, aggregate: Deployment) -> None:
         aggregate.artefacts[self.revision] = self.artefact_sha256
-        if aggregate.state is DeploymentState.OPTIMIZING:
+        if (
+            aggregate.state is DeploymentState.OPTIMIZING
+            and aggregate.desired_revision == self.revision
+        ):
             aggregate.state = DeploymentState.DEPLOYING
 
 

@@ -36,8 +36,9 @@ class Option:
 class Quantization:
     """A method of quantization that an engine reports.
 
-    `on_load` says that it quantizes plain weights while it loads them; the others read what was
-    quantized before. `refusal` says why this hardware cannot; empty where it can.
+    `on_load` says that it takes plain weights, and quantizes them on the way to the engine or while
+    they are loaded; the others read what was quantized before. `refusal` says why this hardware
+    cannot; empty where it can.
     """
 
     on_load: bool

@@ -51,22 +51,36 @@ def optimizations(
 
     return [
         OptimizationOption("skip", "Serve the model as it is", True, None, []),
-        _ctranslate2(hindered("triton", "ctranslate2")),
+        _ctranslate2(hindered("triton", "ctranslate2"), facts.find("triton", accelerator)),
         _vllm(hindered("vllm", "vllm"), facts.find("vllm", accelerator)),
     ]
 
 
-def _ctranslate2(hindered: Obstacle | None) -> OptimizationOption:
-    names = list(METHODS["ctranslate2"])
+def _ctranslate2(hindered: Obstacle | None, known: EngineFacts | None) -> OptimizationOption:
+    methods = [
+        QuantizationOption(name, reason is None, reason)
+        for name in METHODS["ctranslate2"]
+        for reason in [_words(hindered) or _refusal(known, name)]
+    ]
+    note = (
+        "CTranslate2 has not been installed on this server yet; which of these it can compute is "
+        "known after the first conversion."
+    )
     return OptimizationOption(
         "ctranslate2",
         "CTranslate2",
         hindered is None,
         _words(hindered),
-        names if hindered is None else [],
+        [method.name for method in methods if method.available],
         "triton",
-        [QuantizationOption(name, hindered is None, _words(hindered)) for name in names],
+        methods,
+        note if hindered is None and known is None else None,
     )
+
+
+def _refusal(known: EngineFacts | None, name: str) -> str | None:
+    method = known.quantizations.get(name) if known is not None else None
+    return (method.refusal or None) if method is not None else None
 
 
 def _vllm(hindered: Obstacle | None, known: EngineFacts | None) -> OptimizationOption:

@@ -206,3 +206,74 @@ def test_a_bad_value_is_refused_by_its_field(document: dict[str, Any], field: st
         DeployConfiguration.from_dict(document)
     assert refusal.value.field == field
     assert refusal.value.remedy
+
+
+def converting() -> Deployment:
+    deployment = begun()
+    deployment.request(
+        configuration=DeployConfiguration.from_dict(
+            {
+                "engine": "triton",
+                "optimization": {"method": "ctranslate2", "quantization": "int8"},
+            }
+        ),
+        model_version="0.0.1",
+        reason="",
+    )
+    return deployment
+
+
+def finish_conversion(deployment: Deployment, revision: int, *, reused: bool = False) -> None:
+    deployment.record_optimization_finished(
+        revision=revision,
+        method="ctranslate2",
+        quantization="int8",
+        artefact_sha256="a" * 64,
+        size_before_bytes=400,
+        size_after_bytes=100,
+        reused=reused,
+        checks=[],
+    )
+
+
+def state_of(deployment: Deployment) -> DeploymentState:
+    """It changes by what is done between two looks, which a type checker cannot know."""
+    return deployment.state
+
+
+def test_a_conversion_comes_before_the_deployment() -> None:
+    deployment = converting()
+    assert state_of(deployment) is DeploymentState.OPTIMIZING
+    deployment.record_optimization_started(revision=1, method="ctranslate2", quantization="int8")
+    finish_conversion(deployment, 1)
+    assert state_of(deployment) is DeploymentState.DEPLOYING
+    assert deployment.artefacts == {1: "a" * 64}
+    told = len(deployment.pending_events)
+    finish_conversion(deployment, 1)
+    deployment.record_optimization_started(revision=1, method="ctranslate2", quantization="int8")
+    assert len(deployment.pending_events) == told, "a repetition says nothing"
+
+
+def test_a_conversion_for_a_superseded_revision_does_not_deploy_the_next_one() -> None:
+    deployment = converting()
+    second = converting()
+    deployment.request(
+        configuration=DeployConfiguration.from_dict(second.revisions[1]),
+        model_version="0.0.1",
+        reason="",
+    )
+    finish_conversion(deployment, 1)
+    assert state_of(deployment) is DeploymentState.OPTIMIZING
+    finish_conversion(deployment, 2, reused=True)
+    assert state_of(deployment) is DeploymentState.DEPLOYING
+
+
+def test_a_failed_conversion_leaves_what_serves() -> None:
+    deployment = serving()
+    deployment.request(
+        configuration=DeployConfiguration.from_dict(converting().revisions[1]),
+        model_version="0.0.1",
+        reason="",
+    )
+    deployment.record_revision_failed(revision=2, reason="r", remedy="m", log_tail=["x"])
+    assert (deployment.state, deployment.serving_revision) == (DeploymentState.FAILED, 1)

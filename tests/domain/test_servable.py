@@ -36,9 +36,8 @@ def test_task_and_architecture_say_what_the_gateway_offers(
 
 @pytest.mark.parametrize(
     "format",
-    ["gguf", "onnx", "ctranslate2", "diffusers", "triton", "ollama", "container_image", "external",
-     "of-tomorrow"],
-)  # fmt: skip
+    ["gguf", "onnx", "diffusers", "ollama", "container_image", "external", "of-tomorrow"],
+)
 def test_a_format_that_no_engine_loads_is_refused_with_a_remedy(format: str) -> None:
     found = obstacle(Imported("base", format, "text-generation", "LlamaForCausalLM"))
     assert found is not None
@@ -113,3 +112,38 @@ def _reason(imported: Imported, base: Imported | None) -> str:
     found = obstacle(imported, base)
     assert found is not None
     return found.reason
+
+
+@pytest.mark.parametrize(
+    ("imported", "method", "said"),
+    [
+        (Imported("base", "triton"), "skip", None),
+        (Imported("base", "triton"), "ctranslate2", "no conversion"),
+        (Imported("base", "ctranslate2", "text-generation"), "skip", None),
+        (Imported("base", "ctranslate2", "translation"), "skip", "generate text"),
+        (LLAMA, "ctranslate2", None),
+        (LLAMA, "skip", "converted for CTranslate2"),
+        (LLAMA, None, None),
+        (Imported("base", "transformers", None, "T5ForConditionalGeneration"), "ctranslate2",
+         "generate text"),
+        (Imported("base", "transformers", None, "BertModel"), "ctranslate2", "generate text"),
+        (Imported("base", "transformers", None, "LlamaForCausalLM", quantization="awq"),
+         "ctranslate2", "quantized already"),
+        (Imported("base", "gguf"), "ctranslate2", "cannot load the format 'gguf'"),
+        (Imported("adapter", "peft"), "skip", "no adapters"),
+    ],
+)  # fmt: skip
+def test_triton_serves_repositories_and_what_ctranslate2_makes(
+    imported: Imported, method: str | None, said: str | None
+) -> None:
+    found = obstacle(imported, LLAMA, engine="triton", method=method)
+    if said is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert said in found.reason
+        assert found.remedy
+
+
+def test_an_imported_repository_is_for_tensors() -> None:
+    assert use_of(Imported("base", "triton", "text-generation", "double")) is Use.INFER

@@ -62,6 +62,22 @@ class Double:
         finally:
             self.open -= 1
 
+    async def infer(self, request: web.Request) -> web.Response:
+        """Gives back what came, as it came."""
+        body = await request.read()
+        told = {"path": request.path, "method": request.method, "headers": dict(request.headers)}
+        self.requests.append({**told, "body": body.decode("latin-1")})
+        if self.mode == "die":
+            os._exit(1)
+        if self.mode == "refuse":
+            return web.json_response({"error": "unexpected shape"}, status=400)
+        if self.mode == "fail":
+            return web.json_response({"error": "out of memory"}, status=500)
+        if self.mode == "of another kind":
+            return web.json_response({"detail": "Not Found"}, status=404, dumps=_compact)
+        headers = {"Inference-Header-Content-Length": "4", "Server": "double"}
+        return web.Response(body=body or b"{}", headers=headers)
+
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         assert request.transport is not None
         if self.mode == "die":
@@ -219,6 +235,7 @@ def main() -> None:
     app.router.add_put("/double", double.behave)
     app.router.add_get("/double", double.tell)
     app.router.add_post("/v1/{endpoint:.+}", double.generate)
+    app.router.add_route("*", "/v2{path:.*}", double.infer)
     web.run_app(
         app,
         host="127.0.0.1",

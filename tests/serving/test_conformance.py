@@ -6,6 +6,8 @@ A new engine is a further case here, and nothing else.
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,15 +21,20 @@ import pytest
 
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid
-from tests.builders.models import tiny_llama
+from backend.domain.version import Version
+from tests.builders.models import tiny_llama, write_folder
 from tests.rig.waiting import eventually
 from tests.serving.doubles import EngineDouble
 from tests.serving.fake_ollama import TOKEN, fake_ollama
 from workers.serving.engine import Engine, Environment, Launch
 from workers.serving.engines.ollama import Ollama
+from workers.serving.engines.triton import Triton
 from workers.serving.engines.vllm import Vllm
 from workers.serving.environments import EngineEnvironments
 from workers.serving.launchers.local import LocalProcesses
+from workers.serving.optimization import convert
+from workers.serving.optimization.conversion import environment_spec
+from workers.serving.subject import Subject
 
 NAME = "tiny"
 
@@ -81,12 +88,51 @@ def vllm() -> Iterator[Case]:
     yield Case(engine, environment, files, broken, configuration.to_dict(), 240, 200)
 
 
+@contextmanager
+def triton() -> Iterator[Case]:
+    """A model that the real converter has made, on real Triton."""
+    cache = Path(os.environ.get("LOGGIA_CACHE_DIR", "~/.cache/loggia")).expanduser()
+    arguments = os.environ.get("LOGGIA_ENGINE_PIP_ARGUMENTS", "")
+    environments = EngineEnvironments(cache, pip_arguments=arguments)
+    engine = Triton()
+    document = {
+        "engine": "triton",
+        "optimization": {"method": "ctranslate2", "quantization": "int8"},
+    }
+    configuration = DeployConfiguration.from_dict(document)
+    environment = environments.ensure(
+        engine.environment(configuration.hardware), lambda *_: None, lambda: False
+    )
+    converter = environments.ensure(environment_spec(), lambda *_: None, lambda: False)
+    with tempfile.TemporaryDirectory() as folder:
+        original, converted = Path(folder, "original"), Path(folder, "converted")
+        write_folder(original, tiny_llama())
+        subprocess.run(
+            [converter.python, convert.__file__, f"--model={original}", f"--output={converted}",
+             "--quantization=int8", f"--memory-bytes={8 << 30}"],
+            check=True,
+        )  # fmt: skip
+        version = Version("0.0.1", "path", {}, "", None, None, card={"context_length": 512})
+        arrangement = engine.arrange(Subject(uuid4(), NAME, version), configuration)
+        assert arrangement is not None
+        files = {
+            **arrangement.beside,
+            **{
+                f"{arrangement.folder}/{path.name}": path.read_bytes()
+                for path in converted.iterdir()
+            },
+        }
+    broken = {**files, f"{arrangement.folder}/model.bin": b"no weights"}
+    yield Case(engine, environment, files, broken, configuration.to_dict(), 120, 400)
+
+
 CASES: dict[str, Callable[[], AbstractContextManager[Case]]] = {
     "double": the_double,
     "ollama": ollama,
     "vllm": vllm,
+    "triton": triton,
 }
-_REAL = {"vllm"}
+_REAL = {"vllm", "triton"}
 
 
 class Running:
@@ -106,6 +152,7 @@ class Running:
         directory = self._folder / str(uuid4())
         directory.mkdir()
         for name, content in files.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
         document = dict(self.case.configuration)
         given = document.get("engine_arguments") or {}

@@ -226,7 +226,7 @@ class Desk:
         store = ServerStore(gallery.pool, Seal(settings.secret_key))
         self.launcher = RemoteServers(gallery.pool, store, GuardedClient(allowed))
         version = gallery.store.load(Model, model_id).version_of("0.0.1")
-        self.prepared = Prepared(EngineDouble(), Subject("tiny", version))
+        self.prepared = Prepared(EngineDouble(), Subject(model_id, "tiny", version))
         configuration = DeployConfiguration.from_dict(on("infer-1", "triton"))
         self.wanted = Wanted(uuid4(), uuid4(), model_id, 1, 0, configuration)
 

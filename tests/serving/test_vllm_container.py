@@ -43,7 +43,7 @@ def container(
         upload_id=None,
         base_model_id=None,
     )
-    order = ContainerOrder(launch, Subject("tiny", version), IMAGES, lambda name: name)
+    order = ContainerOrder(launch, Subject(uuid4(), "tiny", version), IMAGES, lambda name: name)
     return Vllm().container(order)
 
 

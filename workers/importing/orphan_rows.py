@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier
 
-from backend.infra.stored_bytes import IMPORT
+from backend.infra.stored_bytes import STORING
 from workers.importing.residue import DEAD_STATES
 
 
@@ -21,7 +21,7 @@ def _deleted(row: str) -> Composed:
 
 # An import that has ended has given its files up, or they are the model's, which is deleted.
 _JOURNALS = SQL(
-    "FROM loggia.jobs AS job WHERE job.kind = %(import)s "
+    "FROM loggia.jobs AS job WHERE job.kind = ANY(%(storing)s) "
     "AND job.updated_at < now() - make_interval(secs => %(grace)s) "
     "AND (job.journal ? 'files' OR job.journal ? 'manifest') "
     "AND (job.state = ANY(%(dead)s) OR (job.state = 'done' AND {})) "
@@ -68,7 +68,7 @@ def orphan_rows(
     Names and connections are written in the transactions of their events, so that one statement
     sees both.
     """
-    values = {"import": IMPORT, "dead": DEAD_STATES, "grace": grace_seconds}
+    values = {"storing": STORING, "dead": DEAD_STATES, "grace": grace_seconds}
     for what, look, take in _KINDS:
         for row in connection.execute(take if remove else look, values).fetchall():
             yield what, row["name"]

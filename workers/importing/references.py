@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from backend.infra.object_store import ObjectStore
-from backend.infra.stored_bytes import IMPORT
+from backend.infra.stored_bytes import STORING
 from workers.importing.residue import DEAD_STATES, unreferenced
 from workers.importing.storing import manifest_path
 
@@ -21,9 +21,9 @@ _PAGE = 5000
 _OF_JOURNALS = (
     "INSERT INTO needed SELECT 'blobs', file.value ->> 0, max((file.value ->> 1)::bigint), "
     "bool_or(job.state = 'done') FROM loggia.jobs AS job, jsonb_each(job.journal -> 'files') "
-    "AS file WHERE job.kind = %(kind)s AND job.state <> ALL(%(dead)s) GROUP BY 2 "
+    "AS file WHERE job.kind = ANY(%(kinds)s) AND job.state <> ALL(%(dead)s) GROUP BY 2 "
     "UNION ALL SELECT 'manifests', journal ->> 'manifest', NULL, bool_or(state = 'done') "
-    "FROM loggia.jobs WHERE kind = %(kind)s AND state <> ALL(%(dead)s) "
+    "FROM loggia.jobs WHERE kind = ANY(%(kinds)s) AND state <> ALL(%(dead)s) "
     "AND journal ->> 'manifest' IS NOT NULL GROUP BY 2"
 )
 # What an event is about stands in its state, the text of a JSON object.
@@ -65,7 +65,7 @@ class References:
             'CREATE TEMPORARY TABLE needed (kind text, name text COLLATE "C", size bigint, '
             "certain boolean, told boolean NOT NULL DEFAULT false, PRIMARY KEY (kind, name))"
         )
-        connection.execute(_OF_JOURNALS, {"kind": IMPORT, "dead": DEAD_STATES})
+        connection.execute(_OF_JOURNALS, {"kinds": STORING, "dead": DEAD_STATES})
         connection.execute(_OF_BATCHES)
         self._of_versions_without_journal(store)
 

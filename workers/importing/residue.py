@@ -20,7 +20,7 @@ from backend.infra.jobs import Claim, Jobs, fence
 from backend.infra.object_store import ObjectStore
 from backend.infra.postgres import Pool
 from backend.infra.removals import nothing_removed, removing
-from backend.infra.stored_bytes import IMPORT
+from backend.infra.stored_bytes import STORING
 from backend.infra.uploads import Uploads, folder
 from workers.importing.storing import blob_path, manifest_path
 
@@ -72,10 +72,10 @@ class Residue:
             # A job that still runs has been asked to stop and gives up its files by itself.
             rows = cursor.execute(
                 "UPDATE loggia.jobs AS job SET journal = '{}' FROM loggia.jobs AS old "
-                "WHERE job.id = old.id AND job.kind = %s AND job.model_id = %s "
+                "WHERE job.id = old.id AND job.kind = ANY(%s) AND job.model_id = %s "
                 "AND (%s::text IS NULL OR job.payload ->> 'version' = %s) "
                 "AND job.state NOT IN ('queued', 'running') RETURNING old.journal",
-                (IMPORT, model_id, version, version),
+                (STORING, model_id, version, version),
             ).fetchall()
             for row in rows:
                 digests |= {digest for digest, _ in row["journal"].get("files", {}).values()}
@@ -126,18 +126,18 @@ def unreferenced(
     """Those of these blobs and manifests that no journal names."""
 
     def named(sql: Any, values: Iterable[str]) -> set[str]:
-        found = connection.execute(sql, (IMPORT, DEAD_STATES, list(values)))
+        found = connection.execute(sql, (STORING, DEAD_STATES, list(values)))
         return {row["found"] for row in found}
 
     blobs = named(
         "SELECT DISTINCT file.value ->> 0 AS found FROM loggia.jobs AS job, "
         "jsonb_each(job.journal -> 'files') AS file "
-        "WHERE job.kind = %s AND job.state <> ALL(%s) AND file.value ->> 0 = ANY(%s)",
+        "WHERE job.kind = ANY(%s) AND job.state <> ALL(%s) AND file.value ->> 0 = ANY(%s)",
         digests,
     )
     lists = named(
         "SELECT DISTINCT journal ->> 'manifest' AS found FROM loggia.jobs "
-        "WHERE kind = %s AND state <> ALL(%s) AND journal ->> 'manifest' = ANY(%s)",
+        "WHERE kind = ANY(%s) AND state <> ALL(%s) AND journal ->> 'manifest' = ANY(%s)",
         manifests,
     )
     return digests - blobs, manifests - lists

@@ -12,14 +12,14 @@ from backend.domain.model import Model, ModelState
 from backend.infra.dead_letters import forget_resolved
 from backend.infra.dry_runs import DryRuns
 from backend.infra.logging import get_logger
-from backend.infra.stored_bytes import IMPORT
+from backend.infra.stored_bytes import STORING
 from backend.infra.uploads import Upload
 from workers.importing.job import ACTOR, Workplace
 from workers.importing.residue import CLEANUP
 
 _PAGE = 100
 _FORGET_JOBS = (
-    "DELETE FROM loggia.jobs AS job WHERE kind IN (%s, %s) "
+    "DELETE FROM loggia.jobs AS job WHERE kind = ANY(%s) "
     "AND state NOT IN ('queued', 'running') AND updated_at < now() - interval '1 day' "
     "AND NOT journal ? 'files' AND EXISTS (SELECT 1 FROM loggia.loggia_events "
     "WHERE originator_id = job.model_id AND topic = 'ModelDeleted')"
@@ -34,7 +34,7 @@ def sweep(place: Workplace) -> None:
     _unused_archives(place)
     DryRuns(place.pool).forget_old()
     with place.pool.connection() as connection:
-        connection.execute(_FORGET_JOBS, (IMPORT, CLEANUP))
+        connection.execute(_FORGET_JOBS, ([*STORING, CLEANUP],))
     forget_old_commands(place.pool)
     forget_resolved(place.pool)
 

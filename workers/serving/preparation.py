@@ -20,6 +20,8 @@ from backend.domain.version import Version
 from workers.serving.engine import AdapterFiles, Engine, Environment, Launch
 from workers.serving.environments import EngineEnvironments
 from workers.serving.files import ModelFiles
+from workers.serving.optimization.artefacts import Arranging, Artefact, Artefacts
+from workers.serving.optimization.conversion import Conversions
 from workers.serving.progress import Progress
 from workers.serving.subject import Subject
 
@@ -36,8 +38,9 @@ class Needs:
 class Prepared:
     """A revision's engine, installed, and its files, in place, as far as its launcher needs them.
 
-    `directory` is the whole model's, `adapter_directory` that of an adapter of it. How long
-    environment and files took is in seconds.
+    `directory` is the whole model's, `adapter_directory` that of an adapter of it;
+    `manifest_sha256` lists what lies in the former, and `artefact` is what was made from the model
+    where its configuration asks for that. How long environment and files took is in seconds.
     """
 
     engine: Engine
@@ -45,6 +48,8 @@ class Prepared:
     environment: Environment | None = None
     directory: Path | None = None
     adapter_directory: Path | None = None
+    manifest_sha256: str | None = None
+    artefact: Artefact | None = None
     environment_seconds: float = 0.0
     files_seconds: float = 0.0
 
@@ -115,6 +120,8 @@ class Preparations:
         engines: dict[str, Engine],
         environments: EngineEnvironments,
         files: ModelFiles,
+        artefacts: Artefacts,
+        conversions: Conversions,
         progress: Progress,
         installed: Callable[[Engine, str, Environment], None] = lambda *_: None,
     ) -> None:
@@ -123,6 +130,8 @@ class Preparations:
         self._engines = engines
         self._environments = environments
         self._files = files
+        self._artefacts = artefacts
+        self._conversions = conversions
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._directories: dict[str, Future[Path]] = {}
@@ -137,7 +146,8 @@ class Preparations:
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
-        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed` and `FilesUnavailable`.
+        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed`, `ConversionFailed` and
+        `FilesUnavailable`.
         """
         if revision not in self._futures:
             abandoned = threading.Event()
@@ -157,7 +167,7 @@ class Preparations:
         """
         key = version.manifest_sha256 or ""
         if key not in self._directories:
-            self._directories[key] = self._executor.submit(self._materialise, version)
+            self._directories[key] = self._executor.submit(self._bring, version)
         future = self._directories[key]
         if not future.done():
             return None
@@ -206,23 +216,76 @@ class Preparations:
             )
             self._installed(engine, configuration.hardware.accelerator, environment)
         installed = time.monotonic()
+        served, artefact = self._served(engine, configuration, subject, abandoned)
+        converted = time.monotonic()
         if needs.files:
-            directory = self._materialise(subject.whole)
-            adapter_directory = self._materialise(subject.version) if subject.base else None
+            directory = self._files.materialise(
+                served or _manifest(subject.whole), self._progress.files
+            )
+            adapter_directory = self._bring(subject.version) if subject.base else None
         return Prepared(
             engine,
             subject,
             environment,
             directory,
             adapter_directory,
+            served,
+            artefact,
             environment_seconds=round(installed - begun, 3),
-            files_seconds=round(time.monotonic() - installed, 3),
+            files_seconds=round(time.monotonic() - converted, 3),
         )
 
-    def _materialise(self, version: Version) -> Path:
-        if version.manifest_sha256 is None:
-            raise NotAllowed(
-                f"Version {version.number} has no stored files.",
-                remedy="Import the model with its files, then redeploy.",
-            )
-        return self._files.materialise(version.manifest_sha256, self._progress.files)
+    def _bring(self, version: Version) -> Path:
+        return self._files.materialise(_manifest(version), self._progress.files)
+
+    def _served(
+        self,
+        engine: Engine,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        abandoned: Callable[[], bool],
+    ) -> tuple[str | None, Artefact | None]:
+        """The manifest of what the engine gets, and what was made for it.
+
+        What has no files, such as a container image, gives none.
+        """
+        manifest, artefact = subject.whole.manifest_sha256, None
+        if manifest is None:
+            return None, None
+        if configuration.optimization.converts:
+            artefact = self._converted(manifest, configuration, subject, abandoned)
+            manifest = artefact.manifest_sha256
+        if isinstance(engine, Arranging):
+            arrangement = engine.arrange(subject, configuration)
+            if arrangement is not None:
+                manifest = self._artefacts.arrange(
+                    subject.model_id, subject.whole.number, manifest, arrangement
+                )
+        return manifest, artefact
+
+    def _converted(
+        self,
+        manifest_sha256: str,
+        configuration: DeployConfiguration,
+        subject: Subject,
+        abandoned: Callable[[], bool],
+    ) -> Artefact:
+        return self._conversions.ensure(
+            subject.model_id,
+            subject.whole,
+            lambda: self._files.materialise(manifest_sha256, self._progress.files),
+            configuration.optimization.quantization or "",
+            on_gpu=configuration.hardware.accelerator == "gpu",
+            environment_progress=self._progress.environment,
+            progress=self._progress.optimizing,
+            abandoned=abandoned,
+        )
+
+
+def _manifest(version: Version) -> str:
+    if version.manifest_sha256 is None:
+        raise NotAllowed(
+            f"Version {version.number} has no stored files.",
+            remedy="Import the model with its files, then redeploy.",
+        )
+    return version.manifest_sha256

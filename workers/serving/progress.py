@@ -25,6 +25,10 @@ class Progress:
         """The model's files are being brought to this server."""
         self._publish("files", done, total, "bytes")
 
+    def optimizing(self, done: int, total: int, message: str) -> None:
+        """The model's files are being converted."""
+        self._publish("optimize", done, total, "steps", message)
+
     def starting(self, seconds: float, limit_seconds: float, message: str) -> None:
         """The engine is loading; it has until the limit."""
         limit = max(1, round(limit_seconds))

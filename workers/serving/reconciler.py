@@ -17,7 +17,7 @@ from itertools import count, islice
 import httpx
 
 from backend.application.store import EventStore
-from backend.domain.configuration import DeployConfiguration
+from backend.domain.configuration import DeployConfiguration, Optimization
 from backend.domain.deployment import Deployment
 from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
@@ -25,6 +25,8 @@ from backend.infra.postgres import Pool
 from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.files import FilesUnavailable
 from workers.serving.launchers.launcher import Launchers
+from workers.serving.optimization import conversion
+from workers.serving.optimization.conversion import ConversionFailed
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
@@ -32,6 +34,9 @@ from workers.serving.replicas import Replica, Replicas, State
 from workers.serving.scaling import Scaling
 from workers.serving.targets import Lease
 from workers.serving.upkeep import Failure, Patience, RevisionLost, Upkeep, configuration_of
+
+# A revision is wanted that does not serve yet.
+_COMING = frozenset({DeploymentState.OPTIMIZING, DeploymentState.DEPLOYING})
 
 
 class Outlook(Enum):
@@ -66,6 +71,7 @@ class Reconciler:
         self._launchers = launchers
         self._preparations = preparations
         self._progress = progress
+        self._optimizing: set[int] = set()
         self._adapters_done = True
         self._scaling = Scaling(lambda: self.lease, pool=pool, records=records, launchers=launchers)
         self._upkeep = Upkeep(
@@ -110,7 +116,7 @@ class Reconciler:
                 self._progress.ended("stopped")
             return Outlook.NOTHING_LEFT
         live = [replica for replica in replicas if replica.is_live]
-        under_way = deployment.state in {DeploymentState.DEPLOYING, DeploymentState.STOPPING}
+        under_way = deployment.state in {*_COMING, DeploymentState.STOPPING}
         if (
             under_way
             or not self._adapters_done
@@ -122,7 +128,7 @@ class Reconciler:
     def give_up(self, failure: Failure) -> None:
         """Fails the revision that is being deployed, because looking after it keeps failing."""
         deployment = self._store.find(Deployment, self.lease.deployment_id)
-        if deployment is not None and deployment.state is DeploymentState.DEPLOYING:
+        if deployment is not None and deployment.state in _COMING:
             self._fail(deployment.desired_revision, failure)
 
     def shut_down(self, *, seconds: float) -> None:
@@ -156,6 +162,7 @@ class Reconciler:
             wanted = max(least, min(most, deployment.wanted_replicas[revision]))
             kept = self._dismiss(deployment, mine, wanted)
             prepared = self._prepared(deployment, revision, configuration)
+            self._note_optimization(deployment, revision, configuration.optimization, prepared)
             if prepared is None:
                 return
             if fresh and revision not in deployment.prepared_revisions:
@@ -215,7 +222,7 @@ class Reconciler:
             return self._preparations.get(revision, configuration, subject, needs)
         except Abandonment:
             return None
-        except EnvironmentFailed as error:
+        except (EnvironmentFailed, ConversionFailed) as error:
             failure = Failure(error.reason, error.remedy, error.log_tail)
         except FilesUnavailable as error:
             failure = Failure(error.reason, error.remedy)
@@ -227,6 +234,32 @@ class Reconciler:
                 "Check the free space and the permissions of LOGGIA_CACHE_DIR, then redeploy.",
             )
         raise RevisionLost(failure)
+
+    def _note_optimization(
+        self,
+        deployment: Deployment,
+        revision: int,
+        optimization: Optimization,
+        prepared: Prepared | None,
+    ) -> None:
+        if not optimization.converts or revision in deployment.artefacts:
+            return
+        if prepared is None:
+            if revision not in self._optimizing:
+                self._optimizing.add(revision)
+                self._records.optimization_started(self.lease, revision, optimization)
+        elif prepared.artefact is not None:
+            before = prepared.subject.whole.total_bytes
+            self._records.optimization_finished(
+                self.lease,
+                revision,
+                optimization,
+                prepared.artefact,
+                size_before_bytes=before,
+                checks=conversion.checks(
+                    prepared.artefact, before, optimization.quantization or ""
+                ),
+            )
 
     def _keep_slot(
         self,
@@ -300,7 +333,7 @@ def _wanted(deployment: Deployment) -> list[int]:
     if deployment.state in {DeploymentState.STOPPING, DeploymentState.STOPPED}:
         return []
     wanted = [] if deployment.serving_revision is None else [deployment.serving_revision]
-    if deployment.state is DeploymentState.DEPLOYING:
+    if deployment.state in _COMING:
         desired = deployment.desired_revision
         if desired not in wanted and desired not in deployment.failed_revisions:
             wanted.append(desired)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid5
 
 from backend.application.adapters import Adapters
 from backend.application.commands import CommandContext
 from backend.application.deployments import Deployments
+from backend.domain.configuration import Optimization
 from workers.serving.autoscaler import Decision
+from workers.serving.optimization.artefacts import Artefact
 from workers.serving.preparation import Prepared
 from workers.serving.replicas import Replica
 from workers.serving.targets import Lease, fence
@@ -31,6 +34,43 @@ class Records:
             revision=revision,
             environment_seconds=prepared.environment_seconds,
             files_seconds=prepared.files_seconds,
+            fence=fence(lease),
+        )
+
+    def optimization_started(self, lease: Lease, revision: int, optimization: Optimization) -> None:
+        """The revision's model is being converted."""
+        self._deployments.record_optimization_started(
+            self._context(lease, uuid5(lease.deployment_id, f"{revision}:optimizing")),
+            lease.model_id,
+            revision=revision,
+            method=optimization.method,
+            quantization=optimization.quantization,
+            fence=fence(lease),
+        )
+
+    def optimization_finished(
+        self,
+        lease: Lease,
+        revision: int,
+        optimization: Optimization,
+        artefact: Artefact,
+        *,
+        size_before_bytes: int,
+        checks: Sequence[dict[str, Any]],
+    ) -> None:
+        """The converted files are stored."""
+        key = f"{revision}:optimized:{artefact.manifest_sha256}"
+        self._deployments.record_optimization_finished(
+            self._context(lease, uuid5(lease.deployment_id, key)),
+            lease.model_id,
+            revision=revision,
+            method=optimization.method,
+            quantization=optimization.quantization,
+            artefact_sha256=artefact.manifest_sha256,
+            size_before_bytes=size_before_bytes,
+            size_after_bytes=artefact.total_bytes,
+            reused=artefact.reused,
+            checks=checks,
             fence=fence(lease),
         )
 

@@ -20,6 +20,7 @@ class Subject:
     `adapter_rank` is the largest of the adapters that its engines are started for.
     """
 
+    model_id: UUID
     name: str
     version: Version
     base_name: str | None = None
@@ -81,4 +82,4 @@ class Subjects:
         )
         if found is not None:
             raise NotAllowed(found.reason, remedy=found.remedy)
-        return Subject(model.name, version, base_name, base, rank, model.template)
+        return Subject(self._model_id, model.name, version, base_name, base, rank, model.template)

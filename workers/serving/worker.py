@@ -44,6 +44,8 @@ from workers.serving.launchers.launcher import Unreachable
 from workers.serving.launchers.local import LocalProcesses
 from workers.serving.launchers.remote import RemoteServers, ServerCredentials
 from workers.serving.measuring import Measuring
+from workers.serving.optimization.artefacts import Artefacts
+from workers.serving.optimization.conversion import Conversions
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
 from workers.serving.reconciler import Outlook, Reconciler
@@ -106,13 +108,18 @@ class ServingWorker:
         self._launchers = Configured(
             Directory(self._local, remote), settings, ConnectionStore(pool, seal)
         )
+        objects = ObjectStore.from_settings(settings)
+        self._artefacts = Artefacts(pool, objects)
         self._files = ModelFiles(
-            ObjectStore.from_settings(settings),
+            objects,
             settings.data / "engines" / "files",
             settings.roots,
         )
         self._environments = EngineEnvironments(
             settings.cache, pip_arguments=settings.engine_pip_arguments
+        )
+        self._conversions = Conversions(
+            self._artefacts, self._environments, settings.data / "engines" / "conversions"
         )
         self._facts = EngineFactsTable(pool)
         self._installed = InstalledEngines(self._facts, self._environments)
@@ -137,6 +144,7 @@ class ServingWorker:
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set; then, under `loggia up`, ends the engines too."""
+        self._conversions.clear()
         self._tidy()
         teller = threading.Thread(target=self._tell_engines, args=(stop,), name="engines")
         teller.start()
@@ -155,8 +163,8 @@ class ServingWorker:
                 stop.wait(_RETRY_SECONDS)
             for model_id in self._calls.heard(_TICK_SECONDS):
                 self._wake(model_id)
-        self._calls.close()
         teller.join(timeout=_STOP_SECONDS)
+        self._calls.close()
         self._finish()
         for observer in observers:
             observer.join(timeout=_STOP_SECONDS)
@@ -218,7 +226,13 @@ class ServingWorker:
             replicas=Replicas(self._pool, lease),
             launchers=self._launchers,
             preparations=Preparations(
-                self._engines, self._environments, self._files, progress, self._installed.tell
+                self._engines,
+                self._environments,
+                self._files,
+                self._artefacts,
+                self._conversions,
+                progress,
+                self._installed.tell,
             ),
             progress=progress,
             client=self._client,
@@ -274,7 +288,8 @@ class ServingWorker:
         running = list(self._local.records())
         try:
             live = live_on(self._pool, self._local.server)
-            used = set[str]().union(*map(self._files_in_use, self._targets.open_models()))
+            models = self._targets.open_models()
+            used = self._artefacts.manifests(list(models)).union(*map(self._files_in_use, models))
         except _DATABASE_ERRORS as error:
             _log.warning("tidying up is left for later", error=str(error))
             return

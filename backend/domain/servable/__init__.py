@@ -63,10 +63,7 @@ ENGINES: Mapping[str, EngineRules] = {
             triton.obstacle,
             ("skip", "ctranslate2"),
             frozenset({"triton", "ctranslate2"}),
-            Obstacle(
-                "Triton is not available.",
-                "Import the model itself, in the layout of transformers.",
-            ),
+            Obstacle("This installation does not run Triton.", "Add a server that runs it."),
         ),
         EngineRules(
             "ollama",
@@ -94,7 +91,7 @@ ENGINES: Mapping[str, EngineRules] = {
     )
 }
 # What every installation has: the deploy worker installs it by itself.
-OFFERED: frozenset[str] = frozenset({"vllm"})
+OFFERED: frozenset[str] = frozenset({"vllm", "triton"})
 
 
 def obstacles_by_engine(

@@ -14,6 +14,8 @@ class Use(StrEnum):
     GENERATE = "generate"
     EMBED = "embed"
     RERANK = "rerank"
+    # Tensors in and out, as the model's own repository defines them.
+    INFER = "infer"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ _OTHER_HEADS = (
 
 def use_of(imported: Imported) -> Use | None:
     """What the gateway offers of it; None where that is nothing."""
+    if imported.format == "triton":
+        return Use.INFER
     architecture, task = imported.architecture or "", imported.task
     if task in _OTHER_TASKS or architecture.endswith(_OTHER_HEADS):
         return None

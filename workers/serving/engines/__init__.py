@@ -4,12 +4,13 @@ from backend.infra.settings import Settings
 from workers.serving.engine import Engine
 from workers.serving.engines.container import ContainerImage
 from workers.serving.engines.ollama import Ollama
+from workers.serving.engines.triton import Triton
 from workers.serving.engines.vllm import Vllm
 
 
 def engines(settings: Settings) -> dict[str, Engine]:
     """Every engine that there is, by its name in a deploy configuration."""
-    found: list[Engine] = [Vllm()]
+    found: list[Engine] = [Vllm(), Triton()]
     if settings.runs_containers:
         found.append(ContainerImage())
     if settings.ollama_url is not None:
