@@ -10,6 +10,11 @@ describe('eventWords', () => {
     ['ModelCurrentVersionSelected', { version: '1.0.0' }, 'Version 1.0.0 made current'],
     ['ImportBatchRequested', { address: 'https://example.org', model_ids: ['a', 'b'] }, 'Import of 2 models from https://example.org requested'],
     ['ConnectionRemoved', { name: 'hub' }, 'Connection "hub" removed'],
+    [
+      'DeploymentScaled',
+      { from_replicas: 0, to_replicas: 1, reason: 'Requests wait, and no replica runs.' },
+      'Scaled from 0 to 1 replicas: Requests wait, and no replica runs.',
+    ],
     ['SomethingNew', {}, 'Something new'],
   ])('says %s as a sentence', (type, data, sentence) => {
     expect(eventWords(type, data).text).toBe(sentence);
