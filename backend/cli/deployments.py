@@ -274,6 +274,7 @@ def _request(
             "Model": model["name"],
             "State": deployment["state"],
             "Revision": deployment.get("servingRevision"),
+            "Replicas": f"{deployment['replicasReady']} of {deployment['replicasWanted']}",
             "Endpoint": endpoint.get("baseUrl"),
             "Model field": endpoint.get("model"),
         }

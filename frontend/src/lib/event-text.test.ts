@@ -12,6 +12,11 @@ describe('eventWords', () => {
     ['ConnectionRemoved', { name: 'hub' }, 'Connection "hub" removed'],
     ['ServerDrainRequested', { name: 'gpu-7', reason: 'new driver' }, 'Server "gpu-7" is being drained: new driver'],
     ['ServerLost', { name: 'gpu-7', reason: 'no answer' }, 'Server "gpu-7" lost: no answer'],
+    [
+      'DeploymentScaled',
+      { from_replicas: 0, to_replicas: 1, reason: 'Requests wait, and no replica runs.' },
+      'Scaled from 0 to 1 replicas: Requests wait, and no replica runs.',
+    ],
     ['SomethingNew', {}, 'Something new'],
   ])('says %s as a sentence', (type, data, sentence) => {
     expect(eventWords(type, data).text).toBe(sentence);
