@@ -78,9 +78,15 @@ node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null 
 endef
 
 .PHONY: test
-test: install proto spa chromium published-models ## Run every test, engines and browser included
+test: install proto spa chromium published-models ## Run every test, engines and browser included (some: ARGS=PATH)
 	cd frontend && npm test --silent
-	$(BIN)/python -m pytest --durations=40 $(ARGS)
+ifdef ARGS
+	$(BIN)/python -m pytest $(ARGS)
+else
+	@# Most tests wait most of the time; browsers and engines want all the processors.
+	$(BIN)/python -m pytest --durations=20 -n 2 --dist loadfile -m "not journey and not engine"
+	$(BIN)/python -m pytest --durations=20 -m "journey or engine"
+endif
 
 .PHONY: published-models
 published-models: install ## Install packages whose model files the tests import (their code is never run)

@@ -12,7 +12,10 @@ from backend.infra.settings import Settings
 from tests.rig.platform import RunningPlatform
 from tests.rig.servers import BrokerServer, PostgresServer
 
-SEED = int(os.environ.get("LOGGIA_TEST_SEED") or random.SystemRandom().randrange(1, 10**9))
+SEED = int(
+    # The processes of a parallel run get it from the one that starts them.
+    os.environ.setdefault("LOGGIA_TEST_SEED", str(random.SystemRandom().randrange(1, 10**9)))
+)
 
 
 def pytest_report_header() -> str:
