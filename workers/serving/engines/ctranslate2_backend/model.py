@@ -182,7 +182,14 @@ class TritonPythonModel:
         self._generator.unload_model()
 
     def _generate(self, sampling: Sampling, answers: list[Answer]) -> None:
-        longest = max(answer.max_tokens for answer in answers)
+        # All begin where the shortest prompt ends: what the others have left of theirs comes first.
+        shortest = min(len(answer.prompt) for answer in answers)
+        longest = max(len(a.prompt) - shortest + a.max_tokens for a in answers)
+
+        def take(step: Any) -> bool:
+            answer = answers[step.batch_id]
+            return step.step >= len(answer.prompt) - shortest and answer.take(step.token_id)
+
         self._generator.generate_batch(
             [answer.prompt for answer in answers],
             max_length=longest,
@@ -194,7 +201,7 @@ class TritonPythonModel:
             end_token=sorted(self._ends) or None,
             return_end_token=True,
             include_prompt_in_result=False,
-            callback=lambda step: answers[step.batch_id].take(step.token_id),
+            callback=take,
         )
         for answer in answers:
             answer.end()

@@ -43,6 +43,7 @@ class Front:
                 web.post("/v1/chat/completions", self._chat),
                 web.post("/v1/completions", self._complete),
                 web.route("*", "/v2{path:.*}", self._infer),
+                web.route("*", "/{path:.*}", self._nothing),
             ]
         )
 
@@ -102,6 +103,9 @@ class Front:
 
     async def _infer(self, request: web.Request) -> web.StreamResponse:
         return await self._counted(request, self._proxy)
+
+    async def _nothing(self, request: web.Request) -> web.StreamResponse:
+        return await self._counted(request, None)
 
     async def _counted(self, request: web.Request, handler: Handler | None) -> web.StreamResponse:
         if self._proxy is None:

@@ -15,6 +15,8 @@ _MODEL = re.compile(
 )
 _SERVER = re.compile(r"/v2(/health/(live|ready))?/?")
 _HEADERS = (
+    # Triton does not understand a body in chunks.
+    "Content-Length",
     "Content-Type",
     "Content-Encoding",
     "Accept-Encoding",
