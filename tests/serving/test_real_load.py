@@ -1,9 +1,13 @@
-"""Real vLLM under load that never pauses: no request fails while replicas and revisions change."""
+"""Real engines under load that never pauses: no request fails while replicas and revisions change.
+
+vLLM, and Triton with a model that CTranslate2 has converted.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,8 +21,14 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 
 # Two engines that start side by side on a busy machine.
 START_SECONDS = 480
-LENGTH = {"max_model_len": "128"}
-MEMORY = {"memory_gib": 2.5}
+ENGINES: dict[str, dict[str, Any]] = {
+    "vllm": {"hardware": {"memory_gib": 2.5}, "engine_arguments": {"max_model_len": "128"}},
+    "triton": {
+        "hardware": {"memory_gib": 1},
+        "engine": "triton",
+        "optimization": {"method": "ctranslate2", "quantization": "int8"},
+    },
+}
 TWO = {"min_replicas": 2, "max_replicas": 2}
 FROM_ZERO = {
     "min_replicas": 0,
@@ -28,16 +38,17 @@ FROM_ZERO = {
 }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_fails_while_replicas_and_revisions_change_and_little_where_they_are_killed(
-    real_gallery: Gallery, real_worker: Worker, llama: UUID
+    real_gallery: Gallery, real_worker: Worker, llama: UUID, engine: str
 ) -> None:
-    gallery, worker = real_gallery, real_worker
+    gallery, worker, wanted = real_gallery, real_worker, ENGINES[engine]
     worker.environment["LOGGIA_GATEWAY_WAIT_SECONDS"] = str(START_SECONDS)
 
     def ready(count: int) -> None:
         gallery.await_recorded(llama, "ReplicaReady", count, seconds=START_SECONDS)
 
-    gallery.deploy(llama, LENGTH, scaling=TWO, hardware=MEMORY)
+    gallery.deploy(llama, **wanted, scaling=TWO)
     gallery.await_state(llama, "deployed", seconds=START_SECONDS)
     url, key = worker.start_gateway(), gallery.key(llama)
     body = {"model": "tiny", "prompt": "Hello", "max_tokens": 16, "ignore_eos": True}
@@ -49,9 +60,7 @@ def test_nothing_fails_while_replicas_and_revisions_change_and_little_where_they
         streams.be(1)
         clients.wait_for_more()
 
-        gallery.deploy(
-            llama, LENGTH, scaling=FROM_ZERO, hardware=MEMORY, parameters={"batch_size": 2}
-        )
+        gallery.deploy(llama, **wanted, scaling=FROM_ZERO, parameters={"batch_size": 2})
         gallery.await_recorded(llama, "RevisionRetired", seconds=START_SECONDS)
         ready(4)
 
@@ -74,9 +83,9 @@ def test_nothing_fails_while_replicas_and_revisions_change_and_little_where_they
         clients.wait_for_more()
         assert clients.failures == []
         assert streams.failures == []
-        wanted = [facts["to_replicas"] for facts in gallery.recorded(llama, "DeploymentScaled")]
+        scaled = [facts["to_replicas"] for facts in gallery.recorded(llama, "DeploymentScaled")]
         # On the way to zero one may be left for a moment.
-        assert wanted in ([1, 2, 0, 1], [1, 2, 1, 0, 1])
+        assert scaled in ([1, 2, 0, 1], [1, 2, 1, 0, 1])
 
         def kill_engine() -> None:
             os.kill(gallery.engines()[0].pid, signal.SIGKILL)
