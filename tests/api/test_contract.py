@@ -29,7 +29,7 @@ SEED = int(os.environ.get("LOGGIA_TEST_SEED", "0")) or random.SystemRandom().ran
 EXAMPLES = 10  # of each kind, for each operation
 KINDS = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 # Its answer never ends.
-ENDLESS = {"streamEvents"}
+ENDLESS = {"streamEvents", "streamDeploymentLogs"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

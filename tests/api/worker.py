@@ -166,6 +166,7 @@ def configuration(**parameters: Any) -> dict[str, Any]:
             "accelerator": "cpu",
             "acceleratorCount": 0,
             "memoryGib": 4.0,
+            "gpuSharing": "exclusive",
         },
         "engineArguments": {"max_model_len": "256"},
     }

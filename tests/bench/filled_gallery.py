@@ -48,15 +48,15 @@ def fill_gallery(settings: Settings, models: int) -> None:
             "INSERT INTO gallery.models (model_id, version, name, name_key, technical_name, kind, "
             "source, model_version, latest_version, latest_state, template, retriable, state, "
             "publication, deployment_state, description, labels, facets, "
-            "documentation_links, size_bytes, architecture, parameter_count, created_position, "
-            "created_at, updated_at, position) "
+            "documentation_links, pending_changes, size_bytes, architecture, parameter_count, "
+            "created_position, created_at, updated_at, position) "
             "SELECT gen_random_uuid(), 3, name, name, name, (array['base','adapter'])[1 + i %% 2], "
             "'upload', '0.0.1', '0.0.1', 'ready_to_deploy', '', true, "
             "(array['ready_to_deploy','import_failed','importing','validating'])[1 + i %% 4], "
             "(array['published','withdrawn','unpublished'])[1 + i %% 3], "
             "(array[NULL,'deployed','failed','stopped'])[1 + i %% 4], repeat('d', 100), "
-            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', i * 1000, 'LlamaForCausalLM', i, i, "
-            "now(), now(), i FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
+            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', false, i * 1000, 'LlamaForCausalLM', i, "
+            "i, now(), now(), i FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
             "'b' AS name FROM generate_series(1, %s) AS i) AS made",
             (models,),
         )

@@ -72,6 +72,7 @@ _documents = _objects(
                 "accelerator": st.sampled_from([*values.ACCELERATORS, "tpu"]),
                 "acceleratorCount": st.sampled_from([0, 0.0, 1, 2, 64, 65]),
                 "memoryGib": _numbers,
+                "gpuSharing": st.sampled_from([*values.GPU_SHARING, "time"]),
             }
         ),
         "engineArguments": _objects(
@@ -137,7 +138,7 @@ def test_however_it_is_written_the_text_is_the_same() -> None:
     other = {"engineArguments": {"a": "1", "b": "2"}, "hardware": {"memoryGib": 4.0}}
     texts = {text_of(DeployConfiguration.from_dict(read(d)[0]).to_dict()) for d in (one, other)}
     assert len(texts) == 1
-    assert '"memoryGib": 4\n' in texts.pop()
+    assert '"memoryGib": 4,\n' in texts.pop()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,10 @@ LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
+# Code of ours that runs in an engine's own environment imports these there.
+INSTALLED_WITH_ENGINES = {"torch", "transformers", "triton_python_backend_utils"}
+
+
 def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -89,7 +93,7 @@ def imported_by_the_product() -> dict[str, str]:
                 if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names = [node.module]
                 found |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in names}
-    own = {"backend", "projections", "workers"}
+    own = {"backend", "projections", "workers", *INSTALLED_WITH_ENGINES}
     return {name: file for name, file in found.items() if name not in sys.stdlib_module_names | own}
 
 

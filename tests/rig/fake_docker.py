@@ -68,6 +68,7 @@ class _Container:
             "Name": f"/{self.name}",
             "State": self.state,
             "Config": {
+                "Tty": False,
                 "Image": self.configuration["Image"],
                 "Labels": self.configuration.get("Labels") or {},
                 "Env": self.configuration.get("Env") or [],

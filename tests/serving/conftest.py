@@ -22,6 +22,7 @@ from backend.application.adapters import Adapters
 from backend.application.api_keys import ApiKeys
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.deployments import Deployments
+from backend.application.engine_facts import EngineFactsTable
 from backend.application.feed import EventFeed
 from backend.application.models import Models
 from backend.application.store import EventStore
@@ -73,6 +74,7 @@ class Gallery:
         self.store = EventStore(settings)
         runner = CommandRunner(self.store, settings.secret_key)
         self.models = Models(runner)
+        self._runner = runner
         self.deployments = Deployments(runner)
         self.adapters = Adapters(runner)
         self.keys = ApiKeys(runner)
@@ -163,6 +165,10 @@ class Gallery:
             terms_accepted=True,
         )
         return int(accepted.result["revision"])
+
+    def knows_engines(self) -> None:
+        """From now on only what the installed engines say of themselves is accepted."""
+        self.deployments = Deployments(self._runner, EngineFactsTable(self.pool))
 
     def key(self, model_id: UUID) -> str:
         """An API key for the model."""

@@ -243,6 +243,7 @@ def test_an_image_cannot_be_deployed_where_nothing_runs_containers(
     gallery: Gallery, worker: Worker
 ) -> None:
     model_id = import_image(gallery)
+    gallery.knows_engines()
     with pytest.raises(NotAllowed) as refused:
         gallery.deploy(model_id, engine="container", hardware=ON_DOCKER)
     assert "No launcher that runs containers is configured" in refused.value.detail

@@ -139,7 +139,10 @@ def test_a_revision_becomes_a_workload_that_serves_its_files(site: Site, deploye
     (manifest,) = models.iterdir()
     assert {path.name: path.read_bytes() for path in manifest.iterdir()} == FILES
     log = site.gallery.settings.data / "engines" / started["replica_id"] / "log"
-    eventually(lambda: "serving" in log.read_text(), "the pod's output is in the replica's log")
+    eventually(
+        lambda: log.exists() and "serving" in log.read_text(),
+        "the pod's output is in the replica's log",
+    )
 
 
 def test_stopping_leaves_nothing_on_the_cluster(site: Site, deployed: UUID) -> None:

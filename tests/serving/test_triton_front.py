@@ -64,7 +64,7 @@ def test_what_cannot_be_done_is_refused_by_name(document: dict[str, Any], field:
 @pytest.mark.parametrize("messages", [None, [], ["hello"], [{"content": "no role"}],
     [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]])  # fmt: skip
 def test_odd_conversations_are_refused(messages: Any) -> None:
-    with pytest.raises(Refused, match="(?i)message|text only"):
+    with pytest.raises(Refused, match=r"(?i)message|text only"):
         _read(chat=True, messages=messages)
 
 

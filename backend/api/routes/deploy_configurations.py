@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from backend.api.commands import CommandAnswer, answer_of, with_version
@@ -72,6 +73,11 @@ async def read_schema() -> Response[str]:
     PATH + "/configuration",
     operation_id="readDeployConfiguration",
     media_type="application/json",
+    responses={
+        200: ResponseSpec(
+            ConfigurationView, generate_examples=False, description="The document itself."
+        )
+    },
 )
 async def read_configuration(
     model_id: FromPath[UUID],

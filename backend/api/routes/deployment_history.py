@@ -56,7 +56,8 @@ async def compare_revisions(
 @get(
     PATH + "/history/export",
     operation_id="exportDeploymentHistory",
-    media_type="application/octet-stream",
+    # As the format says.
+    media_type="*/*",
 )
 async def export_deployment_history(
     model_id: FromPath[UUID],

@@ -187,8 +187,10 @@ class TritonPythonModel:
         longest = max(len(a.prompt) - shortest + a.max_tokens for a in answers)
 
         def take(step: Any) -> bool:
-            answer = answers[step.batch_id]
-            return step.step >= len(answer.prompt) - shortest and answer.take(step.token_id)
+            answer: Answer = answers[step.batch_id]
+            if step.step < len(answer.prompt) - shortest:
+                return False
+            return answer.take(step.token_id)
 
         self._generator.generate_batch(
             [answer.prompt for answer in answers],
