@@ -55,9 +55,10 @@ def fill_gallery(settings: Settings, models: int) -> None:
             "(array['ready_to_deploy','import_failed','importing','validating'])[1 + i %% 4], "
             "(array['published','withdrawn','unpublished'])[1 + i %% 3], "
             "(array[NULL,'deployed','failed','stopped'])[1 + i %% 4], repeat('d', 100), "
-            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', false, i * 1000, 'LlamaForCausalLM', i, "
-            "i, now(), now(), i FROM (SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || "
-            "'b' AS name FROM generate_series(1, %s) AS i) AS made",
+            "array['t' || i %% 50, 'l' || i %% 7], '', '{}', false, i * 1000, "
+            "'LlamaForCausalLM', i, i, now(), now(), i FROM ("
+            "SELECT i, 'model-' || md5(i::text) || '-' || (i %% 70) || 'b' AS name "
+            "FROM generate_series(1, %s) AS i) AS made",
             (models,),
         )
         connection.execute(

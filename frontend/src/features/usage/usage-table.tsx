@@ -68,7 +68,7 @@ function Told({ item, by }: { item: UsageItem; by: By }) {
   if (by === 'key') return <>{key}</>;
   if (item.modelId === null || item.modelName === null) return <>{model}</>;
   return (
-    <Link to="/models/$modelId" params={{ modelId: item.modelId }} search={{ tab: 'usage' }}>
+    <Link to="/models/$modelId" params={{ modelId: item.modelId }} search={{ tab: 'usage' }} className={classes.link}>
       {model}
     </Link>
   );

@@ -1,7 +1,7 @@
 import { Alert, Button, Group, NativeSelect, SegmentedControl, Skeleton } from '@mantine/core';
 import { IconDownload, IconInfoCircle } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
+import { lazy, Suspense, useState } from 'react';
 import { EmptyState } from '@/components/empty-state';
 import { Facts, type Fact } from '@/components/facts';
 import { Panel } from '@/components/panel';
@@ -9,10 +9,11 @@ import { ProblemAlert } from '@/components/problem-alert';
 import type { UsageReport } from '@/lib/api/types';
 import { formatNumber } from '@/lib/format';
 import { formatMoney, lastDays, measuresOf, usagePath, usageQuery, type By, type Measure } from './usage';
-import { UsageChart } from './usage-chart';
 import { UsageTable } from './usage-table';
 import classes from './usage-view.module.css';
 
+// Charts are large, and below what is looked at first.
+const UsageChart = lazy(() => import('./usage-chart'));
 const RANGES = [7, 30, 90, 365];
 
 interface UsageViewProps {
@@ -136,7 +137,9 @@ function Overview({ report, days, wanted, onWanted }: OverviewProps) {
       <Facts facts={facts} columns={3} />
       {measure && (
         <div className={classes.chart}>
-          <UsageChart days={days} items={report.items} measure={measure} />
+          <Suspense fallback={<Skeleton height={220} />}>
+            <UsageChart days={days} items={report.items} measure={measure} />
+          </Suspense>
         </div>
       )}
       {total.estimatedRequests > 0 && (
