@@ -78,21 +78,21 @@ def running_parts() -> Iterator[Parts]:
         with gallery(settings) as made:
             for model, listening in replicas.items():
                 model_id = made.model(model)
-                made.deploy(model_id, *_addresses(listening), temperature=0.7)
+                made.deploy(model_id, *addresses(listening), temperature=0.7)
                 keys[model] = made.key(model_id).secret or ""
         for engine, gap in (("direct", 0.0), ("other", 0.0), ("spaced", GAP_SECONDS)):
-            processes[engine] = _start(
+            processes[engine] = start(
                 stack, "tests.bench.gateway_parts", str(ports[engine]), str(gap)
             )
         for engine, bare in (("direct", "bare"), ("spaced", "spaced bare")):
-            (url,) = _addresses([ports[engine]])
+            (url,) = addresses([ports[engine]])
             address = ("--host", "127.0.0.1", "--port", str(ports[bare]), "--log-level", "error")
             proxy = "tests.bench.gateway_parts:bare_proxy"
-            processes[bare] = _start(
+            processes[bare] = start(
                 stack, "uvicorn", "--no-access-log", *address, proxy, ENGINE_URL=url
             )
         for name, workers in (("one", 1), ("two", 2)):
-            processes[name] = _start(
+            processes[name] = start(
                 stack,
                 "backend.cli",
                 "gateway",
@@ -102,7 +102,7 @@ def running_parts() -> Iterator[Parts]:
                 LOGGIA_GATEWAY_WORKERS=str(workers),
             )
         for name, port in ports.items():
-            eventually(partial(_answers, port, keys[FAST]), f"{name} answers")
+            eventually(partial(answers, port, keys[FAST]), f"{name} answers")
         yield Parts(ports, keys, processes)
 
 
@@ -124,14 +124,14 @@ def _round(parts: Parts, seconds: float) -> dict[str, dict[str, float]]:
     figures: dict[str, dict[str, float]] = {}
 
     def load(case: str, name: str, connections: int, *, stream: bool, model: str = FAST) -> None:
-        body = _body(model, stream=stream)
+        body = body_of(model, stream=stream)
         used = parts.processor_seconds(name)
-        measured = _run(parts.ports[name], body, parts.keys[model], connections, seconds)
+        measured = run(parts.ports[name], body, parts.keys[model], connections, seconds)
         used = parts.processor_seconds(name) - used
         if measured.failed:
             raise AssertionError(f"{case}: {measured.failed} requests failed at {name}")
         figures[f"{case} {name}"] = {
-            **_summary(measured),
+            **summary(measured),
             "processor_us": used / (measured.requests) * 1e6,
         }
 
@@ -151,7 +151,9 @@ def _round(parts: Parts, seconds: float) -> dict[str, dict[str, float]]:
     return figures
 
 
-def _run(port: int, body: bytes, key: str, connections: int, seconds: float) -> Load:
+def run(port: int, body: bytes, key: str, connections: int, seconds: float) -> Load:
+    """So many connections that ask without a pause."""
+
     async def both() -> Load:
         warm_up = await closed_loop(
             port, body, key, connections=connections, requests=WARM_UP_REQUESTS, seconds=1
@@ -165,8 +167,9 @@ def _run(port: int, body: bytes, key: str, connections: int, seconds: float) -> 
     return uvloop.run(both())
 
 
-def _summary(load: Load) -> dict[str, float]:
-    summary = {"per_second": load.per_second}
+def summary(load: Load) -> dict[str, float]:
+    """Rate, and percentiles in milliseconds."""
+    found = {"per_second": load.per_second}
     for name, values in (
         ("first", load.first_byte),
         ("whole", load.whole),
@@ -174,10 +177,10 @@ def _summary(load: Load) -> dict[str, float]:
     ):
         if values:
             ordered = sorted(values)
-            summary[f"{name}_p50_ms"] = ordered[len(ordered) // 2] * 1e3
-            summary[f"{name}_p99_ms"] = ordered[int(len(ordered) * 0.99)] * 1e3
-            summary[f"{name}_max_ms"] = ordered[-1] * 1e3
-    return summary
+            found[f"{name}_p50_ms"] = ordered[len(ordered) // 2] * 1e3
+            found[f"{name}_p99_ms"] = ordered[int(len(ordered) * 0.99)] * 1e3
+            found[f"{name}_max_ms"] = ordered[-1] * 1e3
+    return found
 
 
 def _goals(rounds: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -263,11 +266,13 @@ def _streams(rounds: list[dict[str, dict[str, float]]]) -> list[str]:
     return lines
 
 
-def _addresses(ports: list[int]) -> list[str]:
+def addresses(ports: list[int]) -> list[str]:
+    """Where engines listen."""
     return [f"http://127.0.0.1:{port}" for port in ports]
 
 
-def _start(stack: ExitStack, module: str, *arguments: str, **environment: str) -> psutil.Process:
+def start(stack: ExitStack, module: str, *arguments: str, **environment: str) -> psutil.Process:
+    """Runs a module until the stack is unwound."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=REPOSITORY,
@@ -279,13 +284,14 @@ def _start(stack: ExitStack, module: str, *arguments: str, **environment: str) -
     return psutil.Process(process.pid)
 
 
-def _answers(port: int, key: str) -> bool:
+def answers(port: int, key: str, model: str = FAST) -> bool:
+    """Whether it answers a request for the model."""
     try:
         return (
             httpx.post(
                 f"http://127.0.0.1:{port}/v1/chat/completions",
-                content=_body(FAST, stream=False),
-                headers={"Authorization": f"Bearer {key}"},
+                content=body_of(model, stream=False),
+                headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             ).status_code
             == 200
         )
@@ -293,7 +299,8 @@ def _answers(port: int, key: str) -> bool:
         return False
 
 
-def _body(model: str, *, stream: bool) -> bytes:
+def body_of(model: str, *, stream: bool) -> bytes:
+    """The same short conversation for everybody."""
     request = {
         "model": model,
         "stream": stream,

@@ -76,7 +76,8 @@ class Engine(asyncio.Protocol):
         self._received += data
         head, mark, body = self._received.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        if not mark or length is None or len(body) < int(length.group(1)):
+        # What has no length has no body: somebody asks whether it is healthy.
+        if not mark or (length is not None and len(body) < int(length.group(1))):
             return
         self._received = b""
         if b'"stream":true' in body:

@@ -116,7 +116,7 @@ def test_five_steps_keep_their_values_and_lead_to_a_revision(workplace: Workplac
 
         at_step(page, "General")
         page.get_by_label("Description").fill("Answers new colleagues")
-        page.get_by_label("Tags").fill("chat")
+        page.get_by_role("textbox", name="Tags").fill("chat")
         page.keyboard.press("Enter")
         desk.button("Next").click()
 
@@ -191,7 +191,7 @@ def test_changes_are_kept_discarded_and_deployed(workplace: Workplace) -> None:
             page.get_by_label("Reason").fill("shorter answers")
             desk.button("Keep for later").click()
             expect(page.get_by_role("heading", name="Pending changes")).to_be_visible()
-            expect(page.get_by_text("Revision 1 serves all requests.")).to_be_visible()
+            expect(page.get_by_text("Revision 1 serves all requests")).to_be_visible()
             desk.open("/")
             expect(page.get_by_text("Pending changes").first).to_be_visible()
             desk.open(f"/models/{model_id}?tab=deployments")

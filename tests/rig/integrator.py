@@ -62,7 +62,7 @@ class DocumentedConsumer:
         found = []
         for line in list(self._lines):
             match = re.fullmatch(r"(\d+) loggia\.events\.v1\.(\w+) (\S+) (\{.*\})\n", line)
-            assert match, f"the consumer printed: {line}"
+            assert match, f"the consumer printed: {''.join(self._lines[-20:])}"
             position, event_type, actor, data = match.groups()
             found.append(Printed(int(position), event_type, actor, json.loads(data)))
         return found

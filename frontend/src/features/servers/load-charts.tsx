@@ -50,9 +50,9 @@ export default function LoadCharts({ name }: { name: string }) {
                 gridColor="var(--loggia-line)"
                 textColor="var(--loggia-muted)"
                 strokeWidth={1.8}
-                xAxisProps={{ type: 'number', scale: 'time', domain: ['dataMin', 'dataMax'], tickFormatter: (at: number) => TIME.format(at) }}
+                xAxisProps={{ type: 'number', scale: 'time', domain: ['dataMin', 'dataMax'], tickFormatter: timeText }}
                 yAxisProps={{ width: 44, domain: chart.unit === '%' ? [0, 100] : [0, 'auto'], allowDecimals: chart.unit === 'GiB' }}
-                tooltipProps={{ labelFormatter: (at) => TIME.format(Number(at)) }}
+                tooltipProps={{ labelFormatter: timeText }}
               />
             </div>
           </figure>
@@ -60,4 +60,10 @@ export default function LoadCharts({ name }: { name: string }) {
       </div>
     </div>
   );
+}
+
+/** Nothing where the chart asks for a label of no point. */
+function timeText(at: unknown): string {
+  const time = typeof at === 'number' ? at : Number.NaN;
+  return Number.isFinite(time) ? TIME.format(time) : '';
 }
