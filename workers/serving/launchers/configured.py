@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from backend.application.engine_facts import EngineFacts, EngineFactsTable
@@ -15,9 +15,13 @@ from backend.infra.settings import Settings
 from backend.sources.errors import FetchRefused
 from backend.sources.trying import pair
 from workers.serving.engines.container import ContainerImage
-from workers.serving.launchers import docker, kubernetes
 from workers.serving.launchers.launcher import Launcher, Launchers, Unreachable
 
+if TYPE_CHECKING:
+    from workers.serving.launchers.docker import Docker
+    from workers.serving.launchers.kubernetes import Kubernetes
+
+_KUBERNETES, _DOCKER = "kubernetes", "docker"
 # Connections of this kind hold a secret for whatever their owner likes, containers included.
 _FREE_KIND = "http"
 _ACCOUNT_KIND = "registry"
@@ -31,14 +35,11 @@ class Configured:
     def __init__(self, others: Launchers, settings: Settings, connections: ConnectionStore) -> None:
         self._others = others
         self._connections = connections
-        self._prefixes = {name: f"{name}:" for name in (kubernetes.NAME, docker.NAME)}
+        self._settings = settings
+        self._prefixes = {name: f"{name}:" for name in (_KUBERNETES, _DOCKER)}
         self._broken: dict[str, DomainError] = {}
-        self._cluster = self._made(
-            kubernetes.NAME, lambda: kubernetes.connect(settings, self._secret)
-        )
-        self._docker = self._made(
-            docker.NAME, lambda: docker.connect(settings, self._secret, self._account)
-        )
+        self._cluster = self._made(_KUBERNETES, self._connect_cluster)
+        self._docker = self._made(_DOCKER, self._connect_docker)
 
     def named(self, server: str) -> Launcher:
         """The one that serves a configuration's `hardware.server`. Raises `Invalid`."""
@@ -85,8 +86,25 @@ class Configured:
         for launcher in self._own().values():
             launcher.close()
 
-    def _own(self) -> dict[str, kubernetes.Kubernetes | docker.Docker]:
-        own = {kubernetes.NAME: self._cluster, docker.NAME: self._docker}
+    def _connect_cluster(self) -> Kubernetes | None:
+        namespace = self._settings.kubernetes_namespace
+        if namespace is None:
+            return None
+        # The clients take half a second to import, which nobody else shall wait for.
+        from workers.serving.launchers import kubernetes
+
+        return kubernetes.connect(self._settings, namespace, self._secret)
+
+    def _connect_docker(self) -> Docker | None:
+        path = self._settings.docker_socket
+        if path is None:
+            return None
+        from workers.serving.launchers import docker
+
+        return docker.connect(self._settings, path, self._secret, self._account)
+
+    def _own(self) -> dict[str, Kubernetes | Docker]:
+        own = {_KUBERNETES: self._cluster, _DOCKER: self._docker}
         return {name: launcher for name, launcher in own.items() if launcher is not None}
 
     def _made(self, name: str, make: Callable[[], _Made | None]) -> _Made | None:
@@ -123,9 +141,7 @@ class Configured:
         return found.secret
 
 
-def _tidy(
-    launcher: kubernetes.Kubernetes | docker.Docker, live: Callable[[str], set[UUID]]
-) -> None:
+def _tidy(launcher: Kubernetes | Docker, live: Callable[[str], set[UUID]]) -> None:
     try:
         # Read before the rows: whoever starts a replica has written its row first.
         seen = launcher.replicas()

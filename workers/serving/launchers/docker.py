@@ -351,16 +351,11 @@ def _ended(state: JSON) -> Sighting:
 
 def connect(
     settings: Settings,
+    path: Path,
     secret: Callable[[str], str],
     account: Callable[[str], tuple[str, str]],
-) -> Docker | None:
-    """The Docker engine that the settings name; None where they name none.
-
-    Raises `Invalid` where there is none at its socket.
-    """
-    path = settings.docker_socket
-    if path is None:
-        return None
+) -> Docker:
+    """The Docker engine at the socket. Raises `Invalid` where there is none."""
     if not path.is_socket():
         raise Invalid(
             f"LOGGIA_DOCKER_SOCKET: there is no socket {path}.",

@@ -252,13 +252,11 @@ class Kubernetes:
         )
 
 
-def connect(settings: Settings, secret: Callable[[str], str]) -> Kubernetes | None:
-    """The cluster that the settings name; None where they name none. Raises `Invalid`."""
-    if settings.kubernetes_namespace is None:
-        return None
+def connect(settings: Settings, namespace: str, secret: Callable[[str], str]) -> Kubernetes:
+    """The cluster that the settings name. Raises `Invalid`."""
     kubeconfig: Path | None = settings.kubernetes_kubeconfig
     cluster = Cluster(
-        settings.kubernetes_namespace,
+        namespace,
         kubeconfig=kubeconfig,
         context=settings.kubernetes_context,
     )
