@@ -2,7 +2,7 @@
 
 `--die-at NAME[:before|:after]` makes it kill itself with SIGKILL around the first call of a
 method, as a crash at that instant would. Events come straight from the event store: this process
-is about what the worker does with them.
+is about what the worker does with them. `--clock SECONDS` moves its clock by so much.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import time_machine
 
 from backend.application.feed import EventFeed
 from backend.application.store import EventStore
@@ -77,7 +80,11 @@ def die_at(place: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--die-at")
+    parser.add_argument("--clock", type=int, default=0)
     given = parser.parse_args()
+    if given.clock:
+        shifted = datetime.now(UTC) + timedelta(seconds=given.clock)
+        time_machine.travel(shifted, tick=True).start()
     if given.die_at:
         die_at(given.die_at)
     configure_logging("work-deploy")
