@@ -23,7 +23,8 @@ from workers.serving.engines.vllm import Vllm
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 PROMPT = "ultramarine"
-LONG = {"model": "tiny", "prompt": PROMPT, "max_tokens": 400, "ignore_eos": True, "stream": True}
+TOKENS = 400
+LONG = {"model": "tiny", "prompt": PROMPT, "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
 
 
 def test_one_who_leaves_one_who_is_refused_and_an_engine_that_hangs(
@@ -58,7 +59,7 @@ def assert_the_work_of_one_who_leaves_ends(
         )
     (record,) = eventually(lambda: on_topic(gallery.settings), "the usage is told")
     assert (record.status, record.estimated) == (CLIENT_LEFT, True)
-    assert 0 < record.output_tokens < LONG["max_tokens"]
+    assert 0 < record.output_tokens < TOKENS
 
 
 def assert_a_revoked_key_is_refused_and_its_stream_goes_on(

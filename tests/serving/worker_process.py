@@ -25,10 +25,10 @@ from backend.infra.settings import Settings
 from tests.serving.doubles import EngineDouble
 from workers.serving.engines import engines
 from workers.serving.launchers.local import LocalProcesses
+from workers.serving.patience import Patience
 from workers.serving.records import Records
 from workers.serving.replicas import Replicas
 from workers.serving.targets import EVENT_TYPES, Targets, note_events
-from workers.serving.upkeep import Patience
 from workers.serving.worker import ServingWorker
 
 PLACES: dict[type[Any], tuple[str, ...]] = {

@@ -23,17 +23,19 @@ from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.postgres import Pool
 from workers.serving.environments import Abandonment, EnvironmentFailed
+from workers.serving.failures import Failure, RevisionLost
 from workers.serving.files import FilesUnavailable
 from workers.serving.launchers.launcher import Launchers
 from workers.serving.optimization import conversion
 from workers.serving.optimization.conversion import ConversionFailed
+from workers.serving.patience import Patience
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
 from workers.serving.scaling import Scaling
 from workers.serving.targets import Lease
-from workers.serving.upkeep import Failure, Patience, RevisionLost, Upkeep, configuration_of
+from workers.serving.upkeep import Upkeep, configuration_of
 
 # A revision is wanted that does not serve yet.
 _COMING = frozenset({DeploymentState.OPTIMIZING, DeploymentState.DEPLOYING})

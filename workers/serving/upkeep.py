@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import httpx
@@ -15,6 +15,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis, Engine
 from workers.serving.engine_log import TAIL_LINES
+from workers.serving.failures import Failure, RevisionLost
 from workers.serving.held_adapters import HeldAdapters, doubts
 from workers.serving.launchers.launcher import (
     Launcher,
@@ -26,6 +27,7 @@ from workers.serving.launchers.launcher import (
     StillPreparing,
     Wanted,
 )
+from workers.serving.patience import Patience
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
@@ -34,45 +36,6 @@ from workers.serving.subject import Subject, Subjects
 from workers.serving.targets import Lease
 
 _DIAGNOSED_LINES = 400
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long the worker waits, in seconds, and how often it tries.
-
-    `start` until an engine answers; `drain` for running requests; `settle` until the gateway has
-    seen a switch; `hang` until an engine that runs but does not respond is given up; `stable`
-    after which a crash is not a quick one; `backoff` before the second restart, doubled for each
-    further one up to `max_backoff`; after `quick_crashes` of them in a row the revision has failed.
-    """
-
-    start: float = 600.0
-    drain: float = 60.0
-    settle: float = 2.0
-    health_interval: float = 5.0
-    hang: float = 30.0
-    stable: float = 60.0
-    backoff: float = 1.0
-    max_backoff: float = 60.0
-    quick_crashes: int = 5
-    probe: float = 30.0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a revision will not serve."""
-
-    reason: str
-    remedy: str
-    log_tail: Sequence[str] = ()
-
-
-class RevisionLost(Exception):
-    """The revision at hand cannot be served."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
 
 
 class Upkeep:

@@ -36,6 +36,7 @@ from backend.infra.telemetry import TelemetryPublisher
 from backend.sources.guarded import GuardedClient
 from workers.serving.engine import Engine
 from workers.serving.environments import EngineEnvironments
+from workers.serving.failures import Failure
 from workers.serving.files import ModelFiles
 from workers.serving.installed import InstalledEngines
 from workers.serving.launchers.configured import Configured
@@ -46,13 +47,13 @@ from workers.serving.launchers.remote import RemoteServers, ServerCredentials
 from workers.serving.measuring import Measuring
 from workers.serving.optimization.artefacts import Artefacts
 from workers.serving.optimization.conversion import Conversions
+from workers.serving.patience import Patience
 from workers.serving.preparation import Preparations
 from workers.serving.progress import Progress
 from workers.serving.reconciler import Outlook, Reconciler
 from workers.serving.records import Records
 from workers.serving.replicas import Replicas, live_on
 from workers.serving.targets import Lease, Targets
-from workers.serving.upkeep import Failure, Patience
 from workers.serving.watching import ServerWatch
 
 _TICK_SECONDS = 0.25

@@ -1,0 +1,27 @@
+"""How long the deploy worker waits, and how often it tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the worker waits, in seconds, and how often it tries.
+
+    `start` until an engine answers; `drain` for running requests; `settle` until the gateway has
+    seen a switch; `hang` until an engine that runs but does not respond is given up; `stable`
+    after which a crash is not a quick one; `backoff` before the second restart, doubled for each
+    further one up to `max_backoff`; after `quick_crashes` of them in a row the revision has failed.
+    """
+
+    start: float = 600.0
+    drain: float = 60.0
+    settle: float = 2.0
+    health_interval: float = 5.0
+    hang: float = 30.0
+    stable: float = 60.0
+    backoff: float = 1.0
+    max_backoff: float = 60.0
+    quick_crashes: int = 5
+    probe: float = 30.0
