@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from backend.application.commands import CommandContext
-from backend.gateway.app import CLIENT_LEFT
+from backend.gateway.metering import CLIENT_LEFT
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
 from tests.serving.load import Clients
