@@ -77,13 +77,18 @@ def ensure_topics(settings: Settings) -> None:
         admin.close()
 
 
-def producer(settings: Settings, *, client_id: str, linger_ms: int = 0) -> KafkaProducer:
-    """A producer that neither loses, nor repeats, nor reorders within its own lifetime."""
+def producer(
+    settings: Settings, *, client_id: str, linger_ms: int = 0, exact: bool = True
+) -> KafkaProducer:
+    """A producer that neither loses, nor repeats, nor reorders within its own lifetime.
+
+    One that need not be `exact` may, and goes on where a broker has forgotten its producers.
+    """
     return KafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id=client_id,
         acks="all",
-        enable_idempotence=True,
+        enable_idempotence=exact,
         linger_ms=linger_ms,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         delivery_timeout_ms=20_000,
