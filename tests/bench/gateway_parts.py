@@ -23,7 +23,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CHUNKS = 32
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_STREAM = re.compile(rb'"stream": ?true')
 _HOP_BY_HOP = {
     b"connection",
     b"content-length",
@@ -80,7 +81,7 @@ class Engine(asyncio.Protocol):
         if not mark or (length is not None and len(body) < int(length.group(1))):
             return
         self._received = b""
-        if b'"stream":true' in body:
+        if _STREAM.search(body):
             self._transport.write(_STREAM_HEAD)
             self._send_chunk(CHUNKS)
         else:

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import cast
 
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+# Proxies tell of their upstream in headers that end alike.
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SENT = re.compile(rb'"sent_ns":(\d+)')
 _LAST_CHUNK = b"0\r\n\r\n"
 
