@@ -85,6 +85,9 @@ def producer(
         client_id=client_id,
         acks="all",
         enable_idempotence=exact,
+        # A topic made by asking for it has other partitions, and the embedded broker can come to
+        # have two of one name, each with clients of its own.
+        allow_auto_create_topics=False,
         linger_ms=linger_ms,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         delivery_timeout_ms=20_000,
