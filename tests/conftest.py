@@ -12,10 +12,9 @@ from backend.infra.settings import Settings
 from tests.rig.platform import RunningPlatform
 from tests.rig.servers import BrokerServer, PostgresServer
 
-SEED = int(
-    # The processes of a parallel run get it from the one that starts them.
-    os.environ.setdefault("LOGGIA_TEST_SEED", str(random.SystemRandom().randrange(1, 10**9)))
-)
+SEED = int(os.environ.get("LOGGIA_TEST_SEED") or random.SystemRandom().randrange(1, 10**9))
+# The processes of a parallel run get it from the one that starts them.
+os.environ["LOGGIA_TEST_SEED"] = str(SEED)
 
 
 def pytest_report_header() -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -34,9 +35,6 @@ _PAGE = 500
 _RETRY_SECONDS = 2.0
 _GATHER_SECONDS = 0.02
 _CHECK_SECONDS = 5.0
-# A broker that was started again may have another topic of the name, of which a client that knew
-# the one before hears nothing, not even that there is something.
-_QUIET_SECONDS = 15.0
 # Nobody sees that a reading is this late, and asking ten times as often costs an idle machine.
 _READING_LATE_MS = 200
 _log = get_logger(__name__)
@@ -215,29 +213,38 @@ class LiveHub:
                     source.close()
             except Exception as error:  # telemetry is a courtesy: nothing of it may stop the API
                 _log.info("no telemetry while the broker is away", error=repr(error))
-                self._stop.wait(_RETRY_SECONDS)
+            self._stop.wait(_RETRY_SECONDS)
 
     def _hear(self, source: KafkaConsumer) -> None:
-        """Hands readings over until the topic is not what it was; begins with new ones."""
-        partition = TopicPartition(TELEMETRY, 0)
-        if not source.partitions_for_topic(TELEMETRY):
-            self._stop.wait(_RETRY_SECONDS)
+        """Hands readings over until the topic is not what it was; begins with new ones.
+
+        All its partitions are read: a broker that makes the topic itself, because somebody wrote
+        to it, gives it as many as it likes.
+        """
+        partitions = _partitions(source)
+        if not partitions:
             return
-        source.assign([partition])
-        source.seek_to_end(partition)
-        heard_at = time.monotonic()
-        check_at = heard_at + _CHECK_SECONDS
-        while not self._stop.is_set() and time.monotonic() < heard_at + _QUIET_SECONDS:
-            records = source.poll(timeout_ms=500).get(partition, [])
-            frames = [frame for r in records if (frame := _reading(r.value)) is not None]
+        source.assign(partitions)
+        source.seek_to_end(*partitions)
+        check_at = time.monotonic() + _CHECK_SECONDS
+        while not self._stop.is_set():
+            records = source.poll(timeout_ms=500).values()
+            frames = [frame for r in chain(*records) if (frame := _reading(r.value)) is not None]
             if frames:
-                heard_at = time.monotonic()
                 self._hand_over(frames)
             if time.monotonic() > check_at:
-                # A broker that was started again may have an empty topic, or none.
-                if source.end_offsets([partition])[partition] < source.position(partition):
+                # A broker that was started again may have an empty topic, another, or none.
+                if _partitions(source) != partitions:
+                    return
+                ends = source.end_offsets(partitions)
+                if any(ends[each] < source.position(each) for each in partitions):
                     return
                 check_at = time.monotonic() + _CHECK_SECONDS
+
+
+def _partitions(source: KafkaConsumer) -> list[TopicPartition]:
+    numbers = source.partitions_for_topic(TELEMETRY) or ()
+    return [TopicPartition(TELEMETRY, number) for number in sorted(numbers)]
 
 
 def live_event(event: PublicEvent) -> dict[str, Any]:

@@ -88,16 +88,14 @@ class TelemetryPublisher:
                     # A producer whose broker was started again, empty, sends nothing more.
                     _end(sender)
                     sender, lost = None, threading.Event()
-                    sender = producer(
-                        self._settings, client_id=self._client_id, linger_ms=5, exact=False
-                    )
+                    sender = producer(self._settings, client_id=self._client_id, linger_ms=5)
                 sender.send(
                     TELEMETRY,
                     key=str(reading.model_id).encode(),
                     value=msgspec.json.encode(reading),
                 ).add_errback(partial(_note, lost))
-            except Exception as error:  # whatever it is, readings are to go on
-                _log.warning("telemetry dropped", error=repr(error))
+            except KafkaError as error:
+                _log.warning("telemetry dropped", error=str(error))
                 lost.set()
                 time.sleep(_RECONNECT_SECONDS)
         if sender is not None:

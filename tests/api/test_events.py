@@ -11,9 +11,11 @@ from uuid import UUID
 
 import httpx
 import pytest
+from kafka.admin import KafkaAdminClient, NewTopic
 
 from backend.api import live
 from backend.api.services import Services
+from backend.infra.kafka import TELEMETRY, ensure_topics
 from backend.infra.settings import Settings
 from backend.infra.telemetry import Telemetry, TelemetryPublisher
 from tests.api.client import ApiClient
@@ -145,8 +147,6 @@ def test_a_reader_that_does_not_keep_up_is_sent_away_and_resumes(
 def test_telemetry_passes_through_and_survives_the_broker(
     admin: ApiClient, settings: Settings, broker: BrokerServer, services: Services
 ) -> None:
-    from backend.infra.kafka import ensure_topics
-
     ensure_topics(settings)
     publisher = TelemetryPublisher(settings, client_id="test")
     model_id = UUID(int=1)
@@ -169,6 +169,26 @@ def test_telemetry_passes_through_and_survives_the_broker(
     reading = heard.telemetry[0]
     assert reading["modelId"] == str(model_id)
     assert (reading["done"], reading["total"], reading["message"]) == (1, 2, "a\nb")
+    publisher.close()
+
+
+def test_readings_come_from_every_partition_that_the_topic_has(
+    admin: ApiClient, settings: Settings, broker: BrokerServer
+) -> None:
+    broker.restart()
+    maker = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    maker.create_topics([NewTopic(TELEMETRY, num_partitions=4, replication_factor=1)])
+    maker.close()
+    publisher = TelemetryPublisher(settings, client_id="test-partitions")
+    models = {str(UUID(int=number)) for number in range(12)}
+
+    def all_heard(heard: Heard) -> bool:
+        for model in models:
+            publisher.publish(Telemetry(model_id=UUID(model), kind="log", step="s", message="m"))
+        return {reading["modelId"] for reading in heard.telemetry} == models
+
+    with stream(admin) as heard:
+        eventually(lambda: all_heard(heard), "every model's come", every=0.3, seconds=60)
     publisher.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from itertools import chain
 from uuid import UUID, uuid4
 
 import msgspec
@@ -29,13 +30,14 @@ def publisher(settings: Settings) -> Iterator[TelemetryPublisher]:
 def readings(settings: Settings) -> list[Telemetry]:
     """Everything on the topic."""
     with contextlib.closing(kafka.consumer(settings, client_id="test-readings")) as reader:
-        partition = TopicPartition(kafka.TELEMETRY, 0)
-        reader.assign([partition])
-        reader.seek_to_beginning(partition)
+        numbers = reader.partitions_for_topic(kafka.TELEMETRY) or ()
+        partitions = [TopicPartition(kafka.TELEMETRY, number) for number in numbers]
+        reader.assign(partitions)
+        reader.seek_to_beginning(*partitions)
         found = []
         until = time.monotonic() + 1
         while time.monotonic() < until:
-            for record in reader.poll(timeout_ms=200).get(partition, []):
+            for record in chain(*reader.poll(timeout_ms=200).values()):
                 found.append(msgspec.json.decode(record.value, type=Telemetry))
         return found
 
