@@ -203,12 +203,12 @@ class Settings(BaseSettings):
         """The directories from which models may be imported."""
         return tuple(Path(part) for part in self.import_roots.split(":") if part)
 
-    @cached_property
+    @property
     def data(self) -> Path:
         """The data directory, absolute."""
         return self.data_dir.expanduser().resolve()
 
-    @cached_property
+    @property
     def cache(self) -> Path:
         """The cache directory, absolute."""
         return self.cache_dir.expanduser().resolve()

@@ -13,7 +13,7 @@ from backend.application.engine_facts import EngineFactsTable
 from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.errors import NotFound
-from backend.domain.servable import ENGINES, OFFERED, Imported, Obstacle
+from backend.domain.servable import ENGINES, OFFERED, EngineRules, Imported, Obstacle
 from backend.infra.postgres import Pool
 from backend.readmodels import deploy_servers
 from backend.readmodels.configuration import ConfigurationView, from_domain
@@ -37,11 +37,16 @@ class TermsView(msgspec.Struct, rename="camel", frozen=True):
 
 
 class EngineOption(msgspec.Struct, rename="camel", frozen=True):
-    """An engine; `reason` and `remedy` say why it cannot serve this model, and what helps."""
+    """An engine; `reason` and `remedy` say why it cannot serve this model, and what helps.
+
+    `methods` are the optimizations with which it serves the model; "skip" is among them where it
+    serves it as it is.
+    """
 
     name: str
     label: str
     available: bool
+    methods: list[str]
     reason: str | None
     remedy: str | None
 
@@ -77,7 +82,7 @@ def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
         servers=servers,
         defaults=_imported(card)
         or from_domain(_defaults(card, needed, on_gpu=bool(servers[0].gpus)).to_dict()),
-        engines=_engines(model.obstacles),
+        engines=_engines(model),
         optimizations=optimizations(
             EngineFactsTable(pool),
             model.imported,
@@ -131,16 +136,21 @@ def _model(pool: Pool, model_id: UUID) -> _Model:
     )
 
 
-def _engines(hindered: Mapping[str, Obstacle | None]) -> list[EngineOption]:
+def _engines(model: _Model) -> list[EngineOption]:
+    def serves(rules: EngineRules, method: str) -> bool:
+        return model.imported is None or rules.obstacle(model.imported, model.base, method) is None
+
     return [
         EngineOption(
             name=name,
-            label=ENGINES[name].label,
+            label=rules.label,
             available=found is None,
+            methods=[method for method in rules.methods if serves(rules, method)],
             reason=found.reason if found else None,
             remedy=found.remedy if found else None,
         )
-        for name, found in hindered.items()
+        for name, found in model.obstacles.items()
+        for rules in [ENGINES[name]]
     ]
 
 

@@ -213,9 +213,25 @@ def test_an_adapter_is_offered_with_its_bases_memory_unless_something_stands_aga
         assert detail["actions"]["deploy"]["allowed"] == options["engines"][0]["available"]
         offered[name] = options["engines"][0]
     assert offered["plain"]["available"]
+    assert offered["plain"]["methods"] == ["skip", "vllm"]
     assert offered["plain"]["reason"] is None
     assert "DoRA" in offered["decomposed"]["reason"]
     assert "Merge the adapter" in offered["decomposed"]["remedy"]
+
+
+def test_an_engine_says_with_which_optimizations_it_serves_a_model(
+    admin: ApiClient, services: Services
+) -> None:
+    base = admin.import_model("base")
+    position = worker.make_ready(services, base, format="transformers")
+    options = admin.get("/api/deploy/options", params={"modelId": base, "atLeast": position}).json()
+    methods = {engine["name"]: engine["methods"] for engine in options["engines"]}
+    assert methods == {
+        "vllm": ["skip", "vllm"],
+        "triton": ["ctranslate2"],
+        "ollama": [],
+        "container": [],
+    }
 
 
 def test_a_key_is_shown_once_and_ends_at_once(

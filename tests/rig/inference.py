@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,6 +30,7 @@ class HttpDouble:
         self.address = f"http://127.0.0.1:{self.port}"
         # Path and Authorization header of every request.
         self.asked: list[tuple[str, str | None]] = []
+        self.connections: list[socket.socket] = []
         self._server: _Server | None = None
         self.start()
 
@@ -48,6 +50,10 @@ class HttpDouble:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                double.connections.append(self.connection)
 
             def do_GET(self) -> None:
                 self._handle(None)
@@ -77,11 +83,14 @@ class HttpDouble:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Disappears: new connections are refused."""
+        """Disappears, with every connection."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        while self.connections:
+            with suppress(OSError):
+                self.connections.pop().shutdown(socket.SHUT_RDWR)
 
 
 class VllmDouble(HttpDouble):

@@ -24,12 +24,15 @@ def test_a_worker_with_a_wrong_clock_takes_over_when_the_other_has_ended_and_not
     tmp_path: Path,
     clock: int,
 ) -> None:
+    worker.environment["LOGGIA_JOB_LEASE_SECONDS"] = "8"
     worker.start()
     gallery.deploy(model_id)
     gallery.await_state(model_id, "deployed")
-    # Another machine: a worker is the only one of its data directory.
+    # Another machine: a worker is the only one of its data directory; the object store is shared.
     elsewhere = serving_settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
     other = Worker(elsewhere, tmp_path / "other.log")
+    other.environment["LOGGIA_JOB_LEASE_SECONDS"] = "8"
+    other.environment["LOGGIA_OBJECT_STORE_URL"] = serving_settings.object_store
     try:
         other.start(clock=clock)
         eventually(lambda: announced(gallery) == 2, "the other worker is there")

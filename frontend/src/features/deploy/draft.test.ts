@@ -14,8 +14,8 @@ const base: DeployConfiguration = {
 
 const options: Offered = {
   engines: [
-    { name: 'vllm', label: 'vLLM', available: true, reason: null, remedy: null },
-    { name: 'triton', label: 'Triton', available: false, reason: 'No Triton here.', remedy: 'Add one.' },
+    { name: 'vllm', label: 'vLLM', available: true, methods: ['skip', 'vllm'], reason: null, remedy: null },
+    { name: 'triton', label: 'Triton', available: false, methods: ['ctranslate2'], reason: 'No Triton here.', remedy: 'Add one.' },
   ],
   servers: [
     { name: 'local', accelerator: 'cpu', cpuCount: 2, memoryGib: 16, gpus: [], fits: true, reason: null, servers: 1 },
@@ -88,6 +88,13 @@ describe('draftProblems', () => {
       'optimization.method': 'Not on a CPU.',
     });
     expect(problems({ engine: 'triton' })).toEqual({ engine: 'No Triton here.' });
+  });
+
+  it('wants an engine that serves what the optimization leaves', () => {
+    const engines = options.engines.map((engine) => ({ ...engine, available: true }));
+    expect(draftProblems({ ...draftOf(base), engine: 'triton' }, { ...options, engines })).toEqual({
+      engine: 'Triton does not serve the model with this optimization. Choose another engine.',
+    });
   });
 
   it('wants a quantization that is offered', () => {

@@ -130,10 +130,12 @@ export function argumentPath({ id, name }: EngineArgument): string {
   return `engineArguments.${name.trim() === '' ? id : name.trim()}`;
 }
 
-function engineProblems(draft: Draft, { engines }: Offered): Problems {
+function engineProblems(draft: Draft, { engines, optimizations }: Offered): Problems {
   const chosen = engines.find(({ name }) => name === draft.engine);
-  if (chosen?.available) return {};
-  return { engine: chosen?.reason ?? 'This engine is not available. Choose another one.' };
+  if (!chosen?.available) return { engine: chosen?.reason ?? 'This engine is not available. Choose another one.' };
+  const offered = optimizations.find(({ method }) => method === draft.optimization.method)?.available;
+  if (!offered || chosen.methods.includes(draft.optimization.method)) return {};
+  return { engine: `${chosen.label} does not serve the model with this optimization. Choose another engine.` };
 }
 
 function optimizationProblems(draft: Draft, { optimizations }: Offered): Problems {

@@ -15,7 +15,7 @@ export function OptimizationStep({ draft, onChange, problems, options }: StepPro
   const choose = (method: OptimizationOption['method']) => {
     const option = options.optimizations.find((candidate) => candidate.method === method);
     // What a method makes is served by one engine; what nothing was done to, by any that can.
-    onChange({ optimization: { method, quantization: null }, engine: option?.engine ?? engineFor(draft.engine, options.engines) });
+    onChange({ optimization: { method, quantization: null }, engine: option?.engine ?? engineFor(method, draft.engine, options.engines) });
   };
 
   return (
@@ -43,7 +43,8 @@ export function OptimizationStep({ draft, onChange, problems, options }: StepPro
         <Engines
           engines={options.engines}
           value={draft.engine}
-          fixed={options.optimizations.find(({ method }) => method === draft.optimization.method)?.engine ?? null}
+          method={draft.optimization.method}
+          optimizations={options.optimizations}
           problem={problems['engine']}
           onChange={(engine) => onChange({ engine })}
         />
@@ -52,8 +53,8 @@ export function OptimizationStep({ draft, onChange, problems, options }: StepPro
   );
 }
 
-function engineFor(present: string, engines: readonly EngineOption[]): string {
-  const can = engines.filter(({ available }) => available);
+function engineFor(method: string, present: string, engines: readonly EngineOption[]): string {
+  const can = engines.filter(({ available, methods }) => available && methods.includes(method));
   return can.find(({ name }) => name === present)?.name ?? can[0]?.name ?? present;
 }
 
@@ -113,23 +114,21 @@ function Choice({ option, chosen, quantization, problem, onQuantization }: Choic
 interface EnginesProps {
   engines: readonly EngineOption[];
   value: string;
-  /** The only engine that serves what the chosen method makes; null where any does. */
-  fixed: string | null;
+  /** The chosen optimization. */
+  method: string;
+  optimizations: readonly OptimizationOption[];
   problem: string | undefined;
   onChange: (engine: string) => void;
 }
 
-function Engines({ engines, value, fixed, problem, onChange }: EnginesProps) {
+function Engines({ engines, value, method, optimizations, problem, onChange }: EnginesProps) {
   return (
     <Radio.Group aria-label="Engine" value={value} error={problem} onChange={onChange}>
       <div className={classes.options}>
         {engines.map((engine) => {
-          const reason =
-            fixed !== null && engine.name !== fixed
-              ? 'It does not serve what the chosen optimization makes.'
-              : engine.available
-                ? null
-                : [engine.reason, engine.remedy].filter(Boolean).join(' ');
+          const reason = engine.available
+            ? unfit(engine, method, optimizations)
+            : [engine.reason, engine.remedy].filter(Boolean).join(' ');
           return (
             <Radio
               key={engine.name}
@@ -144,4 +143,12 @@ function Engines({ engines, value, fixed, problem, onChange }: EnginesProps) {
       </div>
     </Radio.Group>
   );
+}
+
+/** Why an engine that is here does not serve what the method leaves; null where it does. */
+function unfit({ methods }: EngineOption, method: string, optimizations: readonly OptimizationOption[]): string | null {
+  if (methods.includes(method)) return null;
+  if (method !== 'skip') return 'It does not serve what the chosen optimization makes.';
+  const labels = optimizations.filter((option) => methods.includes(option.method)).map(({ label }) => label);
+  return `It serves this model only with the optimization ${labels.join(' or ')}.`;
 }

@@ -1708,6 +1708,7 @@ export interface components {
         EngineOption: {
             available: boolean;
             label: string;
+            methods: string[];
             name: string;
             reason: string | null;
             remedy: string | null;
