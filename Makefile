@@ -83,9 +83,9 @@ test: install proto spa chromium published-models ## Run every test, engines and
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@# Most tests wait most of the time; browsers and engines want all the processors.
-	$(BIN)/python -m pytest --durations=20 -n 2 --dist loadfile -m "not journey and not engine"
-	$(BIN)/python -m pytest --durations=20 -m "journey or engine"
+	@# Most tests wait most of the time; browsers and engines want the processors.
+	$(BIN)/python -m pytest --durations=20 -n 3 --dist loadfile -m "not journey and not engine"
+	$(BIN)/python -m pytest --durations=40 -n 2 --dist worksteal -m "journey or engine"
 endif
 
 .PHONY: published-models
