@@ -11,6 +11,7 @@ from backend.application.feed import EventFeed
 from backend.infra.settings import Settings
 from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
+from workers.serving.launchers.local import LocalProcesses
 
 TEN_MINUTES = 600
 
@@ -46,6 +47,9 @@ def test_a_worker_with_a_wrong_clock_takes_over_when_the_other_has_ended_and_not
         assert "given up" in gallery.recorded(model_id, "ReplicaLost")[0]["reason"]
     finally:
         other.terminate()
+        engines = LocalProcesses(elsewhere.data)
+        for record in list(engines.records()):
+            engines.stop(record.replica_id, seconds=2)
     events = EventFeed(gallery.store, gallery.settings.dsn).read(0, 10_000)
     assert [event.position for event in events] == list(range(1, len(events) + 1))
     kinds = [event.type for event in events]
