@@ -85,7 +85,7 @@ ifdef ARGS
 else
 	@# Most tests wait most of the time; browsers and engines want the processors.
 	$(BIN)/python -m pytest --durations=20 -n 3 --dist loadfile -m "not journey and not engine"
-	$(BIN)/python -m pytest --durations=40 -n 2 --dist worksteal -m "journey or engine"
+	$(BIN)/python -m pytest --durations=40 -n 2 --dist loadfile --no-loadscope-reorder -m "journey or engine"
 endif
 
 .PHONY: published-models

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
 
+from backend.application.users import password_hash
 from backend.infra.settings import Settings
 from tests.rig.platform import RunningPlatform
 from tests.rig.servers import BrokerServer, PostgresServer
@@ -33,6 +35,19 @@ def pytest_configure() -> None:
     """Where the run was put into the background, its children would ignore these signals too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Engines take longest: what begins with them does not wait for one of them at its end."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> None:
+    """Hashes in this process cost nothing; processes that tests start make the real ones."""
+    hashing = password_hash()
+    hashing.current_hasher = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
+    hashing.hashers = (hashing.current_hasher,)
 
 
 @pytest.fixture(scope="session")

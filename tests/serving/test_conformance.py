@@ -292,21 +292,28 @@ def test_a_stream_comes_in_pieces_and_says_that_it_is_complete(running: Running)
 
 def test_its_load_is_what_it_works_on(running: Running) -> None:
     running.await_idle()
+    seen = threading.Event()
     statuses: list[int] = []
-    asking = threading.Thread(
-        target=lambda: statuses.append(
-            httpx.post(
+
+    def ask() -> None:
+        # A machine may be so busy that a whole answer falls between two looks.
+        while not seen.is_set():
+            answer = httpx.post(
                 f"{running.endpoint}/v1/completions",
                 json=body(running.case.long_tokens, False),
                 timeout=60,
                 trust_env=False,
-            ).status_code
-        )
-    )
+            )
+            statuses.append(answer.status_code)
+
+    asking = threading.Thread(target=ask)
     asking.start()
-    eventually(lambda: running.busy() >= 1, "it reports the request", every=0.01)
-    asking.join(timeout=60)
-    assert statuses == [200]
+    try:
+        eventually(lambda: running.busy() >= 1, "it reports the request", every=0.01)
+    finally:
+        seen.set()
+        asking.join(timeout=60)
+    assert set(statuses) == {200}
     running.await_idle()
 
 
