@@ -113,13 +113,13 @@ class EngineEnvironments:
         return Environment(python, stamp.version, stamp.options, stamp.quantizations)
 
     def installed(self) -> list[dict[str, str]]:
-        """Name and version of every environment that is complete."""
-        found = []
-        for path in sorted(self._root.glob(f"*/{_STAMP}")):
+        """Name and version of what is installed completely, each once."""
+        found = set()
+        for path in self._root.glob(f"*/{_STAMP}"):
             with suppress(OSError, msgspec.MsgspecError):
                 stamp = msgspec.json.decode(path.read_bytes(), type=_Stamp)
-                found.append({"name": stamp.name, "version": stamp.version})
-        return found
+                found.add((stamp.name, stamp.version))
+        return [{"name": name, "version": version} for name, version in sorted(found)]
 
     def ensure(self, spec: EnvironmentSpec, report: Report, abandoned: Abandoned) -> Environment:
         """The environment, made now if need be; `report` gets percent and a line.

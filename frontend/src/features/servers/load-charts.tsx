@@ -50,7 +50,7 @@ export default function LoadCharts({ name }: { name: string }) {
                 gridColor="var(--loggia-line)"
                 textColor="var(--loggia-muted)"
                 strokeWidth={1.8}
-                xAxisProps={{ type: 'number', scale: 'time', domain: ['dataMin', 'dataMax'], tickFormatter: timeText }}
+                xAxisProps={{ type: 'number', scale: 'time', domain: ['dataMin', 'dataMax'], tickFormatter: timeText, minTickGap: 40 }}
                 yAxisProps={{ width: 44, domain: chart.unit === '%' ? [0, 100] : [0, 'auto'], allowDecimals: chart.unit === 'GiB' }}
                 tooltipProps={{ labelFormatter: timeText }}
               />

@@ -150,7 +150,7 @@ function ReplicaTable({ server }: { server: Server }) {
             {server.replicas.map((replica) => (
               <tr key={replica.id}>
                 <td>
-                  <Link to="/models/$modelId" params={{ modelId: replica.modelId }} search={{ tab: 'deployments' }}>
+                  <Link to="/models/$modelId" params={{ modelId: replica.modelId }} search={{ tab: 'deployments' }} className={classes.link}>
                     {replica.modelName ?? 'a deleted model'}
                   </Link>{' '}
                   <span className={classes.quiet}>revision {replica.revision}</span>
