@@ -72,9 +72,10 @@ class Readings:
                 "DELETE FROM loggia.readings WHERE at < now() - %s::interval", (_KEPT,)
             )
             connection.execute(
-                "DELETE FROM loggia.readings AS r WHERE r.at < now() - %s::interval AND EXISTS ("
-                "SELECT 1 FROM loggia.readings AS earlier WHERE earlier.server = r.server "
-                "AND earlier.at < r.at AND earlier.at >= date_trunc('minute', r.at))",
+                "DELETE FROM loggia.readings AS r USING (SELECT server, at, row_number() OVER ("
+                "PARTITION BY server, date_trunc('minute', at) ORDER BY at) AS number "
+                "FROM loggia.readings WHERE at < now() - %s::interval) AS dense "
+                "WHERE dense.number > 1 AND r.server = dense.server AND r.at = dense.at",
                 (_DENSE,),
             )
             connection.execute(

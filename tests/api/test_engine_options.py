@@ -28,7 +28,10 @@ METHODS = {
 @pytest.fixture
 def model(admin: ApiClient, services: Services) -> str:
     model_id = admin.import_model("tiny")
-    worker.make_ready(services, model_id, format="transformers", architecture="LlamaForCausalLM")
+    position = worker.make_ready(
+        services, model_id, format="transformers", architecture="LlamaForCausalLM"
+    )
+    assert admin.get(f"/api/models/{model_id}", params={"atLeast": position}).status_code == 200
     return model_id
 
 

@@ -235,7 +235,8 @@ def test_readings_are_kept_dense_for_an_hour_and_thin_for_a_day(
             "count(*) FILTER (WHERE at < now() - interval '61 minutes') AS thin "
             "FROM loggia.readings"
         ).fetchall()
-    assert 350 <= kept["dense"] <= 360
+    # The first reading is up to a minute old.
+    assert 348 <= kept["dense"] <= 360
     assert 1375 <= kept["thin"] <= 1381
     items = admin.get(f"{PATH}/local/load", params={"hours": 24}).json()["items"]
     assert 300 <= len(items) <= 360
