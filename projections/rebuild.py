@@ -222,7 +222,10 @@ def _hold(cursor: psycopg.Cursor[DictRow], live: str, partitions: int) -> None:
         "SELECT %s, number, 0, 0 FROM generate_series(0, %s - 1) AS number ON CONFLICT DO NOTHING",
         (live, partitions),
     )
-    cursor.execute("SELECT 1 FROM loggia.consumer_progress WHERE consumer = %s FOR UPDATE", (live,))
+    cursor.execute(
+        "SELECT 1 FROM loggia.consumer_progress WHERE consumer = %s ORDER BY partition FOR UPDATE",
+        (live,),
+    )
 
 
 def _swap(cursor: psycopg.Cursor[DictRow], fresh: Applier) -> int:

@@ -254,7 +254,8 @@ class Consumer:
     def _save(
         self, cursor: Cursor[DictRow], progress: dict[int, Progress], mark: Watermark
     ) -> None:
-        for partition, now in progress.items():
+        # Everybody locks partitions in their order, or two would wait for each other.
+        for partition, now in sorted(progress.items()):
             before = self._progress.get(partition, Progress())
             cursor.execute(
                 "INSERT INTO loggia.consumer_progress AS p "
