@@ -11,23 +11,25 @@ from backend.application.store import EventStore
 from backend.infra.settings import Settings
 from backend.relay.relay import Relay
 from projections.service import project
+from tests.rig.waiting import eventually
 
 
 @contextmanager
 def following(settings: Settings) -> Iterator[None]:
-    """Relay and projections, while the block runs."""
-    stop = threading.Event()
+    """Relay and projections, while the block runs; it begins when their tables are there."""
+    stop, ready = threading.Event(), threading.Event()
     store = EventStore(settings)
     threads = [
         threading.Thread(target=target, daemon=True)
         for target in (
             lambda: Relay(settings, EventFeed(store, settings.dsn)).run(stop),
-            lambda: project(settings, stop),
+            lambda: project(settings, stop, on_ready=ready.set),
         )
     ]
     for thread in threads:
         thread.start()
     try:
+        eventually(ready.is_set, "every projection reads")
         yield
     finally:
         stop.set()
