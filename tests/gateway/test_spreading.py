@@ -222,8 +222,9 @@ def test_a_killed_replica_cuts_only_the_streams_that_it_had_begun(
         patient.replica(model_id, third.endpoint)
         load.wait_for_more()
         assert third.seen["count"] > 0
-    assert set(load.statuses) <= {200, CUT_SHORT}
-    assert load.statuses.count(CUT_SHORT) <= load.connections
+    # 502 where the engine had begun an answer of which nothing had come.
+    assert set(load.statuses) <= {200, 502, CUT_SHORT}
+    assert len([s for s in load.statuses if s != 200]) <= load.connections, "those in flight only"
 
 
 def test_the_only_replica_is_killed_and_every_request_is_answered_or_told(
