@@ -74,8 +74,9 @@ def _http(endpoint: str, secret: str | None, client: GuardedClient, _name: str) 
 
 
 def _s3(endpoint: str, secret: str | None, client: GuardedClient, _name: str) -> str:
+    # Whoever signs a request takes it for granted that the address has a host.
+    url = client.rules.parsed(endpoint)
     if secret is None:
-        url = client.rules.parsed(endpoint)
         port = url.port or (443 if url.scheme == "https" else 80)
         client.rules.check_resolved(url.host, resolve(url.host, port))
         return "The address may be opened; without keys only what is public can be imported."

@@ -82,6 +82,7 @@ def test_a_connection_is_tried_before_it_is_saved(admin: ApiClient, hub: Hub) ->
         (to_hub(hub, endpoint="http://127.0.0.1:1"), "127.0.0.1"),
         (to_hub(hub, endpoint="http://169.254.169.254"), "LOGGIA_FETCH_ALLOWED_NETWORKS"),
         (to_hub(hub, kind="registry", secret="no-colon"), "colon"),
+        (to_hub(hub, kind="s3", endpoint=">\u00d8", secret="key:secret"), "address"),
     ):
         answer = admin.command("POST", url, body)
         assert answer.status_code == 422, body
