@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from backend.infra.object_store import ObjectStore
 from backend.infra.settings import Settings
+from tests.rig.s3 import s3_store
 from workers.serving.files import FilesUnavailable, ModelFiles
 
 CONTENT = {"config.json": b"{}", "deep/model.safetensors": b"w" * 100_000}
@@ -26,26 +25,20 @@ def local_store(tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture
 def remote_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    bucket = f"models-{uuid4().hex}"
-    store = ObjectStore.from_settings(
-        Settings(
-            _env_file=None,
-            object_store_url=f"s3://{bucket}/loggia",
-            object_store_endpoint=f"http://{host}:{port}",
+    with s3_store() as server:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": server.key,
+            "AWS_SECRET_ACCESS_KEY": server.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield ObjectStore.from_settings(
+            Settings(
+                _env_file=None,
+                object_store_url=f"s3://{server.bucket}/loggia",
+                object_store_endpoint=server.endpoint,
+            )
         )
-    )
-    store._fs.mkdir(bucket)
-    yield store
-    server.stop()
 
 
 @pytest.fixture(params=["local", "remote"])

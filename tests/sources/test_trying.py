@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
@@ -16,6 +15,7 @@ from backend.sources.trying import try_connection
 from tests.rig.hub import Hub
 from tests.rig.ports import free_port
 from tests.rig.registry import Registry
+from tests.rig.s3 import s3_store
 
 
 @pytest.fixture
@@ -48,17 +48,11 @@ def test_a_registry_accepts_the_account_or_not(client: GuardedClient) -> None:
         try_connection("registry", other.endpoint, "ana:secret", client)
 
 
-def test_keys_of_an_object_store_are_used(
-    client: GuardedClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = ThreadedMotoServer("127.0.0.1", port=free_port(), verbose=False)
-    server.start()
-    try:
-        endpoint = f"http://127.0.0.1:{server._port}"
-        said = try_connection("s3", endpoint, "key:secret", client)
-        assert said == "The store accepts the keys; they see 0 buckets."
-    finally:
-        server.stop()
+def test_keys_of_an_object_store_are_used(client: GuardedClient) -> None:
+    with s3_store() as store:
+        seen = len(store.client.list_buckets()["Buckets"])
+        said = try_connection("s3", store.endpoint, f"{store.key}:{store.secret}", client)
+    assert said == f"The store accepts the keys; they see {seen} buckets."
     with pytest.raises(FetchRefused) as refusal:
         try_connection("s3", "http://169.254.169.254", "key:secret", client)
     assert refusal.value.code == "address_closed"
