@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 
 from backend.api.authentication import SESSION_COOKIE, Authentication
 from backend.api.commands import command_context
-from backend.api.description import complete
+from backend.api.description import describe
 from backend.api.edge import Edge
 from backend.api.guards import OPERATION, authorise
 from backend.api.problems import respond
@@ -78,7 +78,7 @@ def create_api(services: Services | None = None) -> Litestar:
             services.upload_end.stop()
             services.close()
 
-    api = Litestar(
+    return Litestar(
         route_handlers=[handler for module in _MODULES for handler in module.HANDLERS],
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
@@ -97,7 +97,11 @@ def create_api(services: Services | None = None) -> Litestar:
             "their answers carry a position, and queries given it as `atLeast` include it.",
             use_handler_docstrings=True,
             openapi_router=Router(
-                "/schema", route_handlers=[], include_in_schema=False, opt={OPERATION: "readSchema"}
+                "/schema",
+                route_handlers=[],
+                include_in_schema=False,
+                opt={OPERATION: "readSchema"},
+                before_request=describe,
             ),
             render_plugins=[JsonRenderPlugin()],
             components=Components(
@@ -112,8 +116,6 @@ def create_api(services: Services | None = None) -> Litestar:
         ),
         logging_config=None,
     )
-    complete(api)
-    return api
 
 
 def create_app(services: Services, web_folder: Path = WEB_FOLDER) -> ASGIApp:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from litestar import Litestar
+from threading import Lock
+
+from anyio import to_thread
+from litestar import Litestar, Request
+from litestar.datastructures import State
 from litestar.openapi.spec import (
+    OpenAPI,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
@@ -17,6 +22,7 @@ from litestar.openapi.spec import (
 from backend.api.commands import MAX_KEY_LENGTH
 from backend.api.problems import MEDIA_TYPE
 
+_making = Lock()
 _TEXT = Schema(type=OpenAPIType.STRING)
 _PROBLEM = Schema(
     title="Problem",
@@ -57,12 +63,23 @@ _HEADERS = {
 }
 
 
-def complete(api: Litestar) -> None:
-    """Adds what is missing to the application's OpenAPI document."""
-    document = api.openapi_schema
-    if document.components.schemas is None:
-        document.components.schemas = {}
-    document.components.schemas["Problem"] = _PROBLEM
+def description(api: Litestar) -> OpenAPI:
+    """The application's OpenAPI document, whole. It is made the first time: it takes a while."""
+    with _making:
+        document = api.openapi_schema
+        schemas = document.components.schemas = document.components.schemas or {}
+        if "Problem" not in schemas:
+            schemas["Problem"] = _PROBLEM
+            _complete_operations(api, document)
+    return document
+
+
+async def describe(request: Request[object, object, State]) -> None:
+    """Makes the document before it is sent, off the event loop."""
+    await to_thread.run_sync(description, request.app)
+
+
+def _complete_operations(api: Litestar, document: OpenAPI) -> None:
     commands = _commands(api)
     for path in (document.paths or {}).values():
         for operation in (

@@ -9,13 +9,14 @@ from pathlib import Path
 from litestar.serialization import decode_json, encode_json
 
 from backend.api.app import create_api
+from backend.api.description import description
 
 FILE = Path(__file__).resolve().parents[2] / "frontend" / "openapi.json"
 
 
 def document() -> str:
     """The OpenAPI document, as it is committed."""
-    schema = decode_json(encode_json(create_api().openapi_schema.to_schema()))
+    schema = decode_json(encode_json(description(create_api()).to_schema()))
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

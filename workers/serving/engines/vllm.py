@@ -278,6 +278,8 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # It leaves its sockets behind; in its own folder they go with it.
+    "VLLM_RPC_BASE_PATH": ".",
 }
 
 

@@ -12,8 +12,8 @@ from workers.serving.containers import Container, ContainerOrder, Health
 from workers.serving.engine import Command, Environment, Launch
 
 _PYTHON = Path("python3")
-# They are chosen for the worker's own processors.
-_OF_THIS_MACHINE = frozenset({"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"})
+# They are chosen for the worker's own processors and folders.
+_OF_THIS_MACHINE = frozenset({"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_RPC_BASE_PATH"})
 _SWITCH_VALUES = frozenset({"true", "false"})
 # What the worker itself sets where a deployment does not.
 _OWN_SWITCHES = frozenset({"enforce_eager"})
