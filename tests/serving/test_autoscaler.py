@@ -87,6 +87,16 @@ def test_both_delays_are_honoured(policy: Policy, loads: list[tuple[int, int, in
         last = at
 
 
+def test_what_was_needed_at_a_decision_counts_for_the_next_one() -> None:
+    policy = Policy(least=0, most=1, requests_per_replica=1, up_delay=0, down_delay=1)
+    watched = Watched(policy, wanted=0)
+    watched.hold(1, 1)
+    watched.hold(1, 0)
+    assert watched.wanted == 1, "a second ago it was needed"
+    watched.hold(1, 0)
+    assert watched.wanted == 0
+
+
 @given(policies(), st.integers(0, 200))
 def test_a_steady_load_gets_what_it_needs_and_then_nothing_changes(
     policy: Policy, requests: int

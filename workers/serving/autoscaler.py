@@ -85,14 +85,13 @@ class Autoscaler:
     def decide(self, reading: Reading, wanted: int) -> Decision | None:
         """What this reading changes about the wanted number; readings come in order of time."""
         if self._since is None or reading.at - self._last > MAX_GAP_SECONDS:
-            self._watch_from(reading.at)
+            self._watch_from(reading)
+        else:
+            self._add(reading)
         self._last = reading.at
-        needed = self._policy.needed(reading)
-        self._least.add(reading.at, needed)
-        self._most.add(reading.at, needed)
         decision = self._decide(reading, wanted, reading.at - (self._since or 0.0))
         if decision is not None:
-            self._watch_from(reading.at)
+            self._watch_from(reading)
         return decision
 
     def _decide(self, reading: Reading, wanted: int, watched: float) -> Decision | None:
@@ -110,10 +109,16 @@ class Autoscaler:
             return _to(most, reading, policy.down_delay, reason)
         return None
 
-    def _watch_from(self, moment: float) -> None:
-        self._since = moment
+    def _watch_from(self, reading: Reading) -> None:
+        self._since = reading.at
         self._least.clear()
         self._most.clear()
+        self._add(reading)
+
+    def _add(self, reading: Reading) -> None:
+        needed = self._policy.needed(reading)
+        self._least.add(reading.at, needed)
+        self._most.add(reading.at, needed)
 
 
 class _Extreme:
