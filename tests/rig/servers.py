@@ -24,9 +24,9 @@ from tests.rig.waiting import eventually
 class PostgresServer:
     """One embedded cluster in a folder of its own; databases are made and dropped in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         # Not pytest's folder: its parents may be closed to the user the server runs as.
-        self.directory = Path(tempfile.mkdtemp(prefix="loggia-postgres-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="loggia-postgres-", dir=folder))
         self.directory.chmod(0o755)
         self.embedded = EmbeddedPostgres(self.directory / "postgres", free_port())
         self.log = self.directory / "postgres.log"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 import openai
+import psutil
 from safetensors.numpy import load, save
 
 from tests.serving.conftest import Gallery, Worker
@@ -37,3 +39,15 @@ def consumers(gallery: Gallery, worker: Worker, *models: UUID) -> Callable[[UUID
     keys = {model_id: gallery.key(model_id) for model_id in models}
     url = worker.start_gateway()
     return lambda model_id: openai.OpenAI(base_url=url, api_key=keys[model_id])
+
+
+def living_in(session: int) -> list[psutil.Process]:
+    """What an engine started and still runs; its session has the number of its first process."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getsid(process.pid) == session and process.info["status"] != "zombie":
+                found.append(process)
+        except OSError:
+            continue
+    return found

@@ -16,6 +16,7 @@ from backend.application.commands import CommandContext
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
 from tests.serving.load import Clients
+from tests.serving.real_engines import living_in
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 
@@ -88,8 +89,11 @@ def test_nothing_fails_while_replicas_and_revisions_change_and_little_where_they
         # On the way to zero one may be left for a moment.
         assert scaled in ([1, 2, 0, 1], [1, 2, 1, 0, 1])
 
+        killed: list[int] = []
+
         def kill_engine() -> None:
-            os.kill(gallery.engines()[0].pid, signal.SIGKILL)
+            killed.append(gallery.engines()[0].pid)
+            os.kill(killed[-1], signal.SIGKILL)
 
         def kill_worker() -> None:
             assert worker.process is not None
@@ -108,4 +112,7 @@ def test_nothing_fails_while_replicas_and_revisions_change_and_little_where_they
     assert clients.failures == [], "another replica answers what had no answer yet"
     assert set(streams.failures) <= {"cut short"}
     assert len(streams.failures) <= 2, "one stream for each dead engine"
-    assert len(gallery.recorded(llama, "ReplicaLost")) == 2
+    lost = gallery.recorded(llama, "ReplicaLost")
+    assert len(lost) == 2
+    assert lost[0]["exit_code"] == -signal.SIGKILL
+    assert not any(map(living_in, killed)), "what a killed engine had started is gone too"

@@ -2,74 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from uuid import UUID
 
 import httpx
 import openai
-import psutil
 import pytest
 
 from tests.builders.models import HIDDEN, tiny_embedder, tiny_reranker
-from tests.rig.waiting import eventually
 from tests.serving.conftest import Gallery, Worker
 from tests.serving.real_engines import LORA_CARD, START_SECONDS, consumers, idle, lora_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
-
-
-def sessions(gallery: Gallery) -> set[int]:
-    return {record.pid for record in gallery.launcher.records()}
-
-
-def living_in(session: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["status"]):
-        try:
-            if os.getsid(process.pid) == session and process.info["status"] != "zombie":
-                found.append(process)
-        except OSError:
-            continue
-    return found
-
-
-def test_a_model_is_deployed_redeployed_and_comes_back_after_a_crash(
-    real_gallery: Gallery, real_worker: Worker, llama: UUID
-) -> None:
-    gallery = real_gallery
-    gallery.deploy(llama, {"max_model_len": "256"})
-    gallery.await_state(llama, "deployed", seconds=START_SECONDS)
-    first = gallery.endpoint(llama)
-    answer = gallery.ask(first, max_tokens=4)
-    assert answer["usage"]["completion_tokens"] >= 1
-
-    gallery.deploy(llama, {"max_model_len": "128"})
-    old_sessions = sessions(gallery)
-
-    def served() -> bool:
-        gallery.ask(
-            first if gallery.deployment(llama).serving_revision == 1 else gallery.endpoint(llama)
-        )
-        return gallery.deployment(llama).serving_revision == 2
-
-    eventually(served, "the second revision serves", seconds=START_SECONDS, every=0.5)
-    gallery.await_recorded(llama, "RevisionRetired", seconds=90)
-    assert not any(living_in(session) for session in old_sessions)
-
-    (session,) = sessions(gallery)
-    os.kill(session, signal.SIGKILL)
-    gallery.await_recorded(llama, "ReplicaReady", 3, seconds=START_SECONDS)
-    assert living_in(session) == [], "what the killed server had started is gone too"
-    assert gallery.recorded(llama, "ReplicaLost")[0]["exit_code"] == -signal.SIGKILL
-    assert gallery.ask(gallery.endpoint(llama), max_tokens=2)["choices"]
-
-    for ready in gallery.recorded(llama, "ReplicaReady"):
-        print("seconds to the first token:", ready["startup_seconds"])
-    (session,) = sessions(gallery)
-    gallery.stop(llama)
-    gallery.await_state(llama, "stopped", seconds=60)
-    assert living_in(session) == []
 
 
 def test_a_configuration_that_vllm_refuses_fails_with_its_words(
