@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -184,7 +185,7 @@ class Gallery:
         """Every engine process that this test's worker started and that still runs."""
         found = []
         for record in self.launcher.records():
-            if psutil.pid_exists(record.pid):
+            with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(record.pid)
                 if process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
