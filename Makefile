@@ -84,7 +84,7 @@ ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
 	@# Most tests wait most of the time; browsers and engines want the processors.
-	$(BIN)/python -m pytest --durations=20 -n 4 --dist loadfile -m "not journey and not engine"
+	$(BIN)/python -m pytest --durations=20 -n 4 --dist worksteal -m "not journey and not engine"
 	$(BIN)/python -m pytest --durations=40 -n 2 --dist loadfile --no-loadscope-reorder -m "journey or engine"
 endif
 

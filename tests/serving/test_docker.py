@@ -30,6 +30,7 @@ from tests.rig.fake_docker import FakeDocker, fake_docker
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
 from tests.serving.images import IMAGE, PINNED, import_image
+from tests.serving.worker_process import PATIENCE
 
 ON_DOCKER = {"server": "docker", "accelerator": "cpu", "memory_gib": 1.0}
 DOUBLE = [sys.executable, str(Path(__file__).with_name("container_double.py"))]
@@ -138,6 +139,23 @@ def test_a_worker_that_is_killed_is_continued_with_the_same_container(
     assert len(site.docker.containers) == 1
     assert len(site.gallery.recorded(model_id, "ReplicaStarted")) == 1
     assert site.gallery.recorded(model_id, "ReplicaLost") == []
+
+
+def test_a_container_that_answers_is_taken_over_however_late(site: Site) -> None:
+    model_id = import_image(site.gallery)
+    site.worker.start(die_at="replica_started:before")
+    site.deploy(model_id)
+    site.worker.await_death()
+    late = f"SELECT now() - created_at > interval '{PATIENCE.start + 1} s' FROM loggia.replicas"
+
+    def is_late() -> bool:
+        with site.gallery.pool.connection() as connection:
+            return bool(connection.execute(late.encode()).fetchone() == {"?column?": True})
+
+    eventually(is_late, "an engine would have had to answer by now")
+    site.worker.start()
+    site.gallery.await_state(model_id, "deployed")
+    assert len(site.docker.containers) == 1
 
 
 def test_the_secret_of_a_connection_reaches_the_container_and_no_event(site: Site) -> None:

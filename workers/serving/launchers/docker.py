@@ -66,7 +66,7 @@ class _Watch:
     """What was seen of a container's health."""
 
     health: Health
-    checked_at: float = 0.0
+    due: float
     failures: int = 0
     healthy: bool = False
 
@@ -302,17 +302,17 @@ class Docker:
         watch = self._watches.get(replica_id)
         if watch is None:
             said = found["Config"]["Labels"][f"{_LABEL}.health"]
-            watch = self._watches[replica_id] = _Watch(msgspec.json.decode(said, type=Health))
-            watch.checked_at = time.monotonic() + watch.health.initial_delay
+            health = msgspec.json.decode(said, type=Health)
+            # Whoever takes over a container that runs asks it before judging it.
+            due = time.monotonic() + health.initial_delay
+            watch = self._watches[replica_id] = _Watch(health, due)
         return watch
 
     def _is_healthy(self, watch: _Watch, endpoint: str | None) -> bool:
         """As of the last check; a healthy one may fail a few before it counts."""
         health, now = watch.health, time.monotonic()
-        pause = health.period if watch.healthy else min(health.period, _STARTING_CHECK_SECONDS)
-        if endpoint is None or now - watch.checked_at < pause:
+        if endpoint is None or now < watch.due:
             return watch.healthy
-        watch.checked_at = now
         try:
             answer = self._http.get(f"{endpoint}{health.path}", timeout=health.timeout)
             good = answer.is_success
@@ -320,6 +320,8 @@ class Docker:
             good = False
         watch.failures = 0 if good else watch.failures + 1
         watch.healthy = good or (watch.healthy and watch.failures < health.failures)
+        pause = health.period if watch.healthy else min(health.period, _STARTING_CHECK_SECONDS)
+        watch.due = now + pause
         return watch.healthy
 
 
