@@ -10,7 +10,7 @@ from psycopg.rows import DictRow
 
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.deployment_records import DeploymentRecords
-from backend.application.engine_facts import EngineFactsTable
+from backend.application.engine_facts import EngineFactsTable, built_in
 from backend.application.rehearsing import pending
 from backend.application.store import InTransaction
 from backend.domain import terms
@@ -20,7 +20,7 @@ from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.events import caused_by
 from backend.domain.model import Model, ModelState
 from backend.domain.servable import ENGINES, Imported, obstacle
-from backend.domain.server import BUILT_IN, LOCAL
+from backend.domain.server import BUILT_IN
 from backend.domain.version import Version
 
 
@@ -219,23 +219,25 @@ class Deployments(DeploymentRecords):
 
 
 def _known_server(wanted: DeployConfiguration) -> InTransaction:
-    """A statement that refuses a server, or a pool, that is not there for the engine."""
+    """A statement that refuses a server, or a pool, that cannot run what is wanted."""
     name, engine = wanted.hardware.server, wanted.engine
 
     def check(cursor: Cursor[DictRow]) -> None:
         if name in BUILT_IN:
-            return
-        cursor.execute(
-            "SELECT engine FROM loggia.servers WHERE name = %s OR pool = %s", (name, name)
-        )
-        engines = {row["engine"] for row in cursor.fetchall()}
-        if engine in engines:
-            return
-        wrong = f"has {', '.join(sorted(engines))}, not {engine}" if engines else "does not exist"
-        raise Invalid(
-            f"hardware.server: '{name[:80]}' {wrong}.",
-            remedy=f"Choose '{LOCAL}', or a server or pool that is registered with {engine}.",
-            field="hardware.server",
-        )
+            engines = built_in(cursor).get(name, frozenset())
+        else:
+            cursor.execute(
+                "SELECT engine FROM loggia.servers WHERE name = %s OR pool = %s", (name, name)
+            )
+            engines = frozenset(row["engine"] for row in cursor.fetchall())
+        if engine not in engines:
+            wrong = f"has {', '.join(sorted(engines))}, not {engine}" if engines else "is not there"
+            raise Invalid(
+                f"hardware.server: '{name[:80]}' {wrong}.",
+                remedy=f"Choose a server that runs {engine}; the deploy options list them.",
+                field="hardware.server",
+            )
+        if name not in BUILT_IN:
+            wanted.check_preset()
 
     return check

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 import msgspec
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
@@ -17,7 +17,8 @@ from backend.domain.engine_options import (
     check_options,
     check_quantization,
 )
-from backend.domain.servable import OFFERED
+from backend.domain.servable import CONTAINER, ENGINES, OFFERED
+from backend.domain.server import BUILT_IN, LOCAL
 from backend.infra.postgres import Pool
 
 
@@ -84,6 +85,11 @@ class EngineFactsTable:
         with self._pool.connection() as connection:
             return offered(connection)
 
+    def built_in(self) -> dict[str, frozenset[str]]:
+        """The engines of each place that nobody registers, by its name."""
+        with self._pool.connection() as connection:
+            return built_in(connection.cursor())
+
     def check(self, configuration: DeployConfiguration) -> None:
         """Raises `Invalid` for what the configured engine is known not to have.
 
@@ -98,6 +104,17 @@ class EngineFactsTable:
         optimization = configuration.optimization
         if optimization.quantization:
             check_quantization(optimization.quantization, known.quantizations)
+
+
+def built_in(cursor: Cursor[DictRow]) -> dict[str, frozenset[str]]:
+    """The same, within somebody's transaction."""
+    cursor.execute(
+        "SELECT server, array_agg(DISTINCT engine) AS engines FROM loggia.engine_facts "
+        "WHERE server = ANY(%s) GROUP BY server",
+        (sorted(BUILT_IN - {LOCAL}),),
+    )
+    configured = {row["server"]: frozenset(row["engines"]) for row in cursor.fetchall()}
+    return {LOCAL: frozenset(set(ENGINES) - {CONTAINER}), **configured}
 
 
 def offered(connection: Connection[DictRow]) -> frozenset[str]:

@@ -243,6 +243,25 @@ class DeployConfiguration:
                 f"'{self.optimization.method}' is not for the engine {self.engine}.",
                 f"Choose from {', '.join(methods)}, or another engine.",
             )
+        self._check_arguments()
+
+    def check_preset(self) -> None:
+        """Raises `Invalid` for what an engine cannot have that was started by somebody else."""
+        server = self.hardware.server[:MAX_NAME_CHARACTERS]
+        if self.optimization.method != "skip":
+            raise _invalid(
+                "optimization.method",
+                f"'{server}' serves what it was started with, and nothing is transformed for it.",
+                "Choose 'skip', or another server.",
+            )
+        for name in sorted(self.engine_arguments):
+            raise _invalid(
+                f"engine_arguments.{name}",
+                f"'{server}' runs already, with the arguments that it was started with.",
+                "Remove it, or choose another server.",
+            )
+
+    def _check_arguments(self) -> None:
         for name, value in self.engine_arguments.items():
             if (
                 not _is_word(name, NO_NAME)

@@ -64,6 +64,8 @@ def checks(
             _server(options, configuration),
             _memory(configuration, memory),
         ]
+        if refusal is not None and not refused(found):
+            found.append(Check("request", "Request", _FAIL, _said(refusal), refusal.remedy))
     return [*found, _terms(options, accepted=terms_accepted)]
 
 
@@ -193,16 +195,12 @@ def _server(options: DeployOptions, configuration: DeployConfiguration) -> Check
         )
     if not server.fits:
         return Check("server", title, _FAIL, server.reason, "Choose a larger server.")
-    if wanted.accelerator == "gpu" and wanted.accelerator_count > len(server.gpus):
-        return Check(
-            "server",
-            title,
-            _FAIL,
-            f"{wanted.accelerator_count} GPUs are wanted for each replica, and {server.name} "
-            f"has {len(server.gpus)}.",
-            "Ask for fewer GPUs, or choose another server.",
-        )
-    room = _room(server, configuration)
+    refusal = _not_for(server, configuration)
+    if refusal is not None:
+        return Check("server", title, _FAIL, *refusal)
+    room = server.room(wanted.accelerator, wanted.accelerator_count)
+    if room is None:
+        return Check("server", title, _PASS, f"{server.name} runs {configuration.engine}.")
     if wanted.memory_gib > room:
         return Check(
             "server",
@@ -215,11 +213,27 @@ def _server(options: DeployOptions, configuration: DeployConfiguration) -> Check
     return Check("server", title, _PASS, f"{server.name} has {room:g} GiB for a replica.")
 
 
-def _room(server: ServerView, configuration: DeployConfiguration) -> float:
-    if configuration.hardware.accelerator == "cpu":
-        return server.memory_gib
-    gpus = sorted((gpu.memory_gib for gpu in server.gpus), reverse=True)
-    return round(sum(gpus[: configuration.hardware.accelerator_count]), 1)
+def _not_for(server: ServerView, configuration: DeployConfiguration) -> tuple[str, str] | None:
+    """Why the server cannot run it, and what helps."""
+    wanted = configuration.hardware
+    if configuration.engine not in server.engines:
+        has = ", ".join(server.engines)
+        return f"{server.name} has {has}, not {configuration.engine}.", "Choose another server."
+    if wanted.accelerator not in server.accelerators:
+        has = "no GPU" if wanted.accelerator == "gpu" else "GPUs"
+        return f"{server.name} has {has}.", f"Use {server.accelerator} there."
+    if wanted.accelerator == "gpu" and server.gpus and wanted.accelerator_count > len(server.gpus):
+        return (
+            f"{server.name} has {len(server.gpus)} GPUs, and each replica wants "
+            f"{wanted.accelerator_count}.",
+            "Ask for fewer GPUs, or choose another server.",
+        )
+    if server.preset:
+        try:
+            configuration.check_preset()
+        except Invalid as error:
+            return _wire(error), error.remedy
+    return None
 
 
 def _memory(configuration: DeployConfiguration, memory: MemoryEstimate | None) -> Check:
@@ -268,6 +282,10 @@ def _terms(options: DeployOptions, *, accepted: bool) -> Check:
     return Check(
         "terms", "Terms", _WARN, f"{said} is not accepted yet.", "Read the terms and accept them."
     )
+
+
+def _said(refusal: DomainError) -> str:
+    return _wire(refusal) if isinstance(refusal, Invalid) else refusal.detail
 
 
 def _wire(error: Invalid) -> str:

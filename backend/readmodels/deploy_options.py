@@ -80,8 +80,7 @@ def of(pool: Pool, model_id: UUID | None) -> DeployOptions:
     return DeployOptions(
         terms=TermsView(terms.VERSION, terms.TEXT, terms.SHA256),
         servers=servers,
-        defaults=_imported(card)
-        or from_domain(_defaults(card, needed, on_gpu=bool(servers[0].gpus)).to_dict()),
+        defaults=_imported(card) or from_domain(_defaults(model, needed, servers).to_dict()),
         engines=_engines(model),
         optimizations=optimizations(
             EngineFactsTable(pool),
@@ -136,16 +135,17 @@ def _model(pool: Pool, model_id: UUID) -> _Model:
     )
 
 
-def _engines(model: _Model) -> list[EngineOption]:
-    def serves(rules: EngineRules, method: str) -> bool:
-        return model.imported is None or rules.obstacle(model.imported, model.base, method) is None
+def _serves(model: _Model, rules: EngineRules, method: str) -> bool:
+    return model.imported is None or rules.obstacle(model.imported, model.base, method) is None
 
+
+def _engines(model: _Model) -> list[EngineOption]:
     return [
         EngineOption(
             name=name,
             label=rules.label,
             available=found is None,
-            methods=[method for method in rules.methods if serves(rules, method)],
+            methods=[method for method in rules.methods if _serves(model, rules, method)],
             reason=found.reason if found else None,
             remedy=found.remedy if found else None,
         )
@@ -160,14 +160,31 @@ def _imported(card: dict[str, Any]) -> ConfigurationView | None:
     return msgspec.json.decode(text, type=ConfigurationView) if text else None
 
 
-def _defaults(card: dict[str, Any], needed: float, *, on_gpu: bool) -> DeployConfiguration:
-    context = card.get("context_length")
-    arguments = {"max_model_len": str(min(context, _LARGEST_DEFAULT_CONTEXT))} if context else {}
+def _defaults(model: _Model, needed: float, servers: list[ServerView]) -> DeployConfiguration:
+    can = (
+        name
+        for name, rules in ENGINES.items()
+        if model.obstacles[name] is None and _serves(model, rules, "skip")
+    )
+    engine = next(can, "vllm")
+    server = next((server for server in servers if engine in server.engines), servers[0])
+    context = model.card.get("context_length")
+    length = {"max_model_len": str(min(context, _LARGEST_DEFAULT_CONTEXT))} if context else {}
     return DeployConfiguration(
+        engine=engine,
         hardware=Hardware(
-            accelerator="gpu" if on_gpu else "cpu",
-            accelerator_count=1 if on_gpu else 0,
+            server=server.name,
+            accelerator=server.accelerator,
+            accelerator_count=_gpus_for(needed, server),
             memory_gib=needed,
         ),
-        engine_arguments=arguments,
+        engine_arguments=length if engine == "vllm" else {},
     )
+
+
+def _gpus_for(needed: float, server: ServerView) -> int:
+    """As many as hold the model: an engine splits it over one, two, four or so on."""
+    if server.accelerator == "cpu":
+        return 0
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(server.gpus)]
+    return next((n for n in counts if (server.room("gpu", n) or needed) >= needed), counts[-1])

@@ -90,7 +90,7 @@ def _is_known(pool: Pool, document: dict[str, Any]) -> bool:
     found = EngineFactsTable(pool).find(
         document["engine"], hardware["accelerator"], hardware["server"]
     )
-    return found is not None
+    return found is not None and bool(found.options)
 
 
 def _memory(pool: Pool, model_id: UUID, document: dict[str, Any]) -> MemoryEstimate | None:

@@ -33,7 +33,8 @@ class EngineOptionList(msgspec.Struct, rename="camel", frozen=True):
 def of(facts: EngineFactsTable, engine: str, accelerator: str, server: str) -> EngineOptionList:
     """What a deployment may set of the engine's options."""
     known = facts.find(engine, accelerator, server)
-    if known is None:
+    # Of a container image, its own configuration file says what it reads.
+    if known is None or not known.options:
         return EngineOptionList(engine, accelerator, False, None, [])
     options = [
         EngineOptionView(name, option.kind, list(option.choices), option.many, option.help)

@@ -241,25 +241,3 @@ def test_readings_are_kept_dense_for_an_hour_and_thin_for_a_day(
     items = admin.get(f"{PATH}/local/load", params={"hours": 24}).json()["items"]
     assert 300 <= len(items) <= 360
     assert items == sorted(items, key=lambda point: point["at"])
-
-
-@pytest.mark.usefixtures("views")
-def test_deploy_options_list_the_servers_there_are(
-    admin: ApiClient, vllm: VllmDouble, services: Services
-) -> None:
-    Readings(services.pool).report(machine(memory_gib=2.0))
-    for name, memory in (("gpu-1", 64), ("gpu-2", 1)):
-        sent = body(vllm, name=name, pool="gpus", capacity={"memoryGib": memory})
-        position = admin.command("POST", PATH, sent).json()["position"]
-    listed(admin, position)
-    drained = admin.command("POST", f"{PATH}/gpu-1/drain", {}).json()["position"]
-    listed(admin, drained)
-    local, first, second, pool = admin.get("/api/deploy/options").json()["servers"]
-    assert (local["name"], local["fits"]) == ("local", False)
-    assert local["reason"] == (
-        "The model needs about 2.5 GiB, and it has 2 GiB: 0.5 GiB are missing."
-    )
-    assert (first["name"], first["engine"], first["fits"]) == ("gpu-1", "vllm", True)
-    assert first["busy"] == "It is being drained and takes no replicas."
-    assert (second["name"], second["fits"]) == ("gpu-2", False)
-    assert (pool["name"], pool["servers"], pool["fits"]) == ("gpus", 2, True)

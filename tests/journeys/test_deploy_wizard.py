@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -39,10 +40,10 @@ class Workplace:
     services: Services
     admin: ApiClient
 
-    def ready(self, name: str = "tiny") -> str:
+    def ready(self, name: str = "tiny", **card: Any) -> str:
         """The id of a model that can be deployed."""
         model_id = self.admin.import_model(name)
-        self.see(model_id, worker.make_ready(self.services, model_id, memory=MEMORY))
+        self.see(model_id, worker.make_ready(self.services, model_id, memory=MEMORY, **card))
         return model_id
 
     def deployed(self, name: str = "tiny") -> str:
@@ -127,7 +128,7 @@ def test_five_steps_keep_their_values_and_lead_to_a_revision(workplace: Workplac
 
         at_step(page, "Parameters")
         page.get_by_label("Temperature").fill("3")
-        desk.button("Next").click()
+        page.get_by_label("Temperature").blur()
         expect(page.get_by_text("Use a value from 0 to 2.")).to_be_visible()
         page.get_by_label("Temperature").fill("0.3")
         page.get_by_label("Minimum replicas").fill("0")
@@ -157,6 +158,50 @@ def test_five_steps_keep_their_values_and_lead_to_a_revision(workplace: Workplac
     assert view["configuration"]["scaling"]["minReplicas"] == 0
     model = workplace.admin.get(f"/api/models/{model_id}").json()
     assert (model["description"], model["labels"]) == ("Answers new colleagues", ["chat"])
+
+
+def test_what_an_engine_starts_with_goes_and_comes_back_with_it(workplace: Workplace) -> None:
+    model_id = workplace.ready(format="transformers")
+    with browser_context() as context:
+        desk = Desk(context.new_page(), workplace.url)
+        page = desk.page
+        desk.sign_in("admin", ADMIN_PASSWORD)
+        desk.open(f"/models/{model_id}/deploy")
+        go_to(desk, "Optimization")
+        page.get_by_label("CTranslate2", exact=True).check()
+        expect(page.get_by_label("Triton", exact=True)).to_be_checked()
+        page.get_by_role("textbox", name="Quantization").click()
+        page.get_by_role("option", name="int8", exact=True).click()
+        desk.button("Next").click()
+        at_step(page, "Parameters")
+        expect(page.get_by_label("Name of engine argument 1")).to_have_count(0)
+        desk.button("Back").click()
+        page.get_by_label("Serve the model as it is").check()
+        page.get_by_label("vLLM", exact=True).check()
+        desk.button("Next").click()
+        expect(page.get_by_label("Name of engine argument 1")).to_have_value("max_model_len")
+        assert desk.faults == []
+
+
+def test_a_revision_that_was_asked_for_meanwhile_is_not_overwritten_unseen(
+    workplace: Workplace,
+) -> None:
+    model_id = workplace.deployed()
+    url = f"/api/models/{model_id}/deployment"
+    with browser_context() as context:
+        desk = Desk(context.new_page(), workplace.url)
+        page = desk.page
+        desk.sign_in("admin", ADMIN_PASSWORD)
+        desk.open(f"/models/{model_id}/deploy")
+        go_to(desk, "Review")
+        page.get_by_label("I accept all the terms and conditions").check()
+        workplace.admin.command("PUT", url, worker.deploy_body(maxTokens=9))
+        expect(page.get_by_text("Revision 2 was asked for meanwhile")).to_be_visible()
+        expect(desk.button("Redeploy")).to_be_disabled()
+        desk.button("Start over from revision 2").click()
+        go_to(desk, "Parameters")
+        expect(page.get_by_label("Maximum length")).to_have_value("9 tokens")
+        assert desk.faults == []
 
 
 def test_a_model_that_comes_in_goes_on_to_the_wizard_by_itself(workplace: Workplace) -> None:

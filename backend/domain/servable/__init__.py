@@ -14,6 +14,7 @@ from backend.domain.servable.facts import Imported, Obstacle, Use, adapter_rank,
 from backend.domain.servable.vllm import MAX_ADAPTER_RANK
 
 __all__ = [
+    "CONTAINER",
     "ENGINES",
     "MAX_ADAPTER_RANK",
     "OFFERED",
@@ -27,6 +28,10 @@ __all__ = [
     "obstacles_by_engine",
     "use_of",
 ]
+
+
+# The engine that only what runs containers has.
+CONTAINER = "container"
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ ENGINES: Mapping[str, EngineRules] = {
             ),
         ),
         EngineRules(
-            "container",
+            CONTAINER,
             "Container image",
             container.obstacle,
             ("skip",),

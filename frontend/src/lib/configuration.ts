@@ -105,10 +105,15 @@ const OTHER_LABELS: Record<string, string> = {
   'parameters.stop': 'Stop sequences',
   'hardware.server': 'Server',
   'hardware.accelerator': 'Accelerator',
+  'hardware.gpuSharing': 'GPUs',
 };
 
 const METHODS: Record<string, string> = { skip: 'Skipped', ctranslate2: 'CTranslate2', vllm: 'vLLM' };
 const ENGINES: Record<string, string> = { vllm: 'vLLM', triton: 'Triton', ollama: 'Ollama', container: 'Container image' };
+
+const SHARING: Record<string, string> = { exclusive: 'To itself', memory: 'Shared by memory' };
+/** What says something only where there are GPUs. */
+const OF_GPUS = new Set(['hardware.acceleratorCount', 'hardware.gpuSharing']);
 
 const SECTIONS: { section: ConfigurationSection; title: string; paths: string[] }[] = [
   { section: 'optimization', title: 'Optimization', paths: ['optimization.method', 'optimization.quantization'] },
@@ -130,7 +135,9 @@ const SECTIONS: { section: ConfigurationSection; title: string; paths: string[] 
   {
     section: 'hardware',
     title: 'Hardware',
-    paths: ['hardware.server', 'hardware.accelerator', 'hardware.acceleratorCount', 'hardware.memoryGib'],
+    paths: [
+      'hardware.server', 'hardware.accelerator', 'hardware.acceleratorCount', 'hardware.memoryGib', 'hardware.gpuSharing',
+    ],
   },
   { section: 'engine', title: 'Engine', paths: ['engine'] },
 ];
@@ -165,7 +172,7 @@ export function describeConfiguration(configuration: DeployConfiguration): Confi
       title,
       rows: all.flatMap((path) => {
         const value = readField(configuration, path);
-        const meaningless = path === 'hardware.acceleratorCount' && configuration.hardware.accelerator === 'cpu';
+        const meaningless = OF_GPUS.has(path) && configuration.hardware.accelerator === 'cpu';
         return value === null || meaningless ? [] : [{ path, label: fieldLabel(path), value }];
       }),
     };
@@ -238,7 +245,9 @@ export function readDeployConfigFile(text: string, defaults: DeployConfiguration
       ...read,
       engineArguments: isObject(givenArguments)
         ? Object.fromEntries(Object.entries(givenArguments).map(([name, value]) => [name, plain(value)]))
-        : engineArguments,
+        : read.engine === defaults.engine
+          ? engineArguments
+          : {},
     },
     unknown,
   };
@@ -282,6 +291,7 @@ export function fieldText(path: string, value: unknown): string | null {
   if (Array.isArray(value)) return value.length === 0 ? 'None' : value.map((item) => JSON.stringify(item)).join('  ');
   if (path === 'optimization.method') return METHODS[plain(value)] ?? plain(value);
   if (path === 'hardware.accelerator') return plain(value).toUpperCase();
+  if (path === 'hardware.gpuSharing') return SHARING[plain(value)] ?? plain(value);
   if (path === 'engine') return ENGINES[plain(value)] ?? plain(value);
   if (path === 'parameters.topK' && value === -1) return 'All (-1)';
   if (path in NUMBER_FIELDS && typeof value === 'number') {

@@ -15,7 +15,7 @@ import httpx
 from backend.domain.configuration import Hardware
 from backend.domain.engine_options import Option
 from backend.domain.errors import DomainError, Invalid, NotAllowed
-from backend.domain.servable import Use
+from backend.domain.servable import CONTAINER, Use
 from backend.sources.image_reference import parse_reference
 from workers.serving.containers import Container, ContainerOrder, Health
 from workers.serving.engine import Command, Diagnosis, Environment, EnvironmentSpec, Launch, Load
@@ -29,7 +29,7 @@ _NO_COMMAND = frozenset({126, 127})
 class ContainerImage:
     """The image itself; its launcher watches its health."""
 
-    name = "container"
+    name = CONTAINER
 
     def settable(self, environment: Environment) -> Mapping[str, Option]:  # noqa: ARG002
         """None that hold for every image."""

@@ -14,7 +14,6 @@ from backend.infra.logging import get_logger
 from backend.infra.settings import Settings
 from backend.sources.errors import FetchRefused
 from backend.sources.trying import pair
-from workers.serving.engines.container import ContainerImage
 from workers.serving.launchers.launcher import Launcher, Launchers, Unreachable
 
 if TYPE_CHECKING:
@@ -67,14 +66,14 @@ class Configured:
         return name if name in self._own() else self._others.public_name(server)
 
     def tell(self, table: EngineFactsTable) -> None:
-        """Publishes that container images can be served there, or no longer."""
+        """Publishes which engines can be served there, or no longer."""
         own = self._own()
         for name in self._prefixes:
-            if name not in own:
-                table.keep_only(name, ())
-                continue
-            for accelerator in ("cpu", "gpu"):
-                table.publish(EngineFacts(name, ContainerImage.name, accelerator, "", {}, {}))
+            engines = own[name].engines if name in own else ()
+            table.keep_only(name, engines)
+            for engine in engines:
+                for accelerator in ("cpu", "gpu"):
+                    table.publish(EngineFacts(name, engine, accelerator, "", {}, {}))
 
     def tidy(self, live: Callable[[str], set[UUID]]) -> None:
         """Removes, in the background, what belongs to no replica that `live` tells of."""

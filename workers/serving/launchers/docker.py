@@ -74,6 +74,7 @@ class _Watch:
 class Docker:
     """Runs, finds and removes containers, as a `Launcher`."""
 
+    engines = (ContainerImage.name,)
     needs = Needs(environment=False, files=False)
     ends_with_platform = True
 

@@ -22,6 +22,8 @@ from backend.domain.errors import Invalid, NotAllowed
 from backend.infra.settings import Settings
 from workers.serving.containers import MODELS, Container, Containerised, ContainerOrder, Images
 from workers.serving.engine import Engine
+from workers.serving.engines.container import ContainerImage
+from workers.serving.engines.vllm import Vllm
 from workers.serving.launchers import kubernetes_manifests as manifests
 from workers.serving.launchers.fetched_log import FetchedLog
 from workers.serving.launchers.kubernetes_api import Cluster, Kind
@@ -51,6 +53,7 @@ class _Mirrors:
 class Kubernetes:
     """Makes, finds and removes workloads in one namespace, as a `Launcher`."""
 
+    engines = (ContainerImage.name, Vllm.name)
     needs = Needs(environment=False, files=False)
     ends_with_platform = False
 

@@ -52,6 +52,7 @@ interface LoadedProps {
 
 function Loaded({ model, deployment, options }: LoadedProps) {
   // A refusal that comes up while the wizard is open does not take away what was typed: the server has the last word.
+  const [round, setRound] = useState(0);
   const [refused] = useState(() => refusal(model.actions, deployment ? 'redeploy' : 'deploy'));
 
   return (
@@ -70,7 +71,7 @@ function Loaded({ model, deployment, options }: LoadedProps) {
         }
       />
       {refused === null ? (
-        <Wizard model={model} deployment={deployment} options={options} />
+        <Wizard key={round} model={model} deployment={deployment} options={options} onStartOver={() => setRound(round + 1)} />
       ) : (
         <EmptyState
           title={deployment ? 'The model cannot be redeployed now' : 'The model cannot be deployed now'}

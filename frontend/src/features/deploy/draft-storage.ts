@@ -12,7 +12,7 @@ export interface StoredDraft {
 
 type Store = Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
 
-const VERSION = 1;
+const VERSION = 2;
 
 function keyOf(modelId: string): string {
   return `loggia.deploy-draft.${modelId}`;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { DeployConfiguration, EngineOptions } from '@/lib/api/types';
-import { configurationOf, draftOf, draftProblems, stepOf, type Draft, type Offered } from './draft';
+import type { DeployConfiguration, DeployServer, EngineOptions } from '@/lib/api/types';
+import { choosing, configurationOf, draftOf, draftProblems, stepOf, type Draft, type Offered } from './draft';
 
 const base: DeployConfiguration = {
   schemaVersion: 1,
@@ -12,19 +12,29 @@ const base: DeployConfiguration = {
   engineArguments: { max_model_len: '256' },
 };
 
+function server(part: Partial<DeployServer>): DeployServer {
+  return {
+    name: '', engines: ['triton', 'vllm'], accelerator: 'cpu', accelerators: ['cpu'], cpuCount: null, memoryGib: null, gpus: [],
+    fits: true, reason: null, preset: false, servers: 1, ...part,
+  };
+}
+
 const options: Offered = {
   engines: [
     { name: 'vllm', label: 'vLLM', available: true, methods: ['skip', 'vllm'], reason: null, remedy: null },
     { name: 'triton', label: 'Triton', available: false, methods: ['ctranslate2'], reason: 'No Triton here.', remedy: 'Add one.' },
   ],
   servers: [
-    { name: 'local', accelerator: 'cpu', cpuCount: 2, memoryGib: 16, gpus: [], fits: true, reason: null, servers: 1 },
-    { name: 'small', accelerator: 'cpu', cpuCount: 1, memoryGib: 1, gpus: [], fits: false, reason: 'It has 1 GiB.', servers: 1 },
-    {
-      name: 'gpu', accelerator: 'gpu', cpuCount: 8, memoryGib: 64, fits: true, reason: null, servers: 1,
+    server({ name: 'local', memoryGib: 16 }),
+    server({ name: 'small', memoryGib: 1, fits: false, reason: 'It has 1 GiB.' }),
+    server({
+      name: 'gpu', accelerator: 'gpu', accelerators: ['gpu', 'cpu'], memoryGib: 64,
       gpus: [{ name: 'A', memoryGib: 24, freeGib: 24 }, { name: 'A', memoryGib: 24, freeGib: 24 }],
-    },
+    }),
+    server({ name: 'unsaid', preset: true, engines: ['vllm'] }),
+    server({ name: 'docker', engines: ['container'], accelerators: ['cpu', 'gpu'] }),
   ],
+  defaults: base,
   optimizations: [
     { method: 'skip', label: 'Skip', available: true, reason: null, quantizations: [] },
     { method: 'ctranslate2', label: 'CTranslate2', available: false, reason: 'Not on a CPU.', quantizations: [] },
@@ -37,6 +47,8 @@ const options: Offered = {
     },
   ],
 };
+
+const { hardware } = draftOf(base);
 
 function problems(part: Partial<Draft>) {
   return draftProblems({ ...draftOf(base), ...part }, options);
@@ -56,6 +68,25 @@ describe('a draft', () => {
     draft.engineArguments.push({ id: 'new', name: ' ', value: '' });
     expect(configurationOf(draft, base).engineArguments).toEqual({ max_model_len: '256' });
     expect(draftProblems(draft, options)).toEqual({});
+  });
+});
+
+describe('choosing', () => {
+  const given = (draft: Draft) => configurationOf(draft, base).engineArguments;
+  const chosen = (draft: Draft, choice: Partial<Draft>) => ({ ...draft, ...choosing(draft, choice, options) });
+
+  it('takes the default arguments of an engine away with it, and brings them back', () => {
+    const triton = chosen(draftOf(base), { engine: 'triton' });
+    expect(given(triton)).toEqual({});
+    expect(given(chosen(triton, { engine: 'vllm' }))).toEqual({ max_model_len: '256' });
+    expect(given(chosen(draftOf(base), { hardware: { ...hardware, server: 'unsaid' } }))).toEqual({});
+  });
+
+  it('keeps what a person has typed', () => {
+    const typed = { ...draftOf(base), engineArguments: [{ id: '1', name: 'max_model_len', value: '99' }] };
+    const triton = chosen(typed, { engine: 'triton' });
+    expect(given(triton)).toEqual({ max_model_len: '99' });
+    expect(given(chosen(triton, { engine: 'vllm' }))).toEqual({ max_model_len: '99' });
   });
 });
 
@@ -83,7 +114,7 @@ describe('draftProblems', () => {
   });
 
   it('says why a server or an optimization cannot be chosen', () => {
-    expect(problems({ hardware: { server: 'small', accelerator: 'cpu' } })).toEqual({ 'hardware.server': 'It has 1 GiB.' });
+    expect(problems({ hardware: { ...hardware, server: 'small' } })).toEqual({ 'hardware.server': 'It has 1 GiB.' });
     expect(problems({ optimization: { method: 'ctranslate2', quantization: 'int8' } })).toEqual({
       'optimization.method': 'Not on a CPU.',
     });
@@ -132,11 +163,42 @@ describe('draftProblems', () => {
 
   it('counts the memory of all GPUs that a replica gets, and no more GPUs than there are', () => {
     const numbers = { ...draftOf(base).numbers, 'hardware.acceleratorCount': 2, 'hardware.memoryGib': 48 };
-    const hardware = { server: 'gpu', accelerator: 'gpu' } as const;
-    expect(problems({ hardware, numbers })).toEqual({});
-    expect(Object.keys(problems({ hardware, numbers: { ...numbers, 'hardware.acceleratorCount': 3 } }))).toEqual([
+    const onGpus = { ...hardware, server: 'gpu', accelerator: 'gpu' } as const;
+    expect(problems({ hardware: onGpus, numbers })).toEqual({});
+    expect(problems({ hardware: onGpus, numbers: { ...numbers, 'hardware.acceleratorCount': 1 } })).toEqual({
+      'hardware.memoryGib': 'gpu has 24 GiB for a replica. Use more GPUs, or ask for less.',
+    });
+    expect(Object.keys(problems({ hardware: onGpus, numbers: { ...numbers, 'hardware.acceleratorCount': 3 } }))).toEqual([
       'hardware.acceleratorCount',
     ]);
+  });
+
+  it('takes what is not known of a server as it is asked for', () => {
+    const numbers = { ...draftOf(base).numbers, 'hardware.memoryGib': 500 };
+    expect(problems({ hardware: { ...hardware, server: 'unsaid' }, numbers, engineArguments: [] })).toEqual({});
+  });
+
+  it('wants hardware that the server has', () => {
+    expect(problems({ hardware: { ...hardware, accelerator: 'gpu' } })).toEqual({
+      'hardware.accelerator': 'local has no GPU. Choose what it has.',
+    });
+    expect(problems({ hardware: { ...hardware, server: 'gpu' } })).toEqual({});
+  });
+
+  it('wants a server that runs the engine, with what it was started with', () => {
+    expect(problems({ hardware: { ...hardware, server: 'docker' } })).toEqual({
+      'hardware.server': 'It runs container, and not vLLM.',
+    });
+    expect(problems({ hardware: { ...hardware, server: 'unsaid' } })).toEqual({
+      'engineArguments.max_model_len': 'unsaid runs already, with the arguments that it was started with. Remove this one.',
+    });
+    expect(
+      problems({
+        hardware: { ...hardware, server: 'unsaid' },
+        optimization: { method: 'vllm', quantization: 'fp8' },
+        engineArguments: [],
+      }),
+    ).toEqual({ 'hardware.server': 'unsaid serves what it was started with. Choose another server, or no optimization.' });
   });
 
   it('refuses argument names that are misspelt, doubled or set elsewhere', () => {

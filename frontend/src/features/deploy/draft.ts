@@ -1,4 +1,4 @@
-import type { DeployConfiguration, DeployOptions, EngineOptions } from '@/lib/api/types';
+import type { DeployConfiguration, DeployOptions, DeployServer, EngineOption, EngineOptions } from '@/lib/api/types';
 import { MAX_STOP_LENGTH, MAX_STOP_SEQUENCES, NUMBER_FIELDS, type NumberPath } from '@/lib/configuration';
 import { formatNumber } from '@/lib/format';
 import { newId } from '@/lib/new-id';
@@ -18,12 +18,12 @@ export interface Draft {
   optimization: DeployConfiguration['optimization'];
   numbers: Record<NumberPath, number | ''>;
   stop: string[];
-  hardware: Pick<DeployConfiguration['hardware'], 'server' | 'accelerator'>;
+  hardware: Pick<DeployConfiguration['hardware'], 'server' | 'accelerator' | 'gpuSharing'>;
   engineArguments: EngineArgument[];
 }
 
 /** What the server offers. */
-export type Offered = Pick<DeployOptions, 'servers' | 'optimizations' | 'engines'>;
+export type Offered = Pick<DeployOptions, 'servers' | 'optimizations' | 'engines' | 'defaults'>;
 
 /** Messages by path of the field. */
 export type Problems = Record<string, string>;
@@ -37,8 +37,6 @@ const OWN_ARGUMENTS: Record<string, string> = {
   host: 'the deploy worker',
   port: 'the deploy worker',
   api_key: 'the gateway',
-  max_num_seqs: 'the inference batch size',
-  tensor_parallel_size: 'the GPUs for each replica',
 };
 
 export function draftOf(configuration: DeployConfiguration): Draft {
@@ -60,7 +58,7 @@ export function draftOf(configuration: DeployConfiguration): Draft {
       'hardware.memoryGib': hardware.memoryGib,
     },
     stop: parameters.stop,
-    hardware: { server: hardware.server, accelerator: hardware.accelerator },
+    hardware: { server: hardware.server, accelerator: hardware.accelerator, gpuSharing: hardware.gpuSharing },
     engineArguments: Object.entries(configuration.engineArguments).map(([name, value]) => ({ id: newId(), name, value })),
   };
 }
@@ -91,7 +89,6 @@ export function configurationOf(draft: Draft, base: DeployConfiguration): Deploy
     },
     hardware: {
       ...draft.hardware,
-      gpuSharing: base.hardware.gpuSharing,
       acceleratorCount: number('hardware.acceleratorCount'),
       memoryGib: number('hardware.memoryGib'),
     },
@@ -103,6 +100,23 @@ export function configurationOf(draft: Draft, base: DeployConfiguration): Deploy
   };
 }
 
+/**
+ * Another engine or server: the arguments that the defaults gave go with what they are for, and come back with it.
+ * Those that a person has typed stay.
+ */
+export function choosing(draft: Draft, choice: Partial<Draft>, options: Offered): Partial<Draft> {
+  const before = defaultArguments(draft, options);
+  const after = defaultArguments({ ...draft, ...choice }, options);
+  const kept = draft.engineArguments.filter(({ name, value }) => before[name] !== value || name in after);
+  const added = Object.entries(after).filter(([name]) => !(name in before) && kept.every((argument) => argument.name !== name));
+  return { ...choice, engineArguments: [...kept, ...added.map(([name, value]) => ({ id: newId(), name, value }))] };
+}
+
+function defaultArguments({ engine, hardware }: Draft, { servers, defaults }: Offered): Record<string, string> {
+  const preset = servers.find(({ name }) => name === hardware.server)?.preset ?? false;
+  return engine === defaults.engine && !preset ? defaults.engineArguments : {};
+}
+
 /** Everything that the server would refuse, by field. Empty when the draft may be sent. */
 export function draftProblems(draft: Draft, options: Offered, engineOptions?: EngineOptions): Problems {
   return {
@@ -111,7 +125,7 @@ export function draftProblems(draft: Draft, options: Offered, engineOptions?: En
     ...numberProblems(draft),
     ...stopProblems(draft),
     ...hardwareProblems(draft, options),
-    ...argumentProblems(draft, engineOptions),
+    ...argumentProblems(draft, options, engineOptions),
   };
 }
 
@@ -184,25 +198,53 @@ function stopProblems({ stop }: Draft): Problems {
   return {};
 }
 
-function hardwareProblems(draft: Draft, { servers }: Offered): Problems {
+function hardwareProblems(draft: Draft, { servers, engines }: Offered): Problems {
   const server = servers.find(({ name }) => name === draft.hardware.server);
   if (server === undefined) return { 'hardware.server': 'Choose a server.' };
-  if (!server.fits) return { 'hardware.server': server.reason ?? 'The model does not fit on this server. Choose another one.' };
+  const unfit = unfitness(server, draft.engine, engines);
+  if (unfit !== null) return { 'hardware.server': unfit };
+  if (server.preset && draft.optimization.method !== 'skip') {
+    return { 'hardware.server': `${server.name} serves what it was started with. Choose another server, or no optimization.` };
+  }
+  const { accelerator } = draft.hardware;
+  if (!server.accelerators.includes(accelerator)) {
+    return { 'hardware.accelerator': `${server.name} has ${accelerator === 'gpu' ? 'no GPU' : 'GPUs'}. Choose what it has.` };
+  }
   const problems: Problems = {};
   const memory = draft.numbers['hardware.memoryGib'];
   const count = draft.numbers['hardware.acceleratorCount'];
-  const available = server.accelerator === 'gpu' ? (server.gpus[0]?.memoryGib ?? server.memoryGib) * Math.max(1, count || 1) : server.memoryGib;
-  if (memory !== '' && memory > available) {
-    problems['hardware.memoryGib'] = `${server.name} has ${formatNumber(available)} GiB for a replica. Ask for less.`;
+  const most = server.gpus.length === 0 ? Infinity : server.gpus.length;
+  if (accelerator === 'gpu' && count !== '' && (count < 1 || count > most)) {
+    problems['hardware.acceleratorCount'] = most === Infinity ? 'Use at least 1.' : `Use 1 to ${most}: ${server.name} has no more.`;
   }
-  if (server.accelerator === 'gpu' && count !== '' && (count < 1 || count > server.gpus.length)) {
-    problems['hardware.acceleratorCount'] = `Use 1 to ${server.gpus.length}: ${server.name} has no more.`;
+  const room = roomOf(server, accelerator, count === '' ? 1 : count);
+  if (memory !== '' && room !== null && memory > room) {
+    const more = accelerator === 'gpu' && count !== '' && count < server.gpus.length ? 'Use more GPUs, or ask for less.' : 'Ask for less.';
+    problems['hardware.memoryGib'] = `${server.name} has ${formatNumber(room)} GiB for a replica. ${more}`;
   }
   return problems;
 }
 
-function argumentProblems({ engineArguments }: Draft, engineOptions?: EngineOptions): Problems {
+/** Why no replica of the engine can ever be on the server; null where it can. */
+export function unfitness(server: DeployServer, engine: string, engines: readonly EngineOption[]): string | null {
+  if (!server.fits) return server.reason ?? 'The model does not fit on this server. Choose another one.';
+  if (server.engines.includes(engine)) return null;
+  const label = (name: string) => engines.find((known) => known.name === name)?.label ?? name;
+  return `It runs ${server.engines.map(label).join(', ')}, and not ${label(engine)}.`;
+}
+
+/** The most GiB that a replica can have there; null where it is not known. */
+function roomOf(server: DeployServer, accelerator: string, count: number): number | null {
+  if (accelerator === 'cpu') return server.memoryGib;
+  const sizes = server.gpus.map(({ memoryGib }) => memoryGib).filter((size) => size !== null);
+  // Each of them holds an equal part.
+  const smallest = sizes.toSorted((one, other) => other - one)[count - 1];
+  return smallest === undefined ? null : smallest * count;
+}
+
+function argumentProblems({ engineArguments, hardware }: Draft, { servers }: Offered, engineOptions?: EngineOptions): Problems {
   const problems: Problems = {};
+  const preset = servers.find(({ name }) => name === hardware.server)?.preset ?? false;
   const seen = new Set<string>();
   for (const argument of engineArguments) {
     const name = argument.name.trim();
@@ -211,6 +253,7 @@ function argumentProblems({ engineArguments }: Draft, engineOptions?: EngineOpti
     const path = argumentPath(argument);
     if (!ARGUMENT_NAME.test(name)) problems[path] = 'Write the name with lower-case letters, digits and underscores, without dashes.';
     else if (OWN_ARGUMENTS[name]) problems[path] = `This one is set by ${OWN_ARGUMENTS[name]}. Remove it here.`;
+    else if (preset) problems[path] = `${hardware.server} runs already, with the arguments that it was started with. Remove this one.`;
     else if (seen.has(name)) problems[path] = 'This name is given twice. Remove one of them.';
     else if (value.length > MAX_ARGUMENT_LENGTH) problems[path] = `Shorten the value to ${MAX_ARGUMENT_LENGTH} characters.`;
     else if (engineOptions?.known) {

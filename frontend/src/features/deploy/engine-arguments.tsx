@@ -8,7 +8,7 @@ import classes from './engine-arguments.module.css';
 import type { StepProps } from './wizard';
 
 /** The engine's own options, by name. */
-export function EngineArguments({ draft, onChange, problems, options, engineOptions }: StepProps) {
+export function EngineArguments({ draft, onChange, onLeave, problems, options, engineOptions }: StepProps) {
   const engine = options.engines.find(({ name }) => name === draft.engine)?.label ?? draft.engine;
   const known = new Map(engineOptions?.options.map((option) => [option.name, option]));
   const change = (id: string, part: Partial<EngineArgument>) =>
@@ -38,6 +38,7 @@ export function EngineArguments({ draft, onChange, problems, options, engineOpti
               error={problems[argumentPath(argument)]}
               description={known.get(argument.name.trim())?.help}
               inputWrapperOrder={['label', 'input', 'description', 'error']}
+              onBlur={() => onLeave(argumentPath(argument))}
               onChange={(name) => change(argument.id, { name })}
             />
             <Autocomplete
@@ -45,6 +46,7 @@ export function EngineArguments({ draft, onChange, problems, options, engineOpti
               aria-label={`Value of engine argument ${index + 1}`}
               data={valuesOf(known.get(argument.name.trim()))}
               value={argument.value}
+              onBlur={() => onLeave(argumentPath(argument))}
               onChange={(value) => change(argument.id, { value })}
             />
             <Tooltip label="Remove argument">

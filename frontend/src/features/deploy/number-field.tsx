@@ -2,12 +2,12 @@ import { NumberInput } from '@mantine/core';
 import { limitsText, NUMBER_FIELDS, type NumberPath } from '@/lib/configuration';
 import type { StepProps } from './wizard';
 
-type NumberFieldProps = Pick<StepProps, 'draft' | 'onChange' | 'problems'> & { path: NumberPath; max?: number };
+type NumberFieldProps = Pick<StepProps, 'draft' | 'onChange' | 'onLeave' | 'problems'> & { path: NumberPath; max?: number };
 
 const FEW_DECIMALS = 4;
 
 /** One number of the configuration with its meaning and its limits. */
-export function NumberField({ draft, onChange, problems, path, max }: NumberFieldProps) {
+export function NumberField({ draft, onChange, onLeave, problems, path, max }: NumberFieldProps) {
   const { label, explanation, min, step, integer, unit, ...field } = NUMBER_FIELDS[path];
   return (
     <NumberInput
@@ -25,6 +25,7 @@ export function NumberField({ draft, onChange, problems, path, max }: NumberFiel
       {...(unit !== undefined && { suffix: ` ${unit}` })}
       value={draft.numbers[path]}
       error={problems[path]}
+      onBlur={() => onLeave(path)}
       onChange={(value) => onChange({ numbers: { ...draft.numbers, [path]: typeof value === 'number' ? value : '' } })}
     />
   );

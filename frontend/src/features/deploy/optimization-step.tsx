@@ -1,6 +1,7 @@
 import { Radio, Select } from '@mantine/core';
 import { Panel } from '@/components/panel';
 import type { EngineOption, OptimizationOption } from '@/lib/api/types';
+import { choosing } from './draft';
 import classes from './steps.module.css';
 import type { StepProps } from './wizard';
 
@@ -15,7 +16,8 @@ export function OptimizationStep({ draft, onChange, problems, options }: StepPro
   const choose = (method: OptimizationOption['method']) => {
     const option = options.optimizations.find((candidate) => candidate.method === method);
     // What a method makes is served by one engine; what nothing was done to, by any that can.
-    onChange({ optimization: { method, quantization: null }, engine: option?.engine ?? engineFor(method, draft.engine, options.engines) });
+    const engine = option?.engine ?? engineFor(method, draft.engine, options.engines);
+    onChange(choosing(draft, { optimization: { method, quantization: null }, engine }, options));
   };
 
   return (
@@ -46,7 +48,7 @@ export function OptimizationStep({ draft, onChange, problems, options }: StepPro
           method={draft.optimization.method}
           optimizations={options.optimizations}
           problem={problems['engine']}
-          onChange={(engine) => onChange({ engine })}
+          onChange={(engine) => onChange(choosing(draft, { engine }, options))}
         />
       </Panel>
     </div>

@@ -17,7 +17,7 @@ const SCALING: NumberPath[] = [
 
 /** How the model answers and how many replicas answer. */
 export function ParametersStep(props: StepProps) {
-  const { draft, onChange, problems, model } = props;
+  const { draft, onChange, onLeave, problems, model } = props;
   const context = model.card?.contextLength ?? null;
   const length = draft.numbers['parameters.maxTokens'];
   const tooLong = context !== null && length !== '' && length > context;
@@ -39,6 +39,7 @@ export function ParametersStep(props: StepProps) {
             acceptValueOnBlur
             value={draft.stop}
             error={problems['parameters.stop']}
+            onBlur={() => onLeave('parameters.stop')}
             onChange={(stop) => onChange({ stop })}
           />
         </div>

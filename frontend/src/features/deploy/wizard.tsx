@@ -22,6 +22,8 @@ import classes from './wizard.module.css';
 export interface StepProps {
   draft: Draft;
   onChange: (part: Partial<Draft>) => void;
+  /** A field has been left: what is wrong with it is shown from then on. */
+  onLeave: (path: string) => void;
   /** Only those that the person should see by now. */
   problems: Problems;
   options: DeployOptions;
@@ -42,6 +44,8 @@ interface WizardProps {
   model: ModelDetail;
   deployment: Deployment | null;
   options: DeployOptions;
+  /** Begins again with what is there now. */
+  onStartOver: () => void;
 }
 
 const STEPS: { id: StepId; title: string }[] = [
@@ -53,7 +57,7 @@ const STEPS: { id: StepId; title: string }[] = [
 ];
 
 /** Five steps to a revision. Going back and reloading keep every value; a refusal leads to the step of its field. */
-export function Wizard({ model, deployment, options }: WizardProps) {
+export function Wizard({ model, deployment, options, onStartOver }: WizardProps) {
   const navigate = useNavigate();
   const heading = useRef<HTMLHeadingElement>(null);
   const [base] = useState(() => deployment?.pending?.configuration ?? deployment?.configuration ?? options.defaults);
@@ -65,10 +69,14 @@ export function Wizard({ model, deployment, options }: WizardProps) {
   const [furthest, setFurthest] = useState(kept?.step ?? 0);
   /** Steps whose problems are shown: those that the person has tried to leave. */
   const [checked, setChecked] = useState<ReadonlySet<StepId>>(new Set());
+  const [left, setLeft] = useState<ReadonlySet<string>>(new Set());
+  /** The revision whose values the person works on; another one may be asked for meanwhile. */
+  const [revision, setRevision] = useState(deployment?.desiredRevision ?? null);
   const [refused, setRefused] = useState<Problems>({});
   const [accepted, setAccepted] = useState(false);
   const [reason, setReason] = useState(kept?.reason ?? '');
   const done = useRef(false);
+  const [last, setLast] = useState<'deploy' | 'keep'>('deploy');
   const { data: engineOptions } = useQuery(
     engineOptionsQuery(draft.engine, draft.hardware.accelerator, draft.hardware.server),
   );
@@ -121,10 +129,12 @@ export function Wizard({ model, deployment, options }: WizardProps) {
 
   const found = { ...draftProblems(draft, options, engineOptions ?? undefined), ...detailsErrors(wanted) };
   const visible: Problems = {
-    ...Object.fromEntries(Object.entries(found).filter(([path]) => checked.has(stepOf(path)))),
+    ...Object.fromEntries(Object.entries(found).filter(([path]) => checked.has(stepOf(path)) || left.has(path) || chosen(path))),
     ...refused,
   };
   const step = STEPS[active]?.id ?? 'general';
+  const current = deployment?.desiredRevision ?? null;
+  const overtaken = current !== revision && !deploy.isPending && !deploy.isSuccess;
   const configuration = configurationOf(draft, base);
 
   const goTo = (index: number) => {
@@ -146,13 +156,8 @@ export function Wizard({ model, deployment, options }: WizardProps) {
     describe.reset();
   };
   const startOver = () => {
-    change(draftOf(base));
-    setDetails(detailsOf(model));
-    setReason('');
-    setRestored(false);
-    setChecked(new Set());
-    setFurthest(0);
-    goTo(0);
+    clearDraft(sessionStorage, model.id);
+    onStartOver();
   };
 
   const next = () => {
@@ -180,7 +185,9 @@ export function Wizard({ model, deployment, options }: WizardProps) {
     if (sameDetails(wanted, detailsOf(model))) go();
     else describe.mutate(cleanDetails(wanted), { onSuccess: go, onError: refuse });
   };
-  const submit = () =>
+  const submit = () => {
+    if (!accepted || overtaken) return;
+    setLast('deploy');
     withDetails(() =>
       deploy.mutate(
         {
@@ -191,11 +198,15 @@ export function Wizard({ model, deployment, options }: WizardProps) {
         { onError: refuse },
       ),
     );
-  const keep = () => withDetails(() => save.mutate(configuration, { onError: refuse }));
+  };
+  const keep = () => {
+    setLast('keep');
+    withDetails(() => save.mutate(configuration, { onError: refuse }));
+  };
   const problem = deploy.error ?? save.error ?? describe.error;
 
   const props: StepProps = {
-    draft, onChange: change, problems: visible, options, engineOptions: engineOptions ?? undefined, model,
+    draft, onChange: change, onLeave: (path) => setLeft((before) => new Set([...before, path])), problems: visible, options, engineOptions: engineOptions ?? undefined, model,
   };
   const stepHasProblem = (id: StepId) => Object.keys(visible).some((path) => stepOf(path) === id);
 
@@ -239,13 +250,27 @@ export function Wizard({ model, deployment, options }: WizardProps) {
           </Button>
         </Alert>
       )}
+      {overtaken && (
+        <Alert color="yellow" role="alert" mb="lg" title={`Revision ${current ?? ''} was asked for meanwhile`}>
+          Somebody else has deployed the model while this page was open. Your values were made from{' '}
+          {revision === null ? 'the defaults' : `revision ${revision}`}.
+          <Group gap="sm" mt="sm">
+            <Button variant="default" size="xs" onClick={startOver}>
+              Start over from revision {current}
+            </Button>
+            <Button variant="subtle" size="xs" onClick={() => setRevision(current)}>
+              Go on with my values
+            </Button>
+          </Group>
+        </Alert>
+      )}
       {problem && fieldsOnly(problem) && (
         <Alert color="red" role="alert" mb="lg" title="The server did not accept this configuration">
           The fields that it names are marked. Change them, then go on to the review again.
         </Alert>
       )}
       {problem && !fieldsOnly(problem) && (
-        <ProblemAlert problem={problem} mb="lg" {...(problem.transient && { onRetry: save.error ? keep : submit })} />
+        <ProblemAlert problem={problem} mb="lg" {...(problem.transient && { onRetry: last === 'keep' ? keep : submit })} />
       )}
 
       {step === 'general' && (
@@ -254,7 +279,10 @@ export function Wizard({ model, deployment, options }: WizardProps) {
           deployment={deployment}
           details={details}
           onDetails={(part) => setDetails({ ...details, ...part })}
-          onReplace={(loaded) => change(draftOf(loaded))}
+          onReplace={(loaded) => {
+            change(draftOf(loaded));
+            showProblems(...STEPS.map(({ id }) => id));
+          }}
         />
       )}
       {step === 'optimization' && <OptimizationStep {...props} />}
@@ -286,7 +314,7 @@ export function Wizard({ model, deployment, options }: WizardProps) {
               </Button>
             )}
             <ActionButton
-              disabledReason={accepted ? null : 'Accept the terms first.'}
+              disabledReason={overtaken ? 'See first what has changed meanwhile.' : accepted ? null : 'Accept the terms first.'}
               loading={deploy.isPending || describe.isPending}
               onClick={submit}
             >
@@ -299,6 +327,11 @@ export function Wizard({ model, deployment, options }: WizardProps) {
       </Group>
     </div>
   );
+}
+
+/** What is chosen and not typed: what is wrong with it is shown at once. */
+function chosen(path: string): boolean {
+  return ['engine', 'optimization.method', 'hardware.server', 'hardware.accelerator'].includes(path);
 }
 
 /** True when every complaint is shown at its field, so that it need not be said twice. */

@@ -1824,8 +1824,8 @@ export interface components {
         };
         /** GpuView */
         GpuView: {
-            freeGib: number;
-            memoryGib: number;
+            freeGib: number | null;
+            memoryGib: number | null;
             name: string;
         };
         /** HardwarePriceView */
@@ -2580,15 +2580,19 @@ export interface components {
         /** ServerView */
         ServerView: {
             accelerator: string;
+            accelerators: string[];
             busy?: string | null;
-            cpuCount: number;
-            engine?: string | null;
+            cpuCount: number | null;
+            engines: string[];
+            /** @default true */
             fits: boolean;
             freeGib?: number | null;
             gpus: components["schemas"]["GpuView"][];
-            memoryGib: number;
+            memoryGib: number | null;
             name: string;
-            reason: string | null;
+            /** @default false */
+            preset: boolean;
+            reason?: string | null;
             /** @default 1 */
             servers: number;
         };

@@ -170,7 +170,7 @@ export type RevisionComparison = Narrow<
 /** What a deployment would come to; nothing was written. */
 export type Rehearsal = Narrow<Schemas['Rehearsal'], { checks: ReportCheck[] }>;
 export type EngineLog = Schemas['EngineLog'];
-export type DeployServer = Narrow<Schemas['ServerView'], { accelerator: Accelerator }>;
+export type DeployServer = Narrow<Schemas['ServerView'], { accelerator: Accelerator; accelerators: Accelerator[] }>;
 export interface QuantizationOption {
   name: string;
   available: boolean;
