@@ -222,10 +222,10 @@ def _not_for(server: ServerView, configuration: DeployConfiguration) -> tuple[st
     if wanted.accelerator not in server.accelerators:
         has = "no GPU" if wanted.accelerator == "gpu" else "GPUs"
         return f"{server.name} has {has}.", f"Use {server.accelerator} there."
-    if wanted.accelerator == "gpu" and server.gpus and wanted.accelerator_count > len(server.gpus):
+    count = wanted.accelerator_count
+    if server.gpus and count > len(server.gpus):
         return (
-            f"{server.name} has {len(server.gpus)} GPUs, and each replica wants "
-            f"{wanted.accelerator_count}.",
+            f"{server.name} has {len(server.gpus)} GPUs, and a replica wants {count}.",
             "Ask for fewer GPUs, or choose another server.",
         )
     if server.preset:

@@ -165,7 +165,7 @@ def _changed(**parts: JSON) -> JSON:
         (
             _changed(hardware={"accelerator": "gpu", "acceleratorCount": 64}),
             "server",
-            "64 GPUs are wanted",
+            "local has no GPU.",
         ),
         (
             _changed(optimization={"method": "vllm", "quantization": "no-such-one"}),

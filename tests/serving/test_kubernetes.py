@@ -17,6 +17,7 @@ from uuid import UUID
 
 import pytest
 
+from backend.application.engine_facts import EngineFacts, EngineFactsTable
 from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
 from tests.rig.fake_cluster import NAMESPACE, RunningCluster, fake_cluster
@@ -93,6 +94,8 @@ def opened(
             **changed,
         }
         gallery = Gallery(settings.model_copy(update=chosen), pool)
+        # What the deploy worker says as soon as it is up.
+        EngineFactsTable(pool).publish(EngineFacts("kubernetes", "vllm", "cpu", "", {}, {}))
         worker = Worker(settings, folder / "worker.log")
         worker.environment |= {f"LOGGIA_{name.upper()}": value for name, value in chosen.items()}
         try:

@@ -118,7 +118,7 @@ def test_a_model_is_served_by_a_server_that_runs_already(
     gallery.stop(model_id)
     gallery.await_state(model_id, "stopped")
     servers.servers.remove(CommandContext(ADA), "gpu-7")
-    with pytest.raises(Invalid, match="'gpu-7' does not exist"):
+    with pytest.raises(Invalid, match="'gpu-7' is not there"):
         gallery.deploy(model_id, **on("gpu-7"))
     with gallery.pool.connection() as connection:
         assert connection.execute("SELECT * FROM loggia.servers").fetchall() == []
@@ -142,7 +142,7 @@ def test_a_deployment_names_a_server_that_is_there_for_its_engine(
     gallery: Gallery, servers: Pool, model_id: UUID
 ) -> None:
     servers.triton("infer-1")
-    for name, said in (("infer-1", "has triton, not vllm"), ("infer-2", "does not exist")):
+    for name, said in (("infer-1", "has triton, not vllm"), ("infer-2", "is not there")):
         with pytest.raises(Invalid, match=said) as refused:
             gallery.deploy(model_id, **on(name))
         assert refused.value.field == "hardware.server"
