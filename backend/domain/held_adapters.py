@@ -32,11 +32,15 @@ class AdapterLoadRequested(DeploymentEvent):
     rank: int
 
     def apply(self, aggregate: Deployment) -> None:
-        aggregate.wanted_adapters[str(self.adapter_model_id)] = {
+        key = str(self.adapter_model_id)
+        aggregate.wanted_adapters[key] = {
             "name": self.adapter_name,
             "version": self.adapter_version,
             "rank": self.rank,
         }
+        if key in aggregate.adapters:
+            # What the engines hold still was taken back, or is another version's.
+            aggregate.adapters[key] = None
 
 
 class AdapterUnloadRequested(DeploymentEvent):
@@ -53,7 +57,8 @@ class HoldsAdapters:
     """What a deployment decides about adapters beside its model.
 
     `wanted_adapters` holds name, version and rank by model id; `adapters` the versions of those
-    that answer; `adapter_ranks` the largest rank that each revision's engines hold.
+    that engines hold, None where it was asked for anew since; `adapter_ranks` the largest rank
+    that each revision's engines hold.
     """
 
     state: DeploymentState
@@ -63,7 +68,7 @@ class HoldsAdapters:
     model_versions: dict[int, str]
     base_model_versions: dict[int, str | None]
     wanted_adapters: dict[str, JSON]
-    adapters: dict[str, str]
+    adapters: dict[str, str | None]
     adapter_ranks: dict[int, int]
 
     if TYPE_CHECKING:

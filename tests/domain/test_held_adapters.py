@@ -1,0 +1,78 @@
+"""Adapters beside a base: what was asked for last is what is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from backend.domain.configuration import DeployConfiguration
+from backend.domain.deployment import Deployment
+from backend.domain.events import Cause, caused_by
+
+FINE = uuid4()
+
+
+@pytest.fixture(autouse=True)
+def cause() -> Iterator[None]:
+    with caused_by(Cause("user:ada", uuid4())):
+        yield
+
+
+def serving() -> Deployment:
+    deployment = Deployment.begin(model_id=uuid4(), terms_version="1", terms_sha256="0" * 64)
+    deployment.request(configuration=DeployConfiguration(), model_version="0.0.1", reason="")
+    deployment.record_revision_deployed(revision=1)
+    return deployment
+
+
+def load(
+    deployment: Deployment, adapter: UUID = FINE, *, version: str = "0.0.1", rank: int = 8
+) -> None:
+    deployment.load_adapter(adapter_model_id=adapter, name="fine", version=version, rank=rank)
+
+
+def loaded(deployment: Deployment) -> int:
+    """Records that it answers; returns how often that has been said."""
+    deployment.record_adapter_loaded(revision=1, adapter_model_id=FINE, warnings=[])
+    return sum(type(event).__name__ == "AdapterLoaded" for event in deployment.pending_events)
+
+
+def unloaded(deployment: Deployment) -> None:
+    deployment.record_adapter_unloaded(
+        revision=1, adapter_model_id=FINE, name="fine", reason="", failed=False
+    )
+
+
+def test_an_adapter_that_is_wanted_again_before_it_was_taken_off_is_loaded_again() -> None:
+    deployment = serving()
+    load(deployment)
+    assert loaded(deployment) == 1
+    deployment.unload_adapter(adapter_model_id=FINE, reason="")
+    load(deployment)
+    unloaded(deployment)
+    assert [loaded(deployment), loaded(deployment)] == [2, 2], "a repetition says nothing"
+    assert deployment.adapters == {str(FINE): "0.0.1"}
+
+
+def test_a_version_that_is_wanted_again_is_loaded_again() -> None:
+    deployment = serving()
+    load(deployment)
+    assert loaded(deployment) == 1
+    load(deployment, version="0.0.2")
+    load(deployment)
+    assert loaded(deployment) == 2
+
+
+def test_what_was_wanted_again_and_is_not_any_more_is_still_taken_off() -> None:
+    deployment = serving()
+    load(deployment)
+    loaded(deployment)
+    for _ in range(2):
+        deployment.unload_adapter(adapter_model_id=FINE, reason="")
+        load(deployment)
+    deployment.unload_adapter(adapter_model_id=FINE, reason="")
+    assert deployment.adapters.keys() == {str(FINE)}
+    unloaded(deployment)
+    assert deployment.adapters == {}
