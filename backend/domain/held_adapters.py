@@ -21,6 +21,7 @@ JSON = dict[str, Any]
 MAX_ADAPTERS = 64
 # Engines that hold adapters at all hold those of usual ranks.
 _LEAST_RANK = 16
+_COMING = frozenset({DeploymentState.OPTIMIZING, DeploymentState.DEPLOYING})
 
 
 class AdapterLoadRequested(DeploymentEvent):
@@ -85,6 +86,13 @@ class HoldsAdapters:
             reason: str,
         ) -> None: ...
 
+    @property
+    def hosting_revision(self) -> int:
+        """The revision that adapters are loaded beside: the one that comes, else that serves."""
+        if self.serving_revision is None or self.state in _COMING:
+            return self.desired_revision
+        return self.serving_revision
+
     def load_adapter(self, *, adapter_model_id: UUID, name: str, version: str, rank: int) -> None:
         """Asks for an adapter of this base model to be callable by its name beside it.
 
@@ -96,7 +104,8 @@ class HoldsAdapters:
                 "The base model is not being served, so that no adapter can be loaded.",
                 remedy="Deploy the base model first.",
             )
-        configuration = self.revisions[self.desired_revision]
+        revision = self.hosting_revision
+        configuration = self.revisions[revision]
         if configuration.get("engine", "vllm") != "vllm":
             raise NotAllowed(
                 "Adapters are loaded by vLLM; the base model runs on another engine.",
@@ -116,12 +125,12 @@ class HoldsAdapters:
             adapter_version=version,
             rank=rank,
         )
-        if rank > self.adapter_ranks.get(self.desired_revision, 0):
+        if rank > self.adapter_ranks.get(revision, 0):
             self._request(
                 trigger="adapters",
                 configuration=configuration,
-                model_version=self.model_versions[self.desired_revision],
-                base_model_version=self.base_model_versions[self.desired_revision],
+                model_version=self.model_versions[revision],
+                base_model_version=self.base_model_versions[revision],
                 reason=f"So that adapters up to the rank of '{name}' can be loaded.",
             )
 

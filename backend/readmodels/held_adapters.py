@@ -53,9 +53,10 @@ def adapters(pool: Pool, model_id: UUID, *, may_load: bool) -> AdapterList:
             "ON v.model_id = m.model_id AND v.version = m.model_version "
             "LEFT JOIN deployments.deployments AS d ON d.model_id = m.model_id "
             "LEFT JOIN deployments.revisions AS r "
-            "ON r.model_id = m.model_id AND r.revision = d.desired_revision "
+            "ON r.model_id = m.model_id AND r.revision = CASE WHEN d.state = ANY(%s) "
+            "THEN d.desired_revision ELSE coalesce(d.serving_revision, d.desired_revision) END "
             "WHERE m.model_id = %s",
-            (model_id,),
+            (sorted(_COMING), model_id),
         ).fetchone()
         if base is None:
             raise NotFound(

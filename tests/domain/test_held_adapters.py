@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.domain.configuration import DeployConfiguration
+from backend.domain.configuration import DeployConfiguration, Parameters
 from backend.domain.deployment import Deployment
 from backend.domain.events import Cause, caused_by
 
@@ -76,3 +76,41 @@ def test_what_was_wanted_again_and_is_not_any_more_is_still_taken_off() -> None:
     assert deployment.adapters.keys() == {str(FINE)}
     unloaded(deployment)
     assert deployment.adapters == {}
+
+
+def redeploy(deployment: Deployment, version: str = "0.0.1") -> int:
+    hot = DeployConfiguration(parameters=Parameters(temperature=2.0))
+    deployment.request(configuration=hot, model_version=version, reason="")
+    return deployment.desired_revision
+
+
+def fail(deployment: Deployment, revision: int) -> None:
+    deployment.record_revision_failed(revision=revision, reason="r", remedy="m", log_tail=[])
+
+
+def test_after_a_failed_redeployment_adapters_are_loaded_beside_what_serves() -> None:
+    deployment = serving()
+    fail(deployment, redeploy(deployment, "0.0.2"))
+    load(deployment)
+    assert deployment.desired_revision == 3
+    assert deployment.revisions[3] == deployment.revisions[1] != deployment.revisions[2]
+    assert deployment.model_versions[3] == "0.0.1"
+
+
+def test_during_a_redeployment_adapters_are_loaded_beside_what_comes() -> None:
+    deployment = serving()
+    redeploy(deployment, "0.0.2")
+    load(deployment)
+    assert deployment.revisions[3] == deployment.revisions[2]
+    assert deployment.model_versions[3] == "0.0.2"
+
+
+def test_a_revision_for_adapters_that_failed_has_no_room_for_others() -> None:
+    deployment = serving()
+    load(deployment)
+    fail(deployment, 2)
+    load(deployment, uuid4())
+    assert deployment.desired_revision == 3
+    deployment.record_revision_deployed(revision=3)
+    load(deployment, uuid4())
+    assert deployment.desired_revision == 3, "there is room now"
