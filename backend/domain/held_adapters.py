@@ -13,6 +13,8 @@ from backend.domain.deployment_events import (
     DeploymentState,
 )
 from backend.domain.errors import NotAllowed, NotFound
+from backend.domain.servable import Obstacle
+from backend.domain.server import LOCAL
 
 if TYPE_CHECKING:
     from backend.domain.deployment import Deployment
@@ -52,6 +54,24 @@ class AdapterUnloadRequested(DeploymentEvent):
 
     def apply(self, aggregate: Deployment) -> None:
         aggregate.wanted_adapters.pop(str(self.adapter_model_id), None)
+
+
+def hosting_obstacle(configuration: JSON) -> Obstacle | None:
+    """Why engines of this configuration hold no adapters beside their model, or None."""
+    if configuration.get("engine", "vllm") != "vllm":
+        return Obstacle(
+            "Adapters are loaded by vLLM; the base model runs on another engine.",
+            "Redeploy the base model with vLLM.",
+        )
+    server = configuration.get("hardware", {}).get("server", LOCAL)
+    if server != LOCAL:
+        # Their files would have to be brought to engines that Loggia does not start as processes.
+        return Obstacle(
+            f"Adapters are loaded on the deploy worker's own machine; the base model runs on "
+            f"'{server}'.",
+            f"Redeploy the base model on '{LOCAL}', or deploy the adapter as a model of its own.",
+        )
+    return None
 
 
 class HoldsAdapters:
@@ -106,11 +126,9 @@ class HoldsAdapters:
             )
         revision = self.hosting_revision
         configuration = self.revisions[revision]
-        if configuration.get("engine", "vllm") != "vllm":
-            raise NotAllowed(
-                "Adapters are loaded by vLLM; the base model runs on another engine.",
-                remedy="Redeploy the base model with vLLM.",
-            )
+        hindered = hosting_obstacle(configuration)
+        if hindered is not None:
+            raise NotAllowed(hindered.reason, remedy=hindered.remedy)
         wanted = {"name": name, "version": version, "rank": rank}
         if self.wanted_adapters.get(str(adapter_model_id)) == wanted:
             return

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.domain.configuration import DeployConfiguration, Parameters
+from backend.domain.configuration import DeployConfiguration, Hardware, Parameters
 from backend.domain.deployment import Deployment
+from backend.domain.errors import NotAllowed
 from backend.domain.events import Cause, caused_by
 
 FINE = uuid4()
@@ -114,3 +115,15 @@ def test_a_revision_for_adapters_that_failed_has_no_room_for_others() -> None:
     deployment.record_revision_deployed(revision=3)
     load(deployment, uuid4())
     assert deployment.desired_revision == 3, "there is room now"
+
+
+@pytest.mark.parametrize("server", ["kubernetes", "docker", "gpu-7"])
+def test_engines_that_hold_no_adapters_are_not_asked_to(server: str) -> None:
+    deployment = serving()
+    elsewhere = DeployConfiguration(hardware=Hardware(server=server))
+    deployment.request(configuration=elsewhere, model_version="0.0.1", reason="")
+    deployment.record_revision_deployed(revision=2)
+    with pytest.raises(NotAllowed, match=server) as refusal:
+        load(deployment)
+    assert "'local'" in refusal.value.remedy
+    assert (deployment.desired_revision, deployment.wanted_adapters) == (2, {})
