@@ -306,12 +306,13 @@ def missing(name: str) -> NotFound:
     return NotFound(f"There is no server '{name[:80]}'.", remedy="Reload the list of servers.")
 
 
-def still_used(name: str, replicas: int) -> NotAllowed:
-    """It cannot be removed yet."""
+def still_used(name: str, replicas: int, *, wanted: str) -> NotAllowed:
+    """What is wanted of it, as a verb, must wait: it would end what runs there."""
     many = f"{replicas} replicas run" if replicas > 1 else "a replica runs"
     return NotAllowed(
-        f"'{name}' cannot be removed while {many} on it.",
-        remedy="Drain the server, wait until nothing runs there, then remove it.",
+        f"'{name}' cannot {wanted} while {many} on it.",
+        remedy="Drain the server, or redeploy elsewhere what it serves; wait until nothing runs "
+        "there, then try again.",
     )
 
 
