@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.store import InTransaction
 from backend.domain.errors import Invalid
-from backend.domain.server import Description, Server, checked_address, missing, still_used
+from backend.domain.server import Description, Server, missing, still_used
 from backend.infra.connections import Seal
 
 
@@ -62,16 +62,15 @@ class Servers:
 
         def decide() -> Decision:
             server = self._existing(description.name)
-            moved = checked_address(description.address) != server.address
-            if credentials.kept and server.has_credentials and moved:
+            pool, before = server.pool, (server.address, server.grpc_address)
+            has = server.has_credentials if credentials.kept else bool(credentials.secret)
+            server.change(replace(description, name=server.name, has_credentials=has))
+            if credentials.kept and has and (server.address, server.grpc_address) != before:
                 raise Invalid(
-                    f"The credentials were given for {server.address}.",
+                    f"The credentials were given for {' and '.join(filter(None, before))}.",
                     remedy="Give them again for the new address, or say that it needs none.",
                     field="credentials",
                 )
-            has = server.has_credentials if credentials.kept else bool(credentials.secret)
-            pool = server.pool
-            server.change(replace(description, name=server.name, has_credentials=has))
             decision = self._written(server, credentials)
             if server.pool != pool:
                 decision.within.append(_unused(server.name, "leave its pool"))

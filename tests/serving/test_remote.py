@@ -350,6 +350,15 @@ def test_what_triton_cannot_load_is_said_in_its_words(
         desk.start()
 
 
+def test_triton_is_not_asked_at_a_closed_address(
+    gallery: Gallery, servers: Pool, model_id: UUID
+) -> None:
+    double = servers.doubles.enter_context(TritonDouble("tiny", key=KEY))
+    servers.register("infer-1", double, "triton", grpc_address="10.0.0.1:8001")
+    with pytest.raises(NotAllowed, match="private address"):
+        Desk(gallery, model_id).start()
+
+
 def test_a_capacity_counts_deployments(gallery: Gallery, servers: Pool) -> None:
     double = servers.doubles.enter_context(VllmDouble("tiny"))
     servers.register("gpu-9", double, "vllm", capacity=Capacity(deployments=2, memory_gib=80.0))
