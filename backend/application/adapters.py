@@ -42,7 +42,7 @@ class Adapters:
                     remedy="Choose an adapter that was imported for this base model.",
                     field="adapterId",
                 )
-            served = base.version_of(deployment.model_versions[deployment.desired_revision])
+            served = base.version_of(deployment.model_versions[deployment.hosting_revision])
             found = obstacle(
                 Imported.from_card(adapter.kind, version.card),
                 Imported.from_card("base", served.card),

@@ -16,6 +16,7 @@ from backend.application.store import InTransaction
 from backend.domain import terms
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.deployment import Deployment
+from backend.domain.engine_options import check_arguments
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.events import caused_by
 from backend.domain.model import Model, ModelState
@@ -136,6 +137,7 @@ class Deployments(DeploymentRecords):
     def _checked(self, configuration: dict[str, Any]) -> DeployConfiguration:
         """The configuration, if its engine has what it asks for. Raises `Invalid`."""
         wanted = DeployConfiguration.from_dict(configuration)
+        check_arguments(wanted)
         if self._engines is not None:
             self._engines.check(wanted)
         return wanted

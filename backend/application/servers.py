@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from backend.application.commands import Accepted, CommandContext, CommandRunner, Decision
 from backend.application.store import InTransaction
 from backend.domain.errors import Invalid
-from backend.domain.server import Description, Server, checked_address, missing, still_used
+from backend.domain.server import Description, Server, missing, still_used
 from backend.infra.connections import Seal
 
 
@@ -55,20 +55,26 @@ class Servers:
     def change(
         self, context: CommandContext, description: Description, credentials: Credentials
     ) -> Accepted:
-        """All of a server anew, but for its name. Raises `Invalid`, `NotFound`, `NotAllowed`."""
+        """All of a server anew, but for its name. Raises `Invalid`, `NotFound`, `NotAllowed`.
+
+        It leaves its pool only when no replica is on it, which may be there for the pool.
+        """
 
         def decide() -> Decision:
             server = self._existing(description.name)
-            moved = checked_address(description.address) != server.address
-            if credentials.kept and server.has_credentials and moved:
+            pool, before = server.pool, (server.address, server.grpc_address)
+            has = server.has_credentials if credentials.kept else bool(credentials.secret)
+            server.change(replace(description, name=server.name, has_credentials=has))
+            if credentials.kept and has and (server.address, server.grpc_address) != before:
                 raise Invalid(
-                    f"The credentials were given for {server.address}.",
+                    f"The credentials were given for {' and '.join(filter(None, before))}.",
                     remedy="Give them again for the new address, or say that it needs none.",
                     field="credentials",
                 )
-            has = server.has_credentials if credentials.kept else bool(credentials.secret)
-            server.change(replace(description, name=server.name, has_credentials=has))
-            return self._written(server, credentials)
+            decision = self._written(server, credentials)
+            if server.pool != pool:
+                decision.within.append(_unused(server.name, "leave its pool"))
+            return decision
 
         return self._runner.run(context, decide)
 
@@ -86,21 +92,13 @@ class Servers:
         def decide() -> Decision:
             server = self._existing(name)
             server.remove()
-            gone = server
 
             def forget(cursor: Cursor[DictRow]) -> None:
                 # Waits for a placement on it that is under way, and is seen by later ones.
-                cursor.execute("DELETE FROM loggia.servers WHERE server_id = %s", (gone.id,))
-                cursor.execute(
-                    "SELECT count(*) AS replicas FROM loggia.replicas "
-                    "WHERE server = %s AND state <> 'ended'",
-                    (gone.name,),
-                )
-                row = cursor.fetchone()
-                if row is not None and row["replicas"]:
-                    raise still_used(gone.name, row["replicas"])
+                cursor.execute("DELETE FROM loggia.servers WHERE server_id = %s", (server.id,))
 
-            return Decision([server], [forget], {"name": server.name})
+            unused = _unused(server.name, "be removed")
+            return Decision([server], [forget, unused], {"name": server.name})
 
         return self._runner.run(context, decide)
 
@@ -168,6 +166,22 @@ _WRITE = (
     "capacity = EXCLUDED.capacity, draining = EXCLUDED.draining, sealed_credentials = "
     "CASE WHEN %s THEN known.sealed_credentials ELSE EXCLUDED.sealed_credentials END"
 )
+
+
+def _unused(name: str, wanted: str) -> InTransaction:
+    """A statement that refuses while replicas are on it, after one that locks the server's row."""
+
+    def check(cursor: Cursor[DictRow]) -> None:
+        cursor.execute(
+            "SELECT count(*) AS replicas FROM loggia.replicas "
+            "WHERE server = %s AND state <> 'ended'",
+            (name,),
+        )
+        row = cursor.fetchone()
+        if row is not None and row["replicas"]:
+            raise still_used(name, row["replicas"], wanted=wanted)
+
+    return check
 
 
 def _marked(server_id: UUID, *, lost: bool) -> InTransaction:

@@ -275,6 +275,28 @@ class DeployConfiguration:
                 )
 
 
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as events hold it, with the defaults of fields that came after them.
+
+    Stored events lack such a field; public ones, in protobuf, have an empty text there. Nothing is
+    checked.
+    """
+    return _completed(document, DeployConfiguration, DeployConfiguration().to_dict())
+
+
+def _completed(
+    document: dict[str, Any], cls: type[Any], defaults: dict[str, Any]
+) -> dict[str, Any]:
+    whole = defaults | document
+    for each in fields(cls):
+        if each.name in PARTS:
+            part = whole[each.name]
+            whole[each.name] = _completed(part, PARTS[each.name], defaults[each.name])
+        elif whole[each.name] == "" and "choices" in each.metadata:
+            whole[each.name] = defaults[each.name]
+    return whole
+
+
 PARTS: dict[str, type[Any]] = {
     "optimization": Optimization,
     "parameters": Parameters,

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from backend.domain import configuration as values
-from backend.domain.configuration import DeployConfiguration, Limits, Optimization
+from backend.domain.configuration import DeployConfiguration, Limits, Optimization, completed
 from backend.domain.servable import ENGINES
 
 FILE_NAME = "deployconfig.json"
@@ -28,7 +28,7 @@ def text_of(configuration: JSON) -> str:
 
 def wire_of(configuration: JSON) -> JSON:
     """The document of a configuration, given as the domain and the events have it."""
-    document = _wire(configuration, DeployConfiguration())
+    document = _wire(completed(configuration), DeployConfiguration())
     arguments = document.get(_camel(_FREE), {})
     return {**document, _camel(_FREE): dict(sorted(arguments.items()))}
 

@@ -67,9 +67,10 @@ class Deployment(HoldsAdapters, Aggregate):
         # Of each revision: as many as at its request, until the autoscaler decides otherwise.
         self.wanted_replicas: dict[int, int] = {}
         # Adapters that are to be callable beside the model, by id: name, version and rank; those
-        # that are, by id with their version; and the rank that each revision's engines hold.
+        # that engines hold, by id with their version, None until it is the one that was asked for
+        # last; and the rank that each revision's engines hold.
         self.wanted_adapters: dict[str, JSON] = {}
-        self.adapters: dict[str, str] = {}
+        self.adapters: dict[str, str | None] = {}
         self.adapter_ranks: dict[int, int] = {}
         # What the next redeployment begins with, where somebody has changed it and not deployed.
         self.saved_configuration: JSON | None = None

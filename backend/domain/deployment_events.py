@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from backend.domain.configuration import completed
 from backend.domain.events import Aggregate
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ class Requested(DeploymentEvent):
     restored_revision: int | None
 
     def apply(self, aggregate: Deployment) -> None:
-        converts = self.configuration.get("optimization", {}).get("method") == "ctranslate2"
+        configuration = completed(self.configuration)
+        converts = configuration["optimization"]["method"] == "ctranslate2"
         aggregate.state = DeploymentState.OPTIMIZING if converts else DeploymentState.DEPLOYING
         aggregate.desired_revision = self.revision
-        aggregate.revisions[self.revision] = self.configuration
+        aggregate.revisions[self.revision] = configuration
         aggregate.model_versions[self.revision] = self.model_version
         aggregate.base_model_versions[self.revision] = self.base_model_version
         if self.trigger in {"deploy", "redeploy"}:
@@ -73,7 +75,7 @@ class Requested(DeploymentEvent):
         aggregate.note_adapter_rank(self.revision)
         # One replica at least must prove the revision, and it must bear what the one before bears.
         before = aggregate.wanted_replicas.get(aggregate.serving_revision or 0, 0)
-        scaling = self.configuration["scaling"]
+        scaling = configuration["scaling"]
         least, most = scaling["min_replicas"], scaling["max_replicas"]
         aggregate.wanted_replicas[self.revision] = max(1, least, min(before, most))
 
@@ -274,7 +276,7 @@ class ConfigurationSaved(DeploymentEvent):
     reason: str
 
     def apply(self, aggregate: Deployment) -> None:
-        aggregate.saved_configuration = self.configuration
+        aggregate.saved_configuration = completed(self.configuration)
 
 
 class ConfigurationDiscarded(DeploymentEvent):

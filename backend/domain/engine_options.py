@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from backend.domain.errors import Invalid
 
+if TYPE_CHECKING:
+    from backend.domain.configuration import DeployConfiguration
+
 _SWITCH_VALUES = {"true", "false"}
+# How many batches of a converted model Triton runs at the same time, each with weights of its own.
+INSTANCES = "instances"
+_MAX_INSTANCES = 16
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Quantization:
         return self.on_load and not self.refusal
 
 
+# Those that Loggia gives Triton itself.
+TRITON_OPTIONS: Mapping[str, Option] = {INSTANCES: Option("--instances", kind="int")}
+
+
 def check_options(given: Mapping[str, str], options: Mapping[str, Option]) -> None:
     """Raises `Invalid`, which names the first option that does not fit and what would."""
     for name, value in sorted(given.items()):
@@ -61,6 +72,30 @@ def check_options(given: Mapping[str, str], options: Mapping[str, Option]) -> No
         if option.refusal:
             raise _invalid(name, option.refusal, "Remove it.")
         _check_value(name, value, option)
+
+
+def check_arguments(configuration: DeployConfiguration) -> None:
+    """Raises `Invalid` for an argument that the engine's every release refuses here.
+
+    What a release has or lacks is checked by `check_options`.
+    """
+    given = configuration.engine_arguments
+    if configuration.engine == "vllm":
+        if configuration.optimization.quantization is not None and "quantization" in given:
+            raise _invalid(
+                "quantization",
+                "the optimization says how to quantize.",
+                "Remove it here, or choose 'skip' as the optimization.",
+            )
+    elif configuration.engine == "triton" and INSTANCES in given:
+        check_options({INSTANCES: given[INSTANCES]}, TRITON_OPTIONS)
+        count = int(given[INSTANCES])
+        if not 1 <= count <= _MAX_INSTANCES:
+            raise _invalid(
+                INSTANCES,
+                f"{count} is out of range.",
+                f"Choose a value from 1 to {_MAX_INSTANCES}.",
+            )
 
 
 def check_quantization(wanted: str, methods: Mapping[str, Quantization]) -> None:

@@ -13,6 +13,8 @@ from backend.domain.deployment_events import (
     DeploymentState,
 )
 from backend.domain.errors import NotAllowed, NotFound
+from backend.domain.servable import Obstacle
+from backend.domain.server import LOCAL
 
 if TYPE_CHECKING:
     from backend.domain.deployment import Deployment
@@ -21,6 +23,7 @@ JSON = dict[str, Any]
 MAX_ADAPTERS = 64
 # Engines that hold adapters at all hold those of usual ranks.
 _LEAST_RANK = 16
+_COMING = frozenset({DeploymentState.OPTIMIZING, DeploymentState.DEPLOYING})
 
 
 class AdapterLoadRequested(DeploymentEvent):
@@ -32,11 +35,15 @@ class AdapterLoadRequested(DeploymentEvent):
     rank: int
 
     def apply(self, aggregate: Deployment) -> None:
-        aggregate.wanted_adapters[str(self.adapter_model_id)] = {
+        key = str(self.adapter_model_id)
+        aggregate.wanted_adapters[key] = {
             "name": self.adapter_name,
             "version": self.adapter_version,
             "rank": self.rank,
         }
+        if key in aggregate.adapters:
+            # What the engines hold still was taken back, or is another version's.
+            aggregate.adapters[key] = None
 
 
 class AdapterUnloadRequested(DeploymentEvent):
@@ -49,11 +56,30 @@ class AdapterUnloadRequested(DeploymentEvent):
         aggregate.wanted_adapters.pop(str(self.adapter_model_id), None)
 
 
+def hosting_obstacle(configuration: JSON) -> Obstacle | None:
+    """Why engines of this configuration hold no adapters beside their model, or None."""
+    if configuration.get("engine", "vllm") != "vllm":
+        return Obstacle(
+            "Adapters are loaded by vLLM; the base model runs on another engine.",
+            "Redeploy the base model with vLLM.",
+        )
+    server = configuration.get("hardware", {}).get("server", LOCAL)
+    if server != LOCAL:
+        # Their files would have to be brought to engines that Loggia does not start as processes.
+        return Obstacle(
+            f"Adapters are loaded on the deploy worker's own machine; the base model runs on "
+            f"'{server}'.",
+            f"Redeploy the base model on '{LOCAL}', or deploy the adapter as a model of its own.",
+        )
+    return None
+
+
 class HoldsAdapters:
     """What a deployment decides about adapters beside its model.
 
     `wanted_adapters` holds name, version and rank by model id; `adapters` the versions of those
-    that answer; `adapter_ranks` the largest rank that each revision's engines hold.
+    that engines hold, None where it was asked for anew since; `adapter_ranks` the largest rank
+    that each revision's engines hold.
     """
 
     state: DeploymentState
@@ -63,7 +89,7 @@ class HoldsAdapters:
     model_versions: dict[int, str]
     base_model_versions: dict[int, str | None]
     wanted_adapters: dict[str, JSON]
-    adapters: dict[str, str]
+    adapters: dict[str, str | None]
     adapter_ranks: dict[int, int]
 
     if TYPE_CHECKING:
@@ -80,6 +106,13 @@ class HoldsAdapters:
             reason: str,
         ) -> None: ...
 
+    @property
+    def hosting_revision(self) -> int:
+        """The revision that adapters are loaded beside: the one that comes, else that serves."""
+        if self.serving_revision is None or self.state in _COMING:
+            return self.desired_revision
+        return self.serving_revision
+
     def load_adapter(self, *, adapter_model_id: UUID, name: str, version: str, rank: int) -> None:
         """Asks for an adapter of this base model to be callable by its name beside it.
 
@@ -91,12 +124,11 @@ class HoldsAdapters:
                 "The base model is not being served, so that no adapter can be loaded.",
                 remedy="Deploy the base model first.",
             )
-        configuration = self.revisions[self.desired_revision]
-        if configuration.get("engine", "vllm") != "vllm":
-            raise NotAllowed(
-                "Adapters are loaded by vLLM; the base model runs on another engine.",
-                remedy="Redeploy the base model with vLLM.",
-            )
+        revision = self.hosting_revision
+        configuration = self.revisions[revision]
+        hindered = hosting_obstacle(configuration)
+        if hindered is not None:
+            raise NotAllowed(hindered.reason, remedy=hindered.remedy)
         wanted = {"name": name, "version": version, "rank": rank}
         if self.wanted_adapters.get(str(adapter_model_id)) == wanted:
             return
@@ -111,12 +143,12 @@ class HoldsAdapters:
             adapter_version=version,
             rank=rank,
         )
-        if rank > self.adapter_ranks.get(self.desired_revision, 0):
+        if rank > self.adapter_ranks.get(revision, 0):
             self._request(
                 trigger="adapters",
                 configuration=configuration,
-                model_version=self.model_versions[self.desired_revision],
-                base_model_version=self.base_model_versions[self.desired_revision],
+                model_version=self.model_versions[revision],
+                base_model_version=self.base_model_versions[revision],
                 reason=f"So that adapters up to the rank of '{name}' can be loaded.",
             )
 

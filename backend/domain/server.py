@@ -6,7 +6,7 @@ What its machine has is said by people, for no protocol tells; that it answers i
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
@@ -86,13 +86,27 @@ class Description:
             "name": self.name,
             "pool": self.pool or self.name,
             "address": checked_address(self.address),
-            "grpc_address": _checked_grpc_address(self.grpc_address, self.engine)
-            or _default_grpc_address(self.address, self.engine),
+            "grpc_address": self.complete_grpc_address(),
             "engine": self.engine,
             "engine_version": self.engine_version[:100],
             "capacity": asdict(self.capacity),
             "has_credentials": self.has_credentials,
         }
+
+    def complete_grpc_address(self) -> str:
+        """The one that was given, or that follows from the address. Raises `Invalid`."""
+        given = _checked_grpc_address(self.grpc_address, self.engine)
+        return given or _default_grpc_address(self.address, self.engine)
+
+    def following(self, address: str, grpc_address: str) -> Description:
+        """Another description of a server that had these addresses.
+
+        Where the second only followed from the first, it does not stay behind when that changes.
+        """
+        followed = grpc_address == _default_grpc_address(address, self.engine)
+        if followed and self.grpc_address == grpc_address:
+            return replace(self, grpc_address="")
+        return self
 
 
 class ServerEvent(Aggregate.Event):
@@ -235,7 +249,7 @@ class Server(Aggregate):
     def change(self, description: Description) -> None:
         """Describes it anew; a deployment that runs there keeps the engine. Raises `NotFound`."""
         self._require()
-        facts = description.facts()
+        facts = description.following(self.address, self.grpc_address).facts()
         if facts["engine"] != self.engine:
             raise NotAllowed(
                 f"'{self.name}' is registered with {self.engine}.",
@@ -306,12 +320,13 @@ def missing(name: str) -> NotFound:
     return NotFound(f"There is no server '{name[:80]}'.", remedy="Reload the list of servers.")
 
 
-def still_used(name: str, replicas: int) -> NotAllowed:
-    """It cannot be removed yet."""
+def still_used(name: str, replicas: int, *, wanted: str) -> NotAllowed:
+    """What is wanted of it, as a verb, must wait: it would end what runs there."""
     many = f"{replicas} replicas run" if replicas > 1 else "a replica runs"
     return NotAllowed(
-        f"'{name}' cannot be removed while {many} on it.",
-        remedy="Drain the server, wait until nothing runs there, then remove it.",
+        f"'{name}' cannot {wanted} while {many} on it.",
+        remedy="Drain the server, or redeploy elsewhere what it serves; wait until nothing runs "
+        "there, then try again.",
     )
 
 

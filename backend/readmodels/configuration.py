@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from backend.domain.configuration import completed
 from backend.readmodels.wire_names import camel_keys
 
 
@@ -72,12 +73,7 @@ class Change(msgspec.Struct, rename="camel", frozen=True):
 
 def from_domain(document: dict[str, Any]) -> ConfigurationView:
     """The view of a configuration as events hold it."""
-    view = msgspec.convert(camel_keys(document), ConfigurationView)
-    if view.hardware.gpu_sharing:
-        return view
-    # Events of before there was a choice.
-    hardware = msgspec.structs.replace(view.hardware, gpu_sharing="exclusive")
-    return msgspec.structs.replace(view, hardware=hardware)
+    return msgspec.convert(camel_keys(completed(document)), ConfigurationView)
 
 
 def to_domain(view: ConfigurationView) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 from psycopg.rows import DictRow
 
 from backend.domain.errors import NotFound
+from backend.domain.held_adapters import hosting_obstacle
 from backend.domain.servable import Imported, adapter_rank, obstacle
 from backend.infra.postgres import Pool
 
@@ -47,15 +48,15 @@ def adapters(pool: Pool, model_id: UUID, *, may_load: bool) -> AdapterList:
     """The model's adapters. Raises `NotFound` where there is no such model."""
     with pool.connection() as connection:
         base = connection.execute(
-            "SELECT m.kind, v.card, d.state, d.serving_revision, "
-            "r.configuration ->> 'engine' AS engine "
+            "SELECT m.kind, v.card, d.state, d.serving_revision, r.configuration "
             "FROM gallery.models AS m LEFT JOIN gallery.versions AS v "
             "ON v.model_id = m.model_id AND v.version = m.model_version "
             "LEFT JOIN deployments.deployments AS d ON d.model_id = m.model_id "
             "LEFT JOIN deployments.revisions AS r "
-            "ON r.model_id = m.model_id AND r.revision = d.desired_revision "
+            "ON r.model_id = m.model_id AND r.revision = CASE WHEN d.state = ANY(%s) "
+            "THEN d.desired_revision ELSE coalesce(d.serving_revision, d.desired_revision) END "
             "WHERE m.model_id = %s",
-            (model_id,),
+            (sorted(_COMING), model_id),
         ).fetchone()
         if base is None:
             raise NotFound(
@@ -96,9 +97,8 @@ def _base_refusal(base: DictRow, *, may_load: bool) -> str | None:
         return "Your role may not load adapters."
     if base["serving_revision"] is None and base["state"] not in _COMING:
         return "Deploy the base model first."
-    if base["engine"] != "vllm":
-        return "Adapters are loaded by vLLM; the base model runs on another engine."
-    return None
+    hindered = hosting_obstacle(base["configuration"])
+    return f"{hindered.reason} {hindered.remedy}" if hindered is not None else None
 
 
 def _own_refusal(row: DictRow, card: dict[str, Any], base: DictRow) -> str | None:

@@ -83,6 +83,7 @@ class GuardedClient:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.rules = rules
+        self._resolver = resolver
         self._wanted = check
         self._deadline = _Deadline()
         self._exchange = Exchange(
@@ -128,6 +129,15 @@ class GuardedClient:
             yield
         finally:
             self._deadline.until = before
+
+    def judged(self, host: str, port: int) -> list[str]:
+        """What the name leads to, for a client of another protocol that connects to just these.
+
+        Raises `FetchRefused` and `FetchFailed`.
+        """
+        found = self._resolver(host, port)
+        self.rules.check_resolved(host, found)
+        return found
 
     def get(
         self, address: str, *, limit_bytes: int, headers: Mapping[str, str] | None = None

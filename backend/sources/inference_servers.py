@@ -90,6 +90,19 @@ def ask_server(
         raise
 
 
+def grpc_target(address: str, client: GuardedClient) -> str:
+    """Host and port as gRPC connects to them: by the very addresses that have been judged.
+
+    Raises `FetchRefused` and `FetchFailed`.
+    """
+    host, _, port = address.rpartition(":")
+    found = client.judged(host.strip("[]"), int(port))
+    # A target names one family; the resolver puts the better one first.
+    if ":" in found[0]:
+        return "ipv6:" + ",".join(f"[{number}]:{port}" for number in found if ":" in number)
+    return "ipv4:" + ",".join(f"{number}:{port}" for number in found if ":" not in number)
+
+
 def check_ready(engine: str, address: str, credentials: str | None, client: GuardedClient) -> None:
     """Whether it answers and is ready, by one small request. Raises as `ask_server` does."""
     headers = {"authorization": f"Bearer {credentials}"} if credentials else {}

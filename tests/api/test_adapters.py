@@ -124,6 +124,30 @@ def test_what_vllm_cannot_load_is_listed_with_its_reason_and_refused(
     assert refused.json()["remedy"]
 
 
+def test_engines_elsewhere_are_not_asked_to_hold_adapters_and_a_failed_revision_hinders_none(
+    admin: ApiClient, services: Services, base: str
+) -> None:
+    serving(admin, services, base)
+    fine, _ = adapter(admin, services, base, "fine")
+    url = f"/api/models/{base}/deployment/adapters/{fine}"
+    elsewhere = worker.deploy_body()
+    elsewhere["configuration"]["hardware"]["server"] = "kubernetes"
+    coming = admin.command("PUT", f"/api/models/{base}/deployment", elsewhere)
+    refused = admin.command("PUT", url)
+    assert refused.status_code == 409
+    assert "'kubernetes'" in refused.json()["detail"]
+    hint = listed(admin, base, coming.json()["position"])["fine"]["refusal"]
+    assert hint == f"{refused.json()['detail']} {refused.json()['remedy']}"
+
+    position = worker.fail_revision(services, base, 2)
+    assert listed(admin, base, position)["fine"]["refusal"] is None
+    accepted = admin.command("PUT", url)
+    assert accepted.status_code == 202
+    assert listed(admin, base, accepted.json()["position"])["fine"]["state"] == "loading"
+    history = admin.get(f"/api/models/{base}/deployment/history").json()["items"]
+    assert history[0]["configuration"]["hardware"]["server"] == "local"
+
+
 def test_viewers_see_adapters_and_change_none(
     admin: ApiClient,
     services: Services,

@@ -91,6 +91,22 @@ def test_the_document_is_the_same_bytes_through_export_import_and_deploy(
     assert admin.get(f"{again}/configuration", params={"atLeast": position}).content == exported
 
 
+def test_a_revision_of_before_gpus_were_shared_is_told_by_the_schema(
+    admin: ApiClient, services: Services
+) -> None:
+    model_id = _deployed(admin, services)
+    url = f"/api/models/{model_id}/deployment"
+    written = admin.get(f"{url}/configuration").content
+    assert b'"gpuSharing": "exclusive"' in written
+    with services.pool.connection() as connection:
+        connection.execute(
+            "UPDATE deployments.revisions SET configuration = "
+            "jsonb_set(configuration, '{hardware,gpu_sharing}', '\"\"')"
+        )
+    assert admin.get(f"{url}/configuration").content == written
+    assert admin.get(url).json()["configuration"] == json.loads(written)
+
+
 def test_a_models_export_carries_the_same_document(admin: ApiClient, services: Services) -> None:
     model_id = _deployed(admin, services, temperature=0.3)
     manifest = json.dumps({"files": []}).encode()

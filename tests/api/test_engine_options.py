@@ -137,6 +137,25 @@ def test_a_quantization_that_does_not_fit_is_refused_at_once(
     assert admin.command("PUT", url, quantized("fp8_per_tensor")).status_code == 202
 
 
+def test_what_every_release_refuses_is_refused_before_the_engine_is_known(
+    admin: ApiClient, model: str
+) -> None:
+    url = f"/api/models/{model}/deployment"
+    twice = quantized("fp8_per_tensor")["configuration"]
+    twice["engineArguments"] = {"quantization": "awq"}
+    crowded = body(
+        engine="triton",
+        optimization={"method": "ctranslate2", "quantization": "int8"},
+        engineArguments={"instances": "99"},
+    )["configuration"]
+    for configuration, name in ((twice, "quantization"), (crowded, "instances")):
+        refused = admin.command("PUT", url, body(**configuration))
+        assert refused.status_code == 422, refused.text
+        (error,) = refused.json()["errors"]
+        assert error["field"] == f"configuration.engineArguments.{name}"
+        assert refused.json()["remedy"]
+
+
 def test_a_model_that_is_quantized_already_is_recognised(
     admin: ApiClient, services: Services
 ) -> None:

@@ -121,6 +121,39 @@ def test_a_key_is_never_seen_again_and_goes_to_no_other_address(
     assert not any(KEY in text for text in seen)
 
 
+@pytest.mark.usefixtures("views")
+def test_a_key_goes_to_no_other_grpc_address_and_one_that_followed_does_not_stay(
+    admin: ApiClient,
+) -> None:
+    with TritonDouble(key=KEY) as triton, TritonDouble() as elsewhere:
+        sent = {"address": triton.address, "engine": "triton"}
+        registered = admin.command("POST", PATH, {"name": "infer", "credentials": KEY, **sent})
+        assert registered.status_code == 201, registered.text
+        (server,) = listed(admin, registered.json()["position"])
+        followed = server["registration"]["grpcAddress"]
+        assert followed == "127.0.0.1:8001"
+        moved = admin.command("PUT", f"{PATH}/infer", {**sent, "grpcAddress": "127.0.0.1:9001"})
+        assert moved.status_code == 422
+        assert moved.json()["errors"][0]["field"] == "credentials"
+        assert followed in moved.json()["detail"]
+        closed = {**sent, "grpcAddress": "10.0.0.1:8001", "credentials": KEY}
+        for method, path, more in (
+            ("POST", f"{PATH}/test", {"name": "other"}),
+            ("POST", PATH, {"name": "other"}),
+            ("PUT", f"{PATH}/infer", {"replaceCredentials": True}),
+        ):
+            refused = admin.command(method, path, {**closed, **more})
+            assert refused.json()["type"] == "urn:loggia:problem:address_closed", refused.text
+        kept = admin.command("PUT", f"{PATH}/infer", {**sent, "grpcAddress": followed})
+        assert kept.status_code == 200, kept.text
+        address = elsewhere.address.replace("127.0.0.1", "127.1")
+        given = {"address": address, "engine": "triton", "grpcAddress": followed}
+        accepted = admin.command("PUT", f"{PATH}/infer", {**given, "replaceCredentials": True})
+        assert accepted.status_code == 200, accepted.text
+        (server,) = listed(admin, accepted.json()["position"])
+        assert server["registration"]["grpcAddress"] == "127.1:8001"
+
+
 def test_a_server_is_asked_before_it_is_registered(admin: ApiClient, vllm: VllmDouble) -> None:
     tried = admin.command("POST", f"{PATH}/test", body(vllm))
     assert tried.json() == {"engineVersion": "0.32.0", "models": ["tiny"], "loadsModels": False}

@@ -79,7 +79,13 @@ def test_it_goes_on_with_a_new_version(runner: CommandRunner, store: EventStore)
 
 
 def test_its_deployment_keeps_the_version_it_serves(
-    runner: CommandRunner, store: EventStore
+    runner: CommandRunner, store: EventStore, settings: Settings
 ) -> None:
     Deployments(runner).roll_back(ADA, MODEL, revision=1, reason="as before")
     assert store.load(Deployment, DEPLOYMENT).model_versions == {1: "0.0.1", 2: "0.0.1"}
+    first, *_, again = (
+        event.data["configuration"]["hardware"]["gpu_sharing"]
+        for event in EventFeed(store, settings.dsn).read(0, 10)
+        if event.type == "DeploymentRequested"
+    )
+    assert (first, again) == ("", "exclusive")

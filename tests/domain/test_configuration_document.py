@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from backend.domain import configuration as values
-from backend.domain.configuration import DeployConfiguration
+from backend.domain.configuration import DeployConfiguration, completed
 from backend.domain.configuration_document import read, schema, text_of, wire_of
 from backend.domain.errors import Invalid
 from backend.domain.servable import ENGINES
@@ -139,6 +139,16 @@ def test_however_it_is_written_the_text_is_the_same() -> None:
     texts = {text_of(DeployConfiguration.from_dict(read(d)[0]).to_dict()) for d in (one, other)}
     assert len(texts) == 1
     assert '"memoryGib": 4,\n' in texts.pop()
+
+
+@pytest.mark.parametrize("told", [{}, {"gpu_sharing": ""}])
+def test_what_events_lack_that_are_older_than_a_field_has_its_default(told: JSON) -> None:
+    whole = DeployConfiguration().to_dict()
+    hardware = {name: value for name, value in whole["hardware"].items() if name != "gpu_sharing"}
+    old = {**whole, "hardware": {**hardware, **told}}
+    assert completed(old) == whole
+    assert text_of(old) == text_of(whole)
+    assert not list(VALIDATOR.iter_errors(json.loads(text_of(old))))
 
 
 @pytest.mark.parametrize(

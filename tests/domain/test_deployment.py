@@ -153,6 +153,30 @@ def test_keeping_the_same_twice_or_what_is_deployed_leaves_no_trace() -> None:
         deployment.discard_configuration()
 
 
+def test_a_configuration_of_before_gpus_were_shared_is_complete() -> None:
+    whole = warm(1.0).to_dict()
+    old = {**whole, "hardware": dict(whole["hardware"])}
+    del old["hardware"]["gpu_sharing"]
+    deployment = begun()
+    deployment.record(
+        Deployment.Requested,
+        deployment_id=deployment.id,
+        model_id=deployment.model_id,
+        revision=1,
+        trigger="deploy",
+        model_version="0.0.1",
+        base_model_version=None,
+        configuration=old,
+        reason="",
+        restored_revision=None,
+    )
+    before = deployment.version
+    deployment.save_configuration(configuration=warm(1.0), reason="")
+    assert deployment.version == before, "it is what is deployed"
+    deployment.roll_back(revision=1, reason="as before")
+    assert deployment.pending_events[-1].configuration == whole  # type: ignore[attr-defined]
+
+
 def test_nothing_is_kept_for_what_was_never_deployed() -> None:
     with pytest.raises(NotAllowed, match="never been deployed"):
         begun().save_configuration(configuration=warm(1.0), reason="")

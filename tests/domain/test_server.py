@@ -54,6 +54,19 @@ def test_what_cannot_be_is_refused_by_field(change: dict[str, object], field: st
     assert refused.value.field == field
 
 
+def test_a_grpc_address_follows_the_address_unless_somebody_gave_it() -> None:
+    triton = replace(VLLM, engine="triton", address="http://gpu-7:9000")
+    server = Server.register(triton)
+    assert server.grpc_address == "gpu-7:8001"
+    server.change(replace(triton, address="http://gpu-8:9000", grpc_address="gpu-7:8001"))
+    assert server.grpc_address == "gpu-8:8001"
+    server.change(replace(triton, address="http://gpu-8:9000", grpc_address="gpu-7:8002"))
+    server.change(replace(triton, address="http://gpu-9:9000", grpc_address="gpu-7:8002"))
+    assert server.grpc_address == "gpu-7:8002"
+    server.change(replace(triton, address="http://gpu-9:9000"))
+    assert server.grpc_address == "gpu-9:8001"
+
+
 def test_it_is_lost_once_and_found_once() -> None:
     server = Server.register(VLLM)
     server.record_recovered(lost_seconds=0, engine_version="1")

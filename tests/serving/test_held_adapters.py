@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from unittest.mock import Mock
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from backend.application.commands import CommandContext
 from backend.domain.errors import Invalid, NotAllowed, NotFound
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
+from tests.serving.doubles import EngineDouble
+from workers.serving.held_adapters import HeldAdapters
 
 BY_ADA = CommandContext(ADA)
 ADAPTER = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"small weights"}
@@ -183,6 +186,39 @@ def test_a_worker_that_was_killed_is_followed_by_one_that_loads_and_unloads(
     endpoint = gallery.endpoint(model_id)
     assert not answers(gallery, endpoint, "second")
     assert answers(gallery, endpoint, "first")
+
+
+def test_an_adapter_that_is_unloaded_and_loaded_at_once_answers_again(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    deployed(gallery, worker, model_id)
+    fine = adapter(gallery, model_id, "fine")
+    load(gallery, model_id, fine)
+    gallery.adapters.unload(BY_ADA, model_id, fine)
+    load(gallery, model_id, fine)
+    assert answers(gallery, gallery.endpoint(model_id), "fine")
+
+
+def test_callers_get_the_whole_time_to_leave_an_adapter_that_was_wanted_again_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, records, store = [0.0], Mock(), Mock()
+    clock = Mock(monotonic=lambda: now[0])
+    monkeypatch.setattr("workers.serving.held_adapters.time", clock)
+    held = HeldAdapters(
+        Mock(), store=store, records=records, preparations=Mock(), client=Mock(), settle=10
+    )
+    prepared = Mock(engine=EngineDouble())
+    fine = str(uuid4())
+    for at, wanted in ((0, False), (1, True), (20, False), (29, False)):
+        now[0] = at
+        held.look(Mock(wanted_adapters={fine: {}} if wanted else {}, adapters={fine: "0.0.1"}))
+        if not wanted:
+            assert not held.keep(1, [], prepared)
+    records.adapter_unloaded.assert_not_called()
+    now[0] = 30
+    assert held.keep(1, [], prepared)
+    records.adapter_unloaded.assert_called_once()
 
 
 def test_what_is_no_adapter_of_the_model_is_refused(gallery: Gallery, model_id: UUID) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 
 from backend.application.commands import CommandContext, CommandRunner
 from backend.application.feed import EventFeed
-from backend.application.servers import Servers
+from backend.application.servers import Credentials, Servers
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.model import Model
@@ -94,6 +95,15 @@ def servers(gallery: Gallery, worker: Worker) -> Iterator[Pool]:
 def on(server: str, engine: str = "vllm", replicas: int = 1) -> dict[str, Any]:
     scaling = {"min_replicas": replicas, "max_replicas": replicas}
     return {"engine": engine, "hardware": {"server": server}, "scaling": scaling}
+
+
+def removed(servers: Pool, name: str) -> bool:
+    """Whether the server could be removed, which it cannot while it is used."""
+    try:
+        servers.servers.remove(CommandContext(ADA), name)
+    except NotAllowed:
+        return False
+    return True
 
 
 def servers_of(gallery: Gallery, model_id: UUID) -> list[str]:
@@ -186,6 +196,55 @@ def test_a_deployment_waits_for_its_only_server(
     gallery.await_recorded(model_id, "ReplicaReady", 2)
     assert gallery.deployment(model_id).state == "deployed"
     assert gallery.recorded(model_id, "RevisionFailed") == []
+
+
+def test_a_deployment_waits_for_its_only_server_even_where_that_was_removed_meanwhile(
+    gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
+) -> None:
+    server = servers.vllm("gpu-1", "tiny")
+    worker.start()
+    gallery.deploy(model_id, **on("gpu-1"))
+    gallery.await_state(model_id, "deployed")
+    server.stop()
+    servers.await_event("ServerLost")
+    eventually(lambda: removed(servers, "gpu-1"), "the lost server can be removed")
+    # Steady deployments are looked at every second.
+    time.sleep(2.5)
+    assert gallery.deployment(model_id).state == "deployed"
+    server.start()
+    servers.register("gpu-1", server, "vllm")
+    gallery.await_recorded(model_id, "ReplicaReady", 2)
+    assert gallery.recorded(model_id, "RevisionFailed") == []
+
+
+def test_a_server_stays_in_its_pool_while_it_is_used(
+    gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
+) -> None:
+    server = servers.vllm("gpu-1", "tiny", pool="gpus")
+    worker.start()
+    gallery.deploy(model_id, **on("gpus"))
+    gallery.await_state(model_id, "deployed")
+
+    def change(pool: str, capacity: int) -> None:
+        description = Description(
+            name="gpu-1",
+            address=server.address,
+            engine="vllm",
+            engine_version="9",
+            pool=pool,
+            capacity=Capacity(deployments=capacity),
+        )
+        servers.servers.change(CommandContext(ADA), description, Credentials(kept=True))
+
+    with pytest.raises(NotAllowed, match="cannot leave its pool while a replica runs") as refused:
+        change("others", 1)
+    assert "Drain" in refused.value.remedy
+    change("gpus", 2)
+    assert servers.events("ServerChanged")[-1]["pool"] == "gpus"
+    gallery.stop(model_id)
+    gallery.await_state(model_id, "stopped")
+    change("others", 2)
+    assert servers.events("ServerChanged")[-1]["pool"] == "others"
 
 
 def test_replicas_are_spread_and_more_than_servers_never_fit(
@@ -291,6 +350,15 @@ def test_what_triton_cannot_load_is_said_in_its_words(
         desk.start()
 
 
+def test_triton_is_not_asked_at_a_closed_address(
+    gallery: Gallery, servers: Pool, model_id: UUID
+) -> None:
+    double = servers.doubles.enter_context(TritonDouble("tiny", key=KEY))
+    servers.register("infer-1", double, "triton", grpc_address="10.0.0.1:8001")
+    with pytest.raises(NotAllowed, match="private address"):
+        Desk(gallery, model_id).start()
+
+
 def test_a_capacity_counts_deployments(gallery: Gallery, servers: Pool) -> None:
     double = servers.doubles.enter_context(VllmDouble("tiny"))
     servers.register("gpu-9", double, "vllm", capacity=Capacity(deployments=2, memory_gib=80.0))
@@ -319,15 +387,7 @@ def test_a_drained_server_is_left_when_others_answer_in_its_place(
     assert gallery.endpoint(model_id) == second.address
     kinds = [kind for kind, _ in gallery.events(model_id)]
     assert kinds[-3:] == ["ReplicaStarted", "ReplicaReady", "ReplicaRetired"]
-
-    def removed() -> bool:
-        try:
-            servers.servers.remove(CommandContext(ADA), "gpu-1")
-        except NotAllowed:
-            return False
-        return True
-
-    eventually(removed, "the drained server can be removed")
+    eventually(lambda: removed(servers, "gpu-1"), "the drained server can be removed")
     assert gallery.deployment(model_id).state == "deployed"
 
 

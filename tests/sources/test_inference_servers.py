@@ -11,7 +11,7 @@ from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.exchange import Persistence
 from backend.sources.guarded import GuardedClient
-from backend.sources.inference_servers import ask_server, check_ready
+from backend.sources.inference_servers import ask_server, check_ready, grpc_target
 from tests.rig.inference import TritonDouble, VllmDouble
 from tests.rig.ports import free_port
 
@@ -62,3 +62,32 @@ def test_nobody_answers_and_closed_addresses_are_not_asked(client: GuardedClient
             ask_server("vllm", server.address, None, strict)
         assert "LOGGIA_FETCH_ALLOWED_NETWORKS" in refused.value.remedy
         assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "resolved", "target"),
+    [
+        ("gpu-7:8001", ["10.0.0.7", "10.0.0.8"], "ipv4:10.0.0.7:8001,10.0.0.8:8001"),
+        ("gpu-7:8001", ["fd00::7", "10.0.0.7"], "ipv6:[fd00::7]:8001"),
+        ("[fd00::7]:9001", ["fd00::7"], "ipv6:[fd00::7]:9001"),
+    ],
+)
+def test_grpc_connects_to_the_addresses_that_were_judged(
+    address: str, resolved: list[str], target: str
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def resolver(host: str, port: int) -> list[str]:
+        asked.append((host, port))
+        return resolved
+
+    opened = AddressRules([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+    with GuardedClient(opened, resolver=resolver) as client:
+        assert grpc_target(address, client) == target
+    host, _, port = address.rpartition(":")
+    assert asked == [(host.strip("[]"), int(port))]
+    with (
+        GuardedClient(AddressRules(), resolver=resolver) as strict,
+        pytest.raises(FetchRefused, match="private"),
+    ):
+        grpc_target(address, strict)

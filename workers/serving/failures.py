@@ -21,3 +21,7 @@ class RevisionLost(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
         self.failure = failure
+
+
+class PlaceUnknown(RevisionLost):
+    """Where the revision is to run is not known now; one that serves waits until it is again."""

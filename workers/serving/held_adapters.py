@@ -61,6 +61,8 @@ class HeldAdapters:
         """What is wanted now."""
         self._deployment = deployment
         self._given_up.clear()
+        for adapter_id in self._leaving.keys() & deployment.wanted_adapters.keys():
+            del self._leaving[adapter_id]
 
     def bring(self, replica: Replica, prepared: Prepared) -> bool:
         """Loads what the replica lacks; returns whether it holds all that it can."""

@@ -23,13 +23,13 @@ from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.postgres import Pool
 from workers.serving.environments import Abandonment, EnvironmentFailed
-from workers.serving.failures import Failure, RevisionLost
+from workers.serving.failures import Failure, PlaceUnknown, RevisionLost
 from workers.serving.files import FilesUnavailable
 from workers.serving.launchers.launcher import Launchers
 from workers.serving.optimization import conversion
 from workers.serving.optimization.conversion import ConversionFailed
 from workers.serving.patience import Patience
-from workers.serving.preparation import Preparations, Prepared
+from workers.serving.preparation import Needs, Preparations, Prepared
 from workers.serving.progress import Progress
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
@@ -160,10 +160,11 @@ class Reconciler:
             return
         configuration = configuration_of(deployment, revision)
         try:
-            least, most = self._upkeep.bounds(configuration)
+            launcher = self._upkeep.launcher_of(configuration)
+            least, most = launcher.bounds(configuration.scaling)
             wanted = max(least, min(most, deployment.wanted_replicas[revision]))
             kept = self._dismiss(deployment, mine, wanted)
-            prepared = self._prepared(deployment, revision, configuration)
+            prepared = self._prepared(deployment, revision, configuration, launcher.needs)
             self._note_optimization(deployment, revision, configuration.optimization, prepared)
             if prepared is None:
                 return
@@ -184,7 +185,10 @@ class Reconciler:
                     others_serve=others_serve,
                 )
         except RevisionLost as lost:
-            self._fail(revision, lost.failure)
+            if fresh or not isinstance(lost, PlaceUnknown):
+                self._fail(revision, lost.failure)
+            elif deployment.wanted_replicas[revision]:
+                self._progress.starting(0, 1, lost.failure.reason)
             return
         if not fresh:
             running = [replica for replica in mine if replica.state is State.READY]
@@ -216,11 +220,14 @@ class Reconciler:
         return staying + going[:missing]
 
     def _prepared(
-        self, deployment: Deployment, revision: int, configuration: DeployConfiguration
+        self,
+        deployment: Deployment,
+        revision: int,
+        configuration: DeployConfiguration,
+        needs: Needs,
     ) -> Prepared | None:
         try:
             subject = self._upkeep.subject(deployment, revision)
-            needs = self._launchers.named(configuration.hardware.server).needs
             return self._preparations.get(revision, configuration, subject, needs)
         except Abandonment:
             return None

@@ -39,7 +39,7 @@ class Scaling:
             try:
                 launcher = self._launchers.named(configuration.hardware.server)
             except DomainError:
-                return False  # the revision is about to fail for that
+                return False  # nothing can be placed before its server is known again
             policy = Policy.of(configuration, *launcher.bounds(configuration.scaling))
             self._revision = revision
             self._autoscaler = Autoscaler(policy) if policy.least < policy.most else None

@@ -15,7 +15,7 @@ from backend.domain.deployment import Deployment
 from backend.domain.errors import DomainError
 from workers.serving.engine import Diagnosis, Engine
 from workers.serving.engine_log import TAIL_LINES
-from workers.serving.failures import Failure, RevisionLost
+from workers.serving.failures import Failure, PlaceUnknown, RevisionLost
 from workers.serving.held_adapters import HeldAdapters, doubts
 from workers.serving.launchers.launcher import (
     Launcher,
@@ -315,14 +315,14 @@ class Upkeep:
     ) -> None:
         """Finds a place for one more replica, and writes its row; waits where there is none now.
 
-        Raises `RevisionLost` where there never will be, or where a revision that does not serve
-        yet has waited as long as for an engine's start.
+        Raises `PlaceUnknown`, and `RevisionLost` where there never will be one, or where a revision
+        that does not serve yet has waited as long as for an engine's start.
         """
         wanted = self._replicas.wanted(
             revision=revision, slot=slot, generation=generation, configuration=configuration
         )
         try:
-            launcher = self._launchers.named(configuration.hardware.server)
+            launcher = self.launcher_of(configuration)
             self._replicas.add(wanted, launcher, generation=generation)
         except NoPlace as error:
             waited = time.monotonic() - self._placeless_since.setdefault(
@@ -342,13 +342,12 @@ class Upkeep:
         launcher = self._launchers.at(replica.server)
         return launcher.leaving(replica.server) if launcher is not None else None
 
-    def bounds(self, configuration: DeployConfiguration) -> tuple[int, int]:
-        """The fewest and the most replicas that are kept of it. Raises `RevisionLost`."""
+    def launcher_of(self, configuration: DeployConfiguration) -> Launcher:
+        """The one that brings its replicas into being. Raises `PlaceUnknown`."""
         try:
-            launcher = self._launchers.named(configuration.hardware.server)
+            return self._launchers.named(configuration.hardware.server)
         except DomainError as error:
-            raise RevisionLost(Failure(error.detail, error.remedy)) from error
-        return launcher.bounds(configuration.scaling)
+            raise PlaceUnknown(Failure(error.detail, error.remedy)) from error
 
     def stop(self, replica: Replica) -> None:
         """Ends what belongs to the replica; nothing does where its server was given up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ from backend.domain.server import Capacity, Description, checked_address, missin
 from backend.readmodels import deployments, gallery, servers
 from backend.readmodels.servers import CapacityView, LoadSeries, ServerList
 from backend.sources.guarded import GuardedClient
-from backend.sources.inference_servers import ServerFacts, ask_server
+from backend.sources.inference_servers import ServerFacts, ask_server, grpc_target
 
 PATH = "/api/servers"
 _TRIAL_SECONDS = 30.0
@@ -48,7 +49,11 @@ class NewServer(ServerBody):
 
 
 class ServerChange(ServerBody):
-    """All of a server anew. Without `replaceCredentials` those that are there stay."""
+    """All of a server anew. Without `replaceCredentials` those that are there stay.
+
+    Where `grpcAddress` is empty, or the one that followed from the address before, it follows from
+    `address`.
+    """
 
     credentials: str | None = None
     replace_credentials: bool = False
@@ -91,12 +96,10 @@ async def register_server(
     context: NamedDependency[CommandContext],
 ) -> Response[CommandAnswer]:
     """Asks the server for real, and registers it: deployments may name it from now on."""
-    found = await services.fetches.run(lambda: _ask(services, data, data.credentials or None))
-    accepted = await services.command(
-        lambda: services.servers.register(
-            context, _description(data.name, data, found), data.credentials or None
-        )
-    )
+    wanted, secret = _description(data.name, data), data.credentials or None
+    found = await services.fetches.run(lambda: _ask(services, wanted, secret))
+    described = replace(wanted, engine_version=found.engine_version)
+    accepted = await services.command(lambda: services.servers.register(context, described, secret))
     return with_version(answer_of(accepted), 201)
 
 
@@ -105,7 +108,8 @@ async def test_server(
     data: JSONBody[NewServer], services: NamedDependency[Services]
 ) -> ServerTrial:
     """Asks a server without registering it."""
-    found = await services.fetches.run(lambda: _ask(services, data, data.credentials or None))
+    wanted = _description(data.name, data)
+    found = await services.fetches.run(lambda: _ask(services, wanted, data.credentials or None))
     return ServerTrial(found.engine_version, list(found.models), found.loads_models)
 
 
@@ -118,21 +122,23 @@ async def change_server(
 ) -> Response[CommandAnswer]:
     """Asks the server for real, and describes it anew."""
     credentials = Credentials(data.credentials or None, kept=not data.replace_credentials)
+    wanted = _description(name, data)
 
     def ask() -> ServerFacts:
+        known = services.server_store.find(name)
+        if known is None:
+            raise missing(name)
         secret = credentials.secret
         if credentials.kept:
-            known = services.server_store.find(name)
-            if known is None:
-                raise missing(name)
             # A secret goes only to the address that it was given for.
-            moved = known.address != checked_address(data.address)
+            moved = known.address != checked_address(wanted.address)
             secret = None if moved else known.credentials
-        return _ask(services, data, secret)
+        return _ask(services, wanted.following(known.address, known.grpc_address), secret)
 
     found = await services.fetches.run(ask)
+    described = replace(wanted, engine_version=found.engine_version)
     accepted = await services.command(
-        lambda: services.servers.change(context, _description(name, data, found), credentials)
+        lambda: services.servers.change(context, described, credentials)
     )
     return with_version(answer_of(accepted))
 
@@ -173,21 +179,24 @@ async def remove_server(
     return with_version(answer_of(accepted))
 
 
-def _ask(services: Services, wanted: ServerBody, credentials: str | None) -> ServerFacts:
+def _ask(services: Services, wanted: Description, credentials: str | None) -> ServerFacts:
     address = checked_address(wanted.address)
+    grpc_address = wanted.complete_grpc_address()
     with (
         GuardedClient.from_settings(services.settings) as client,
         client.within(_TRIAL_SECONDS),
     ):
+        if grpc_address:
+            grpc_target(grpc_address, client)
         return ask_server(wanted.engine, address, credentials, client)
 
 
-def _description(name: str, wanted: ServerBody, found: ServerFacts) -> Description:
+def _description(name: str, wanted: ServerBody) -> Description:
     return Description(
         name=name,
         address=wanted.address,
         engine=wanted.engine,
-        engine_version=found.engine_version,
+        engine_version="",
         pool=wanted.pool,
         grpc_address=wanted.grpc_address,
         capacity=Capacity(**msgspec.structs.asdict(wanted.capacity)),

@@ -15,7 +15,13 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.configuration import DeployConfiguration, Hardware
-from backend.domain.engine_options import Option, check_options
+from backend.domain.engine_options import (
+    INSTANCES,
+    TRITON_OPTIONS,
+    Option,
+    check_arguments,
+    check_options,
+)
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
 from workers.serving.engine import (
@@ -45,10 +51,6 @@ _REQUIREMENTS = (
     "jinja2>=3.1,<4",
 )
 _GPU_REQUIREMENTS = ("nvidia-cublas-cu12", "nvidia-cudnn-cu12")
-# How many batches of a converted model run at the same time, each with weights of its own.
-_INSTANCES = "instances"
-_OWN_OPTIONS = {_INSTANCES: Option("--instances", kind="int")}
-_MAX_INSTANCES = 16
 # What the front sets, and what would tell callers' secrets.
 _RESERVED = frozenset(
     {"id", "model_store", "model_repository", "model_control_mode", "load_model",
@@ -111,19 +113,19 @@ class Triton:
 
     def settable(self, environment: Environment) -> Mapping[str, Option]:
         """The server's options and ours, those marked that a deployment may not set."""
-        return {**judged(environment.options, _RESERVED), **_OWN_OPTIONS}
+        return {**judged(environment.options, _RESERVED), **TRITON_OPTIONS}
 
     def arrange(self, subject: Subject, configuration: DeployConfiguration) -> Arrangement | None:
         """A repository around a converted model's files; an imported one is served as it is."""
         if subject.use is Use.INFER:
             return None
         context = subject.whole.card.get("context_length")
-        given = _own(configuration.engine_arguments)
+        check_arguments(configuration)
         return triton_repository.arrangement(
             configuration,
             context_length=int(context) if context else None,
             threads=_threads(configuration),
-            instances=_instances(given),
+            instances=int(configuration.engine_arguments.get(INSTANCES, "1")),
         )
 
     def command(self, environment: Environment, launch: Launch) -> Command:
@@ -132,7 +134,7 @@ class Triton:
         settable = self.settable(environment)
         check_options(given, settable)
         asked = command_line(
-            {name: value for name, value in given.items() if name not in _OWN_OPTIONS}, settable
+            {name: value for name, value in given.items() if name not in TRITON_OPTIONS}, settable
         )
         on_gpu = launch.configuration.hardware.accelerator == "gpu"
         return Command(
@@ -242,19 +244,3 @@ def _content(path: Path) -> str:
 def _threads(configuration: DeployConfiguration) -> int:
     """Half of the cores, so that a revision and its successor run side by side."""
     return max(1, (os.cpu_count() or 2) // 2) if configuration.hardware.accelerator == "cpu" else 1
-
-
-def _own(given: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in given.items() if name in _OWN_OPTIONS}
-
-
-def _instances(given: Mapping[str, str]) -> int:
-    check_options(given, _OWN_OPTIONS)
-    count = int(given.get(_INSTANCES, "1"))
-    if not 1 <= count <= _MAX_INSTANCES:
-        raise Invalid(
-            f"engine_arguments.{_INSTANCES}: {count} is out of range.",
-            remedy=f"Choose a value from 1 to {_MAX_INSTANCES}.",
-            field=f"engine_arguments.{_INSTANCES}",
-        )
-    return count

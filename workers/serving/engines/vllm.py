@@ -12,7 +12,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.configuration import DeployConfiguration, Hardware
-from backend.domain.engine_options import Option, check_quantization
+from backend.domain.engine_options import Option, check_arguments, check_quantization
 from backend.domain.errors import Invalid
 from backend.domain.servable import Use
 from backend.domain.servable.vllm import RELEASE
@@ -110,6 +110,7 @@ class Vllm:
         """The server on a loopback port."""
         configuration = launch.configuration
         given = configuration.engine_arguments
+        check_arguments(configuration)
         on_cpu = configuration.hardware.accelerator == "cpu"
         own = {
             "host": launch.host,
@@ -128,12 +129,6 @@ class Vllm:
         quantization = configuration.optimization.quantization
         if quantization is not None:
             check_quantization(quantization, environment.quantizations)
-            if "quantization" in given:
-                raise Invalid(
-                    "engine_arguments.quantization: the optimization says how to quantize.",
-                    remedy="Remove it here, or choose 'skip' as the optimization.",
-                    field="engine_arguments.quantization",
-                )
             defaults["quantization"] = quantization
         if launch.adapter_rank:
             defaults.update(vllm_adapters.defaults(given, dict(environment.options)))

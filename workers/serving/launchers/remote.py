@@ -133,7 +133,7 @@ class RemoteServers:
         name = order.prepared.subject.name
         try:
             if server.engine == "triton":
-                load_model(server, name)
+                load_model(server, name, self._client)
             else:
                 self._require_served(server, name)
         except FetchRefused as refused:
@@ -171,7 +171,7 @@ class RemoteServers:
         if row is None or server is None or not row["served_name"] or row["shared"]:
             return
         if server.engine == "triton" and server.lost_seconds is None:
-            unload_model(server, row["served_name"], seconds=seconds)
+            unload_model(server, row["served_name"], self._client, seconds=seconds)
 
     def log(self, replica_id: UUID) -> NoLog:  # noqa: ARG002
         """Nothing: the server's output is where the server is."""

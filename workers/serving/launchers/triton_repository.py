@@ -15,6 +15,9 @@ from tritonclient.utils import InferenceServerException
 from backend.domain.errors import NotAllowed
 from backend.infra.logging import get_logger
 from backend.infra.servers import StoredServer
+from backend.sources.errors import FetchFailed, FetchRefused
+from backend.sources.guarded import GuardedClient
+from backend.sources.inference_servers import grpc_target
 from workers.serving.launchers.launcher import PlaceLost
 
 _LOAD_SECONDS = 600.0
@@ -23,13 +26,14 @@ _NOT_THERE = {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
 _log = get_logger(__name__)
 
 
-def load_model(server: StoredServer, name: str) -> None:
+def load_model(server: StoredServer, name: str, guarded: GuardedClient) -> None:
     """Loads the model of this name from the server's repository, and waits until it is ready.
 
-    Raises `NotAllowed` with what Triton says where it cannot, and `PlaceLost`.
+    Raises `NotAllowed` with what Triton says where it cannot, and `PlaceLost`; and `FetchRefused`
+    and `FetchFailed` for the address, which `guarded` judges.
     """
     try:
-        with _client(server, _LOAD_SECONDS) as (client, options):
+        with _client(server, _LOAD_SECONDS, guarded) as (client, options):
             if client.is_model_ready(name, **options):
                 return
             client.load_model(name, **options)
@@ -43,19 +47,29 @@ def load_model(server: StoredServer, name: str) -> None:
         ) from error
 
 
-def unload_model(server: StoredServer, name: str, *, seconds: float) -> None:
+def unload_model(
+    server: StoredServer, name: str, guarded: GuardedClient, *, seconds: float
+) -> None:
     """Unloads it, if the server can still be asked; what is left there disturbs nobody."""
     try:
-        with _client(server, seconds) as (client, options):
+        with _client(server, seconds, guarded) as (client, options):
             client.unload_model(name, **options)
-    except (InferenceServerException, OSError) as error:
+    except (InferenceServerException, FetchRefused, FetchFailed, OSError) as error:
         _log.warning("a model stays loaded", server=server.name, model=name, error=str(error))
 
 
 @contextmanager
-def _client(server: StoredServer, seconds: float) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _client(
+    server: StoredServer, seconds: float, guarded: GuardedClient
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     headers = {"authorization": f"Bearer {server.credentials}"} if server.credentials else {}
-    client: Any = triton_grpc.InferenceServerClient(server.grpc_address)
+    client: Any = triton_grpc.InferenceServerClient(
+        grpc_target(server.grpc_address, guarded),
+        channel_args=[
+            ("grpc.default_authority", server.grpc_address),
+            ("grpc.enable_http_proxy", 0),
+        ],
+    )
     try:
         yield client, {"headers": headers, "client_timeout": seconds}
     finally:
