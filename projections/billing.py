@@ -5,6 +5,7 @@ What answers took is no event; see `projections.usage`.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from backend.contracts.codec import PublicEvent, to_dict
@@ -35,7 +36,8 @@ HARDWARE = Table(
     },
     key=("model_id", "revision"),
 )
-# Replicas that answer; once they have ended they are in `ended`, which is never loaded.
+# Replicas that answer; once they have ended they are in `ended`, which is never loaded. `kinds` are
+# the names of their GPUs as far as known.
 RUNNING = Table(
     name="running",
     columns={
@@ -45,6 +47,7 @@ RUNNING = Table(
         "server": "text NOT NULL",
         "accelerator": "text NOT NULL",
         "accelerator_count": "int NOT NULL",
+        "kinds": "jsonb NOT NULL",
         "ready_at": "timestamptz",
     },
     key=("model_id", "replica_id"),
@@ -58,6 +61,7 @@ ENDED = Table(
         "server": "text NOT NULL",
         "accelerator": "text NOT NULL",
         "accelerator_count": "int NOT NULL",
+        "kinds": "jsonb NOT NULL",
         "ready_at": "timestamptz NOT NULL",
         "ended_at": "timestamptz NOT NULL",
     },
@@ -65,6 +69,8 @@ ENDED = Table(
     group=None,
     indexes=("(ended_at)", "(model_id, ended_at)"),
 )
+# Events name a GPU with its index before it, where the index is known.
+_INDEX = re.compile(r"^\d+: ")
 
 
 def _prices_set(rows: Rows, event: PublicEvent, facts: Any) -> None:
@@ -104,6 +110,7 @@ def _started(rows: Rows, _: PublicEvent, facts: Any) -> None:
             **hardware,
             "replica_id": facts.replica_id,
             "server": facts.server,
+            "kinds": [_INDEX.sub("", device) for device in facts.devices],
             "ready_at": None,
         },
     )

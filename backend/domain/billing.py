@@ -6,6 +6,7 @@ however finely it is divided. Where no price is set, the cost is not known: None
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -20,23 +21,35 @@ _SHOWN = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one replica has: `count` GPUs, or none. `kind` is a GPU's name, where it is known."""
+    """What one replica has: `count` GPUs, or none. `kinds` are their names as far as known."""
 
     accelerator: str
     count: int = 0
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def priced(self) -> Counter[str]:
+        """What has a price in it, and how often; GPUs without a name count as any."""
+        if self.accelerator == CPU:
+            return Counter([CPU])
+        known = Counter(self.kinds[: self.count])
+        known[GPU] += self.count - known.total()
+        return +known
 
 
 def hourly(prices: Prices | None, hardware: Hardware) -> Fraction | None:
-    """What one replica costs for an hour; None where nobody has set a price."""
+    """What one replica costs for an hour; None where a part of it has no price."""
     if prices is None:
         return None
     by_kind = {price.kind: price.per_hour for price in prices.hardware}
-    if hardware.accelerator == CPU:
-        found, count = by_kind.get(CPU), 1
-    else:
-        found, count = by_kind.get(hardware.kind, by_kind.get(GPU)), hardware.count
-    return None if found is None else Fraction(found) * count
+    general = None if hardware.accelerator == CPU else by_kind.get(GPU)
+    amount = Fraction()
+    for kind, count in hardware.priced.items():
+        price = by_kind.get(kind, general)
+        if price is None:
+            return None
+        amount += Fraction(price) * count
+    return amount
 
 
 def of_time(prices: Prices | None, hardware: Hardware, microseconds: int) -> Fraction | None:

@@ -93,7 +93,7 @@ class ReplicaStarted(DeploymentEvent):
     server: str
     engine: str
     engine_version: str
-    # The GPUs that it was given, for people.
+    # The GPUs that it was given, by name and with their index before it where it is known.
     devices: list[str]
 
     @staticmethod

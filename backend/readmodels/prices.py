@@ -15,6 +15,7 @@ from backend.domain.billing import Hardware
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.price_list import HardwarePrice, Prices, TokenPrice
 from backend.infra.postgres import Pool
+from backend.readmodels import gpu_kinds
 from backend.readmodels.wire_names import camel_keys
 
 CONSUMER = "billing"
@@ -115,8 +116,9 @@ def history(pool: Pool) -> PriceHistory:
 def estimate(pool: Pool, model_id: UUID, configuration: DeployConfiguration) -> Estimate:
     """What the configuration costs. The bill is made by the same functions."""
     prices = history(pool).newest
+    wanted = configuration.hardware
     hardware = Hardware(
-        configuration.hardware.accelerator, configuration.hardware.accelerator_count
+        wanted.accelerator, wanted.accelerator_count, gpu_kinds.of(pool, configuration)
     )
     scaling = configuration.scaling
     tokens = billing.token_price(prices, str(model_id))

@@ -155,7 +155,7 @@ class _Bill:
     def add_time(self, row: DictRow, day: date, microseconds: int) -> None:
         """A replica's time within one day."""
         prices = self._history.on(day)
-        hardware = Hardware(row["accelerator"], row["accelerator_count"])
+        hardware = Hardware(row["accelerator"], row["accelerator_count"], tuple(row["kinds"]))
         cost = billing.of_time(prices, hardware, microseconds)
         for sums in (self._place(day, row["model_id"], None, "hardware"), self.total):
             sums.replica_microseconds += microseconds
@@ -225,10 +225,12 @@ def _answers(connection: Connection[DictRow], wanted: Wanted) -> list[DictRow]:
 def _replicas(connection: Connection[DictRow], wanted: Wanted) -> list[DictRow]:
     """Replicas that answered within these days, and since when until when."""
     rows = connection.execute(
-        "SELECT model_id, accelerator, accelerator_count, ready_at, ended_at FROM billing.ended "
+        "SELECT model_id, accelerator, accelerator_count, kinds, ready_at, ended_at "
+        "FROM billing.ended "
         "WHERE ended_at >= %(since)s AND ready_at < %(until)s "
         "AND (%(model)s::uuid IS NULL OR model_id = %(model)s) UNION ALL "
-        "SELECT model_id, accelerator, accelerator_count, ready_at, now() FROM billing.running "
+        "SELECT model_id, accelerator, accelerator_count, kinds, ready_at, now() "
+        "FROM billing.running "
         "WHERE ready_at < %(until)s AND ready_at < now() "
         "AND (%(model)s::uuid IS NULL OR model_id = %(model)s) LIMIT %(most)s",
         wanted.values,

@@ -12,6 +12,7 @@ import pytest
 from backend.api.services import Services
 from backend.infra.readings import MachineReport, Readings
 from backend.infra.settings import Settings
+from tests.api import worker
 from tests.api.client import ApiClient
 from tests.api.sources import reaching
 from tests.rig.inference import TritonDouble, VllmDouble
@@ -274,3 +275,30 @@ def test_readings_are_kept_dense_for_an_hour_and_thin_for_a_day(
     items = admin.get(f"{PATH}/local/load", params={"hours": 24}).json()["items"]
     assert 300 <= len(items) <= 360
     assert items == sorted(items, key=lambda point: point["at"])
+
+
+@pytest.mark.usefixtures("views")
+def test_an_estimate_has_the_price_of_the_gpus_that_a_server_is_said_to_have(
+    admin: ApiClient, vllm: VllmDouble
+) -> None:
+    prices = [{"kind": "gpu", "perHour": "2"}, {"kind": "H200", "perHour": "5"}]
+    for name, gpu in (("gpu-1", {"gpuCount": 2, "gpuName": "H200"}), ("gpu-2", {"gpuCount": 4})):
+        admin.command("POST", PATH, body(vllm, name=name, pool="gpus", capacity=gpu))
+    done = admin.command(
+        "PUT", "/api/prices", {"currency": "EUR", "hardware": prices, "tokens": []}
+    )
+    admin.get("/api/prices", params={"atLeast": done.json()["position"]})
+    configuration = worker.configuration()
+    for server, count, price in (
+        ("gpu-1", 1, "5.000000"),
+        ("gpu-1", 3, "12.000000"),
+        ("gpus", 2, "10.000000"),
+        ("gpu-2", 2, "4.000000"),
+        ("kubernetes", 2, "4.000000"),
+    ):
+        configuration["hardware"] |= {
+            "server": server, "accelerator": "gpu", "acceleratorCount": count,
+        }  # fmt: skip
+        sent = {"modelId": str(uuid4()), "configuration": configuration}
+        answer = admin.command("POST", "/api/prices/estimate", sent)
+        assert answer.json()["replicaPerHour"] == price

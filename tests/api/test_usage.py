@@ -15,6 +15,7 @@ import pytest
 
 from backend.api.services import Services
 from backend.infra import kafka
+from backend.infra.readings import MachineReport, Readings
 from backend.infra.settings import Settings
 from tests.api import worker
 from tests.api.client import ApiClient
@@ -39,6 +40,36 @@ def usage(client: ApiClient, **query: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def on_gpus(count: int, memory_gib: float) -> dict[str, Any]:
+    hardware: dict[str, Any] = worker.configuration()["hardware"]
+    given = {"accelerator": "gpu", "acceleratorCount": count, "memoryGib": memory_gib}
+    return hardware | given
+
+
+def estimated(client: ApiClient, model_id: str, configuration: dict[str, Any]) -> dict[str, Any]:
+    answer = client.command(
+        "POST", "/api/prices/estimate", {"modelId": model_id, "configuration": configuration}
+    )
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def bill_of_an_hour(client: ApiClient, services: Services) -> dict[str, Any]:
+    """As if the replicas that run had had an hour yesterday, and prices had been set before."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with services.pool.connection() as connection:
+        connection.execute("UPDATE billing.prices SET set_at = set_at - interval '2 days'")
+        connection.execute(
+            "INSERT INTO billing.ended SELECT model_id, replica_id, revision, server, accelerator, "
+            "accelerator_count, kinds, %s, %s FROM billing.running",
+            (midnight - timedelta(hours=2), midnight - timedelta(hours=1)),
+        )
+    day = str((midnight - timedelta(days=1)).date())
+    total: dict[str, Any] = usage(client, **{"from": day, "to": day})["total"]
+    return total
 
 
 @pytest.fixture
@@ -107,28 +138,41 @@ def test_the_bill_is_made_with_the_prices_of_its_days(admin: ApiClient, served: 
 def test_the_estimate_and_the_bill_agree(admin: ApiClient, services: Services, served: str) -> None:
     done = admin.command("PUT", "/api/prices", PRICES)
     admin.get("/api/prices", params={"atLeast": done.json()["position"]})
-    configuration = worker.deploy_body()["configuration"]
-    estimate = admin.command(
-        "POST", "/api/prices/estimate", {"modelId": served, "configuration": configuration}
-    )
-    assert estimate.status_code == 200, estimate.text
-    found = estimate.json()
+    found = estimated(admin, served, worker.configuration())
     assert found["perHour"] == {"least": "3.600000", "most": "3.600000"}
     assert found["perMonth"]["most"] == "2628.000000"
     assert (found["perMillionInput"], found["perMillionOutput"]) == ("1000", "2000")
-    # The replica's only hour was yesterday.
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    with services.pool.connection() as connection:
-        connection.execute("UPDATE billing.prices SET set_at = set_at - interval '2 days'")
-        connection.execute(
-            "INSERT INTO billing.ended SELECT model_id, replica_id, revision, server, accelerator, "
-            "accelerator_count, %s, %s FROM billing.running",
-            (midnight - timedelta(hours=2), midnight - timedelta(hours=1)),
-        )
-    day = str((midnight - timedelta(days=1)).date())
-    bill = usage(admin, **{"from": day, "to": day})["total"]
+    bill = bill_of_an_hour(admin, services)
     assert bill["replicaHours"] == 1
     assert bill["hardwareCost"] == found["perHour"]["most"]
+
+
+@pytest.mark.usefixtures("views")
+def test_a_kind_of_gpu_has_its_own_price_in_the_estimate_and_in_the_bill(
+    admin: ApiClient, services: Services
+) -> None:
+    kinds = [{"kind": "gpu", "perHour": "2"}, {"kind": "NVIDIA L4", "perHour": "5"}]
+    admin.command("PUT", "/api/prices", {**PRICES, "hardware": kinds})
+    gpus = [
+        {"index": 0, "uuid": "GPU-0", "name": "NVIDIA H200", "memory_gib": 139.0},
+        {"index": 1, "uuid": "GPU-1", "name": "NVIDIA L4", "memory_gib": 24.0},
+    ]
+    Readings(services.pool).report(MachineReport("host:/data", "host", 8, 16.0, gpus, "", [], ""))
+    model_id = admin.import_model("tiny")
+    worker.make_ready(services, model_id)
+    body = worker.deploy_body()
+    body["configuration"]["hardware"] = on_gpus(2, 40.0)
+    admin.command("PUT", f"/api/models/{model_id}/deployment", body)
+    _, position = worker.serve(services, model_id, 1, devices=["1: NVIDIA L4", "0: NVIDIA H200"])
+    admin.get("/api/prices", params={"atLeast": position})
+    found = estimated(admin, model_id, body["configuration"])
+    assert found["replicaPerHour"] == "7.000000"
+    assert bill_of_an_hour(admin, services)["hardwareCost"] == found["replicaPerHour"]
+    # The smallest that fits.
+    for memory, price in ((20.0, "5.000000"), (100.0, "2.000000")):
+        body["configuration"]["hardware"] = on_gpus(1, memory)
+        found = estimated(admin, model_id, body["configuration"])
+        assert found["replicaPerHour"] == price
 
 
 def test_a_replicas_time_is_divided_among_its_days(
@@ -138,7 +182,7 @@ def test_a_replicas_time_is_divided_among_its_days(
         connection.execute("UPDATE billing.running SET ready_at = '2026-02-27T22:30:00Z'")
         connection.execute(
             "WITH gone AS (DELETE FROM billing.running RETURNING *) INSERT INTO billing.ended "
-            "SELECT model_id, replica_id, revision, server, accelerator, accelerator_count, "
+            "SELECT model_id, replica_id, revision, server, accelerator, accelerator_count, kinds, "
             "ready_at, '2026-03-02T01:00:00Z' FROM gone"
         )
     found = usage(admin, **{"from": "2026-02-28", "to": "2026-03-02", "by": ["day"]})["items"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -84,7 +85,9 @@ def fail_import(services: Services, model_id: str, version: str = "0.0.1") -> in
     ).position
 
 
-def serve(services: Services, model_id: str, revision: int) -> tuple[UUID, int]:
+def serve(
+    services: Services, model_id: str, revision: int, *, devices: Sequence[str] = ()
+) -> tuple[UUID, int]:
     """Brings a revision to serve; returns its replica and the position to wait for."""
     deployments, model, replica_id = services.deployments, UUID(model_id), uuid4()
     deployments.record_replica_started(
@@ -95,6 +98,7 @@ def serve(services: Services, model_id: str, revision: int) -> tuple[UUID, int]:
         server="local",
         engine="vllm",
         engine_version="1",
+        devices=devices,
     )
     deployments.record_replica_ready(
         _context(),

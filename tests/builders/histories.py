@@ -320,6 +320,7 @@ class _Life:
             server="local",
             engine="vllm",
             engine_version="1",
+            devices=["0: NVIDIA H200"] if choice < 0.6 else [],
         )
         if choice < 0.2:
             self._lose(deployment, revision, replica_id)

@@ -22,7 +22,10 @@ amounts = st.decimals(0, 10**9 - 1, places=9, allow_nan=False).map(lambda d: f"{
 hardware = st.one_of(
     st.just(Hardware("cpu")),
     st.builds(
-        Hardware, st.just("gpu"), st.integers(1, 64), st.sampled_from(["", "NVIDIA H200", "Other"])
+        Hardware,
+        st.just("gpu"),
+        st.integers(1, 64),
+        st.lists(st.sampled_from(["NVIDIA H200", "Other"]), max_size=3).map(tuple),
     ),
 )
 prices = st.builds(
@@ -75,14 +78,19 @@ def test_a_kind_of_gpu_and_a_model_have_prices_of_their_own_or_the_general_one()
         [HardwarePrice("gpu", "2"), HardwarePrice("NVIDIA H200", "5")],
         [TokenPrice(None, "1", "2"), TokenPrice(MODEL, "0.5", "0.25")],
     )
-    assert billing.hourly(prices, Hardware("gpu", 2, "NVIDIA H200")) == 10
-    assert billing.hourly(prices, Hardware("gpu", 2, "NVIDIA L4")) == 4
+    assert billing.hourly(prices, Hardware("gpu", 2, ("NVIDIA H200", "NVIDIA H200"))) == 10
+    assert billing.hourly(prices, Hardware("gpu", 2, ("NVIDIA H200", "NVIDIA L4"))) == 7
+    assert billing.hourly(prices, Hardware("gpu", 3, ("NVIDIA H200",))) == 9
+    assert billing.hourly(prices, Hardware("gpu", 2)) == 4
     assert billing.of_tokens(prices, MODEL, 10**6, 2 * 10**6) == 1
     assert billing.of_tokens(prices, "another", 10**6, 0) == 1
 
 
 def test_what_has_no_price_costs_nobody_knows_what() -> None:
     nothing = Prices("EUR")
+    own = Prices("EUR", [HardwarePrice("NVIDIA H200", "5")])
+    assert billing.hourly(own, Hardware("gpu", 2, ("NVIDIA H200",))) is None
+    assert billing.hourly(Prices("EUR", [HardwarePrice("gpu", "2")]), Hardware("cpu")) is None
     assert billing.hourly(nothing, Hardware("cpu")) is None
     assert billing.of_time(None, Hardware("cpu"), 1) is None
     assert billing.of_tokens(nothing, MODEL, 1, 1) is None

@@ -113,13 +113,17 @@ def servers_of(gallery: Gallery, model_id: UUID) -> list[str]:
 def test_a_model_is_served_by_a_server_that_runs_already(
     gallery: Gallery, worker: Worker, servers: Pool, model_id: UUID
 ) -> None:
-    server = servers.vllm("gpu-7", "tiny", key=KEY)
+    server = servers.doubles.enter_context(VllmDouble("tiny", key=KEY))
+    capacity = Capacity(gpu_count=2, gpu_name="NVIDIA H200")
+    servers.register("gpu-7", server, "vllm", capacity=capacity)
     worker.start()
-    gallery.deploy(model_id, **on("gpu-7"))
+    hardware = {"server": "gpu-7", "accelerator": "gpu", "accelerator_count": 1}
+    gallery.deploy(model_id, **{**on("gpu-7"), "hardware": hardware})
     gallery.await_state(model_id, "deployed")
     assert gallery.endpoint(model_id) == server.address
     (started,) = gallery.recorded(model_id, "ReplicaStarted")
     assert (started["server"], started["engine_version"]) == ("gpu-7", "9")
+    assert started["devices"] == ["NVIDIA H200"]
     assert {key for path, key in server.asked if path == "/v1/completions"} == {f"Bearer {KEY}"}
     assert gallery.engines() == []
 
@@ -335,6 +339,29 @@ def test_triton_loads_a_model_for_the_first_replica_and_unloads_it_after_the_las
     assert server.loaded == {"tiny"}
     desk.stop(second)
     assert server.loaded == set()
+
+
+def test_a_replicas_gpus_are_as_many_as_it_wants_of_those_that_were_registered(
+    gallery: Gallery, servers: Pool, model_id: UUID
+) -> None:
+    double = servers.doubles.enter_context(TritonDouble("tiny"))
+    capacity = Capacity(gpu_count=2, gpu_name="NVIDIA H200")
+    servers.register("infer-1", double, "triton", capacity=capacity)
+    desk = Desk(gallery, model_id)
+    place = Place("infer-1", double.address)
+    for accelerator, wanted, given in (("cpu", 0, 0), ("gpu", 1, 1), ("gpu", 3, 2)):
+        configuration = DeployConfiguration.from_dict(
+            {
+                "engine": "triton",
+                "hardware": {
+                    "server": "infer-1",
+                    "accelerator": accelerator,
+                    "accelerator_count": wanted,
+                },
+            }
+        )
+        order = Order(replace(desk.wanted, configuration=configuration), place, desk.prepared)
+        assert desk.launcher.devices(order) == ["NVIDIA H200"] * given
 
 
 def test_what_triton_cannot_load_is_said_in_its_words(

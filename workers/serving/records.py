@@ -75,7 +75,14 @@ class Records:
         )
 
     def replica_started(
-        self, lease: Lease, replica: Replica, *, server: str, engine: str, engine_version: str
+        self,
+        lease: Lease,
+        replica: Replica,
+        *,
+        server: str,
+        engine: str,
+        engine_version: str,
+        devices: Sequence[str],
     ) -> None:
         """The replica has been brought into being on the server of this public name."""
         self._deployments.record_replica_started(
@@ -86,7 +93,7 @@ class Records:
             server=server,
             engine=engine,
             engine_version=engine_version,
-            devices=[f"{share.index}: {share.name}" for share in replica.devices],
+            devices=devices,
             fence=fence(lease),
         )
 

@@ -210,6 +210,7 @@ class Upkeep:
             server=self._launchers.public_name(replica.server),
             engine=prepared.engine.name,
             engine_version=engine_version,
+            devices=self._launcher(replica).devices(order),
         )
         self._replicas.announce(replica)
         return True

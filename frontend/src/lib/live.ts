@@ -25,8 +25,8 @@ const OUTCOMES = new Set([
 ]);
 
 const REFRESH_DELAY_MS = 80;
-const FIRST_RECONNECT_MS = 1_000;
-const MAX_RECONNECT_MS = 15_000;
+export const FIRST_RECONNECT_MS = 1_000;
+export const MAX_RECONNECT_MS = 15_000;
 /** A stream that slept longer than this with its tab is opened anew: it may be dead without knowing. */
 const STALE_AFTER_HIDDEN_MS = 60_000;
 
@@ -165,7 +165,7 @@ class LiveStream {
 }
 
 /** A stream does not say why it was refused: asking for the session does. */
-async function leaveIfSignedOut(): Promise<void> {
+export async function leaveIfSignedOut(): Promise<void> {
   try {
     await request('GET', '/api/session');
   } catch (error) {

@@ -104,6 +104,10 @@ class Kubernetes:
                 self._ensure(Kind.AUTOSCALER, autoscaler)
         return workload.container.version
 
+    def devices(self, order: Order) -> list[str]:  # noqa: ARG002
+        """The cluster chooses them, for each pod anew."""
+        return []
+
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
         """What the cluster says of it. Raises `Unreachable` before it has said anything."""
         name = manifests.name_of(replica_id)

@@ -165,6 +165,10 @@ class Launcher(Protocol):
         """
         ...
 
+    def devices(self, order: Order) -> list[str]:
+        """The GPUs of the replica by name, an index before it where known; empty: nobody knows."""
+        ...
+
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:
         """Whether it runs. `search` also looks for one whose start was never written down."""
         ...

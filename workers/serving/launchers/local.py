@@ -181,6 +181,10 @@ class LocalProcesses:
             )
         )
 
+    def devices(self, order: Order) -> list[str]:
+        """Those that it was promised."""
+        return [f"{share.index}: {share.name}" for share in order.place.devices]
+
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:
         """Whether the engine runs. `search` also looks for one whose record was never written."""
         child = self._children.get(replica_id)

@@ -147,6 +147,14 @@ class RemoteServers:
             )
         return server.engine_version
 
+    def devices(self, order: Order) -> list[str]:
+        """As many as it wants of those that were registered; which ones nobody here knows."""
+        hardware, server = order.wanted.configuration.hardware, self.server(order.place.server)
+        if server is None or not server.capacity["gpu_name"]:
+            return []
+        count = min(hardware.accelerator_count, server.capacity["gpu_count"])
+        return [server.capacity["gpu_name"]] * count
+
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
         """Whether its server answers."""
         row = self._row(replica_id)

@@ -1,26 +1,19 @@
-import { Alert, Group, Radio, Select, Skeleton } from '@mantine/core';
-import { useDebouncedValue } from '@mantine/hooks';
-import { useQuery } from '@tanstack/react-query';
-import { getRouteApi, Navigate, useNavigate } from '@tanstack/react-router';
+import { Alert, Group, Radio, Skeleton } from '@mantine/core';
+import { getRouteApi, Navigate } from '@tanstack/react-router';
 import { useState } from 'react';
-import { ActionButton } from '@/components/action-button';
 import { LinkButton } from '@/components/link-button';
 import { PageHeader } from '@/components/page-header';
 import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import { ProgressLine } from '@/components/progress-line';
 import { StateBadge } from '@/components/state-badge';
-import { request } from '@/lib/api/client';
-import type { ModelPage } from '@/lib/api/types';
-import { refusal } from '@/lib/actions';
 import { useTelemetry } from '@/lib/live';
 import { useModel } from '@/lib/queries';
-import { keys } from '@/lib/query-keys';
 import pageClasses from './deploy-page.module.css';
+import { HostedModel } from './hosted-model';
 import classes from './steps.module.css';
 
 const route = getRouteApi('/shell/deploy');
-const SHOWN = 50;
 
 type Origin = 'hosted' | 'huggingface';
 
@@ -76,57 +69,6 @@ function Origins() {
 const radio = {
   classNames: { body: classes.radioBody, label: classes.radioLabel, description: classes.radioDescription },
 };
-
-function HostedModel() {
-  const navigate = useNavigate();
-  const [search, setSearch] = useState('');
-  const [wanted] = useDebouncedValue(search, 200);
-  const [chosen, setChosen] = useState<string | null>(null);
-  const models = useQuery({
-    queryKey: [...keys.models, 'to-deploy', wanted],
-    queryFn: ({ signal }) =>
-      request<ModelPage>('GET', '/api/models', { query: { state: 'ready_to_deploy', search: wanted, limit: SHOWN }, signal }),
-    placeholderData: (before) => before,
-  });
-  const items = models.data?.items ?? [];
-  const model = items.find(({ id }) => id === chosen);
-  const reason = model && refusal(model.actions, model.deploymentState === null ? 'deploy' : 'redeploy');
-
-  return (
-    <div className={classes.inset}>
-      <ProblemAlert problem={models.error} mb="sm" />
-      <Select
-        label="Model"
-        description="Models that are ready to deploy, the newest first. Type to search."
-        placeholder="Choose a model"
-        searchable
-        maw={460}
-        nothingFoundMessage={models.isPending ? 'Loading …' : 'No model that is ready to deploy has this in its name.'}
-        data={items.map(({ id, name, deploymentState }) => ({
-          value: id,
-          label: deploymentState === null ? name : `${name} (has been deployed)`,
-        }))}
-        filter={({ options }) => options}
-        value={chosen}
-        error={reason}
-        onChange={setChosen}
-        onSearchChange={(typed) => {
-          if (typed !== model?.name) setSearch(typed.slice(0, 100));
-        }}
-      />
-      <Group mt="md">
-        <ActionButton
-          disabledReason={model === undefined ? 'Choose a model first.' : (reason ?? null)}
-          onClick={() => {
-            if (model) void navigate({ to: '/models/$modelId/deploy', params: { modelId: model.id } });
-          }}
-        >
-          Next
-        </ActionButton>
-      </Group>
-    </div>
-  );
-}
 
 /** The import, until its model can be deployed. */
 function Incoming({ modelId }: { modelId: string }) {

@@ -21,7 +21,8 @@ export default function DeployPage() {
   const model = useModel(modelId);
   const deployment = useQuery(deploymentQuery(modelId));
   const options = useQuery(deployOptionsQuery(modelId));
-  const failed = [model, deployment, options].find(({ error }) => error !== null);
+  // What has been read once stays: a later reading that fails takes the wizard from nobody.
+  const failed = [model, deployment, options].find(({ data, error }) => data === undefined && error !== null);
 
   if (failed?.error instanceof ApiProblem && failed.error.status === 404) {
     return (

@@ -32,13 +32,14 @@ function Logs({ modelId }: { modelId: string }) {
   const { lines, connected } = useLogStream(modelId, chosen ?? kept.data?.replica ?? null);
   const [now] = useState(() => Date.now());
 
-  if (kept.error) return <ProblemAlert problem={kept.error} onRetry={() => void kept.refetch()} />;
-  if (kept.isPending) return <Skeleton height={280} />;
+  if (kept.data === undefined) {
+    return kept.error ? <ProblemAlert problem={kept.error} onRetry={() => void kept.refetch()} /> : <Skeleton height={280} />;
+  }
   const { replicas, replica } = kept.data;
   return (
     <>
-      {replicas.length > 0 && (
-        <Group gap="sm" mb="sm" align="flex-end">
+      <Group gap="sm" mb="sm" align="flex-end">
+        {replicas.length > 0 && (
           <Select
             label="Replica"
             w={360}
@@ -51,11 +52,11 @@ function Logs({ modelId }: { modelId: string }) {
             value={chosen ?? replica}
             onChange={setChosen}
           />
-          <span className={classes.follows} role="status">
-            {connected ? 'New lines appear as they come.' : 'Connecting …'}
-          </span>
-        </Group>
-      )}
+        )}
+        <span className={classes.follows} role="status">
+          {connected ? 'New lines appear as they come.' : 'Connecting …'}
+        </span>
+      </Group>
       <LogLines lines={lines} label="Engine log" follow />
     </>
   );

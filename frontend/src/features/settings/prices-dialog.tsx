@@ -1,6 +1,7 @@
 import { ActionIcon, Button, Fieldset, Group, Modal, NativeSelect, Stack, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { IconPlus, IconTrash } from '@tabler/icons-react';
+import { useState } from 'react';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { ModelSummary, Prices } from '@/lib/api/types';
 import { useCommand } from '@/lib/commands';
@@ -10,23 +11,32 @@ import classes from './prices-dialog.module.css';
 interface PricesDialogProps {
   opened: boolean;
   onClose: () => void;
-  onSaved: () => void;
+  /** Reads the prices in force again: they have been set, here or elsewhere. */
+  onChanged: () => void;
   prices: Prices;
   models: ModelSummary[];
 }
 
 /** Sets every price at once; another administrator's change meanwhile is not overwritten. */
 export function PricesDialog({ opened, onClose, prices, ...rest }: PricesDialogProps) {
+  const [round, setRound] = useState(0);
   return (
     <Modal opened={opened} onClose={onClose} title="Prices" size={640}>
-      <PricesForm prices={prices} onClose={onClose} {...rest} />
+      <PricesForm key={round} prices={prices} onClose={onClose} onAnew={() => setRound(round + 1)} {...rest} />
     </Modal>
   );
 }
 
-function PricesForm({ prices, models, onClose, onSaved }: Omit<PricesDialogProps, 'opened'>) {
+interface PricesFormProps extends Omit<PricesDialogProps, 'opened'> {
+  /** Begins again with the prices in force. */
+  onAnew: () => void;
+}
+
+function PricesForm({ prices, models, onClose, onChanged, onAnew }: PricesFormProps) {
+  // What the person sees and changes, whatever comes meanwhile.
+  const [begun] = useState(prices);
   const form = useForm<PricesDraft>({
-    initialValues: draftOf(prices),
+    initialValues: draftOf(begun),
     validate: {
       currency: (text) => (/^[A-Za-z]{3}$/.test(text.trim()) ? null : 'Give a code of three letters, such as EUR.'),
       hardware: {
@@ -37,18 +47,18 @@ function PricesForm({ prices, models, onClose, onSaved }: Omit<PricesDialogProps
     },
   });
   const save = useCommand<PricesDraft>({
-    request: (draft) => ({ method: 'PUT', path: '/api/prices', body: bodyOf(draft), ifMatch: prices.version }),
+    request: (draft) => ({ method: 'PUT', path: '/api/prices', body: bodyOf(draft), ifMatch: begun.version }),
     accepted: 'The prices are set',
     problems: 'inline',
     onAccepted: () => {
-      onSaved();
+      onChanged();
       onClose();
     },
   });
   const { hardware, tokens } = form.values;
 
   return (
-    <form onSubmit={form.onSubmit((draft) => save.mutate(draft))} noValidate autoComplete="off">
+    <form onSubmit={form.onSubmit((draft) => save.mutate(draft, { onError: onChanged }))} noValidate autoComplete="off">
       <Stack>
         <TextInput label="Currency" maxLength={3} w={110} data-autofocus {...form.getInputProps('currency')} />
         <Fieldset legend="Hardware, for an hour">
@@ -120,6 +130,11 @@ function PricesForm({ prices, models, onClose, onSaved }: Omit<PricesDialogProps
           </Stack>
         </Fieldset>
         <ProblemAlert problem={save.error} />
+        {save.error && prices.version !== begun.version && (
+          <Button variant="default" onClick={onAnew}>
+            Begin again with the prices that were set meanwhile
+          </Button>
+        )}
         <Group justify="flex-end" gap="sm">
           <Button variant="default" onClick={onClose}>
             Cancel

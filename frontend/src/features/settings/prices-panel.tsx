@@ -90,7 +90,7 @@ export function PricesPanel({ mayChange }: { mayChange: boolean }) {
           onClose={dialog.close}
           prices={prices.data}
           models={models.data?.items ?? []}
-          onSaved={() => void queryClient.invalidateQueries({ queryKey: keys.prices })}
+          onChanged={() => void queryClient.invalidateQueries({ queryKey: keys.prices })}
         />
       )}
     </Panel>

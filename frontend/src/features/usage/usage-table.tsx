@@ -10,7 +10,7 @@ const HEADINGS: Record<By, string> = { day: 'Day', model: 'Model', key: 'API key
 export function UsageTable({ report, by }: { report: UsageReport; by: By[] }) {
   const { total } = report;
   const onGpus = total.acceleratorSeconds > 0;
-  const priced = total.cost !== null;
+  const priced = report.items.some(({ cost }) => cost !== null);
   const lines = [...report.items].sort(by.includes('day') ? byDay : byUse);
   return (
     // Wide tables move within the panel; the keyboard reaches them too.

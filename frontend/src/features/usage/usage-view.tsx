@@ -8,7 +8,7 @@ import { Panel } from '@/components/panel';
 import { ProblemAlert } from '@/components/problem-alert';
 import type { UsageReport } from '@/lib/api/types';
 import { formatNumber } from '@/lib/format';
-import { formatMoney, lastDays, measuresOf, usagePath, usageQuery, type By, type Measure } from './usage';
+import { costOf, lastDays, measuresOf, usagePath, usageQuery, type By, type Measure } from './usage';
 import { UsageTable } from './usage-table';
 import classes from './usage-view.module.css';
 
@@ -119,7 +119,7 @@ function Overview({ report, days, wanted, onWanted }: OverviewProps) {
     ...(total.acceleratorSeconds > 0
       ? [{ label: 'GPU seconds', value: formatNumber(Number(total.acceleratorSeconds.toFixed(1))) }]
       : []),
-    { label: 'Cost', value: total.cost === null ? 'No prices are set' : formatMoney(total.cost, total.currency) },
+    { label: 'Cost', value: costOf(report) },
   ];
   return (
     <Panel

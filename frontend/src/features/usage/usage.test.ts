@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { UsageItem } from '@/lib/api/types';
-import { everyDay, formatMoney, lastDays, measuresOf, subject, usagePath } from './usage';
+import type { UsageItem, UsageReport } from '@/lib/api/types';
+import { costOf, everyDay, formatMoney, lastDays, measuresOf, subject, usagePath } from './usage';
 
 const ITEM: UsageItem = {
   kind: 'key',
@@ -57,5 +57,25 @@ describe('words', () => {
   it('name what is gone by its id', () => {
     expect(subject(ITEM)).toEqual({ model: 'Deleted model 11111111', key: 'shop' });
     expect(subject({ ...ITEM, kind: 'playground', keyId: null, keyName: null }).key).toBe('Playground');
+  });
+});
+
+describe('the cost of several days', () => {
+  const day = (cost: string | null, currency: string | null): UsageItem => ({ ...ITEM, cost, currency });
+  const report = (total: UsageItem, ...items: UsageItem[]): UsageReport => ({
+    firstDay: '2026-01-01', lastDay: '2026-01-31', missingRecords: 0, updatedAt: '2026-01-31T00:00:00Z', total, items,
+  });
+
+  it('is their sum in one currency', () => {
+    expect(costOf(report(day('3.5', 'EUR'), day('1.5', 'EUR'), day('2', 'EUR'), day(null, null)))).toBe('€3.50');
+  });
+
+  it('is no sum where the currency has changed', () => {
+    const days = [day('1.5', 'EUR'), day('2', 'EUR'), day(null, null), day('4', 'USD')];
+    expect(costOf(report(day(null, null), ...days))).toBe('€3.50 and $4.00');
+  });
+
+  it('is not known without prices', () => {
+    expect(costOf(report(day(null, null), day(null, null)))).toBe('No price is set for it');
   });
 });

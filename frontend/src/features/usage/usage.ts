@@ -83,6 +83,17 @@ export function formatMoney(amount: string | null, currency: string | null): str
   return new Intl.NumberFormat('en', { style: 'currency', currency, minimumFractionDigits: 2, maximumFractionDigits: digits }).format(value);
 }
 
+/** What the days have cost. Amounts in several currencies stand side by side, for they make no sum. */
+export function costOf({ total, items }: UsageReport): string {
+  if (total.cost !== null) return formatMoney(total.cost, total.currency);
+  const sums = new Map<string, number>();
+  for (const { cost, currency } of items) {
+    if (cost !== null && currency !== null) sums.set(currency, (sums.get(currency) ?? 0) + Number(cost));
+  }
+  if (sums.size === 0) return 'No price is set for it';
+  return [...sums].map(([currency, sum]) => formatMoney(String(sum), currency)).join(' and ');
+}
+
 /** Whom or what a line is about, by what is told apart. */
 export function subject(item: UsageItem): { model: string; key: string } {
   const kinds: Record<string, string> = { playground: 'Playground', hardware: 'Running replicas' };
