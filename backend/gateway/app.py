@@ -223,9 +223,7 @@ class Gateway:
         payload = Payload(body)
         target = self._table.target(route, payload.model)
         if target is None:
-            raise errors.model_not_found(
-                f"This key does not open a model '{payload.model}'. It is for '{route.name}'."
-            )
+            raise errors.not_opened(payload.model, route.name)
         route = target
         serving = route.serving
         if serving is None:
@@ -261,7 +259,7 @@ class Gateway:
     async def _infer(
         self, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
-        """Tensors for the key's model; the engine knows which models its repository has."""
+        """Tensors for the key's model, or for another one of its own repository."""
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
@@ -355,9 +353,7 @@ class Gateway:
         route = self._caller(request).route
         name = unquote(path[len(_MODELS) + 1 :])
         if name != route.name and name not in route.adapters.values():
-            raise errors.model_not_found(
-                f"This key does not open a model '{name}'. It is for '{route.name}'."
-            )
+            raise errors.not_opened(name, route.name)
         return _json(_model(name, route.created))
 
     async def _healthz(self, _: web.BaseRequest, __: str) -> web.Response:

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
+from backend.gateway import inference
 from backend.gateway.demand import DemandMeter
-from backend.gateway.errors import GatewayError, engine_failed, unavailable
+from backend.gateway.errors import GatewayError, engine_failed, not_opened, unavailable
 from backend.gateway.limits import Limits
 from backend.gateway.metering import Work
 from backend.gateway.metrics import Metrics
@@ -81,8 +82,9 @@ class Engines:
 
         Where no replica can be used, the request waits for one. A replica that refuses the
         connection is passed over. One that breaks it may have begun the request, so that it is sent
-        only once more: to another one if there is one. Who answers, and the time that it takes, is
-        added to `work`. Raises `GatewayError`.
+        only once more: to another one if there is one. One that is shared is asked for the route's
+        own model alone. Who answers, and the time that it takes, is added to `work`. Raises
+        `GatewayError`.
         """
         broken: Replica | None = None
         until = self._loop.time() + self._limits.wait_seconds
@@ -91,6 +93,8 @@ class Engines:
             if replica is None:
                 await self._wait(route, until)
                 continue
+            if replica.shared and (other := inference.other_model(path, route.name)):
+                raise not_opened(other, route.name)
             replica.outstanding += 1
             work.replica_id, work.revision = replica.replica_id, replica.revision
             began = replica.time.begin(self._loop.time())

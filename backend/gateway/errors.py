@@ -75,6 +75,10 @@ def model_not_found(message: str) -> GatewayError:
     return GatewayError(404, "model_not_found", message, param="model")
 
 
+def not_opened(name: str, own: str) -> GatewayError:
+    return model_not_found(f"This key does not open a model '{name}'. It is for '{own}'.")
+
+
 def not_offered(name: str, path: str) -> GatewayError:
     return GatewayError(
         404,

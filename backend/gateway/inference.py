@@ -1,18 +1,19 @@
 """The KServe v2 inference protocol: which of its paths a key opens, and how answers are passed on.
 
 https://github.com/kserve/open-inference-protocol, with Triton's extensions of it that are about
-one model. What is about the server (loading, shared memory, tracing, logging) is nobody's who
-holds a key.
+one model. What is about the server (loading, shared memory, tracing, logging, every model's
+statistics) is nobody's who holds a key.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 PREFIX = "/v2"
 _MODEL = re.compile(
-    r"/v2/models/[^/]+(?:/versions/[0-9]+)?"
+    r"/v2/models/(?!stats\Z)(?P<name>[^/]+)(?:/versions/[0-9]+)?"
     r"(?:/(?P<verb>ready|config|stats|infer|generate|generate_stream))?"
 )
 _SERVER = re.compile(r"/v2(/health/(live|ready))?")
@@ -29,6 +30,13 @@ def method_of(path: str) -> str | None:
     if found := _MODEL.fullmatch(path):
         return "POST" if found["verb"] in _POSTED else "GET"
     return "GET" if _SERVER.fullmatch(path) else None
+
+
+def other_model(path: str, name: str) -> str | None:
+    """The model that a path of the protocol is about, where it is another one than this."""
+    found = _MODEL.fullmatch(path)
+    named = unquote(found["name"]) if found else name
+    return None if named == name else named
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:

@@ -131,6 +131,7 @@ class GatewayUnderTest:
         *endpoints: str,
         revision: int = 1,
         accelerators: int = 0,
+        server: str = "local",
         **parameters: Any,
     ) -> list[str]:
         """A revision that serves at these endpoints; the ids of its replicas."""
@@ -140,7 +141,7 @@ class GatewayUnderTest:
             revision=revision,
             configuration={
                 "parameters": {**PARAMETERS, **parameters},
-                "hardware": {"accelerator_count": accelerators},
+                "hardware": {"accelerator_count": accelerators, "server": server},
             },
         )
         replicas = [self.replica(model_id, endpoint, revision) for endpoint in endpoints]

@@ -59,8 +59,9 @@ def test_what_is_about_the_model_can_be_read(
 @pytest.mark.parametrize(
     "path",
     ["/v2/repository/index", "/v2/repository/models/tiny/load", "/v2/logging", "/v2/trace/setting",
-     "/v2/systemsharedmemory/region/x/register", "/v2/models/tiny/trace/setting", "/v2/models",
-     "/v2/models/tiny/../../repository/index", "/v2x"],
+     "/v2/systemsharedmemory/region/x/register", "/v2/cudasharedmemory/status", "/v2/models",
+     "/v2/models/tiny/trace/setting", "/v2/models/tiny/load", "/v2/models/tiny/unload",
+     "/v2/models/stats", "/v2/models/tiny/../../repository/index", "/v2x"],
 )  # fmt: skip
 def test_what_is_about_the_server_is_nobodys(
     gateway: GatewayUnderTest, engine: EngineDouble, key: str, path: str
@@ -73,6 +74,29 @@ def test_what_is_about_the_server_is_nobodys(
         )
         assert answer.status_code == 404
     assert engine.seen["count"] == before
+
+
+@pytest.mark.parametrize("server", ["local", "kubernetes", "infer-1"])
+def test_at_a_shared_server_a_key_reaches_its_own_model_only(
+    gateway: GatewayUnderTest, engine: EngineDouble, server: str
+) -> None:
+    model_id = gateway.model("小-1")
+    gateway.deploy(model_id, engine.endpoint, server=server)
+    key = gateway.key(model_id)
+    own, other = "%E5%B0%8F-%31", "tiny"
+    for name, status in ((own, 200), (other, 404 if server == "infer-1" else 200)):
+        before = engine.seen["count"]
+        for rest in ("", "/config", "/versions/1/stats"):
+            assert _ask(gateway, key, f"/v2/models/{name}{rest}").status_code == status
+        for rest in ("/infer", "/versions/1/infer", "/generate_stream"):
+            answer = _ask(gateway, key, f"/v2/models/{name}{rest}", b"{}")
+            assert answer.status_code == status
+        assert engine.seen["count"] - before == (6 if status == 200 else 0)
+    if server == "infer-1":
+        assert answer.json()["error"]["code"] == "model_not_found"
+        for name in ("%E5%B0%8F-1%2F..%2Ftiny", "%2e%2e", "%E5%B0%8F-1%00"):
+            assert _ask(gateway, key, f"/v2/models/{name}").status_code == 404
+    assert _ask(gateway, key, "/v2/health/ready").status_code == 200
 
 
 def test_refusals_reach_the_client_in_the_engines_words(
