@@ -23,7 +23,7 @@ from backend.gateway.metering import CLIENT_LEFT, Answered
 from backend.gateway.metrics import Metrics
 from backend.gateway.payload import Payload
 from backend.gateway.rate_limits import RateLimits
-from backend.gateway.routing import Key, ModelRoute, RoutingTable
+from backend.gateway.routing import Key, ModelRoute, Revision, RoutingTable
 from backend.gateway.server_keys import ServerKeys
 from backend.gateway.spreading import conversation_of
 from backend.infra.logging import get_logger
@@ -225,11 +225,7 @@ class Gateway:
         if target is None:
             raise errors.not_opened(payload.model, route.name)
         route = target
-        serving = route.serving
-        if serving is None:
-            raise not_serving(route)
-        if serving.interfaces is not None and ("POST", path) not in serving.interfaces:
-            raise errors.not_offered(route.name, path)
+        serving = _serving(route, "POST", path)
         defaults: dict[str, bytes] = {}
         if path in _SAMPLED:
             asking = payload.asking_for_usage()
@@ -260,10 +256,12 @@ class Gateway:
         self, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
         """Tensors for the key's model, or for another one of its own repository."""
+        method = inference.method_of(path) or "GET"
+        _serving(route, method, path)
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
-            route, path, body, headers, answer.work, method=inference.method_of(path) or "GET"
+            route, path, body, headers, answer.work, method=method
         ) as upstream:
             return await answer.relay_bytes(upstream)
 
@@ -369,6 +367,16 @@ class Gateway:
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+
+def _serving(route: ModelRoute, method: str, path: str) -> Revision:
+    """What serves the model. Raises `GatewayError` where a container image lacks the interface."""
+    serving = route.serving
+    if serving is None:
+        raise not_serving(route)
+    if serving.interfaces is not None and (method, path) not in serving.interfaces:
+        raise errors.not_offered(route.name, path)
+    return serving
 
 
 def _model(name: str, created: int) -> dict[str, object]:

@@ -235,7 +235,8 @@ def main() -> None:
     app.router.add_put("/double", double.behave)
     app.router.add_get("/double", double.tell)
     app.router.add_post("/v1/{endpoint:.+}", double.generate)
-    app.router.add_route("*", "/v2{path:.*}", double.infer)
+    for path in ("/v2{path:.*}", "/classify", "/labels"):
+        app.router.add_route("*", path, double.infer)
     web.run_app(
         app,
         host="127.0.0.1",

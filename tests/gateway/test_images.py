@@ -1,0 +1,50 @@
+"""Container images at the gateway: the interfaces that they list, and nothing else of them."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.gateway.engine_double import EngineDouble
+from tests.gateway.running import GatewayUnderTest
+
+LISTED = [
+    ("POST", "/classify"),
+    ("PUT", "/labels"),
+    ("GET", "/labels"),
+    ("POST", "/v2/models/own/infer"),
+]
+
+
+@pytest.fixture
+def model_id(gateway: GatewayUnderTest, engine: EngineDouble) -> str:
+    model_id = gateway.image(*LISTED)
+    gateway.deploy(model_id, engine.endpoint, engine="container")
+    return model_id
+
+
+def _ask(gateway: GatewayUnderTest, key: str, method: str, path: str) -> httpx.Response:
+    body = b'{"model": "image"}' if method == "POST" else b""
+    headers = {"Authorization": f"Bearer {key}"}
+    return gateway.http.request(method, path, content=body, headers=headers)
+
+
+def test_what_is_listed_is_answered_and_nothing_else(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str
+) -> None:
+    for method, path in LISTED:
+        assert _ask(gateway, key, method, f"/raw{path}?a=b").status_code == 200
+    assert _ask(gateway, key, "POST", "/v2/models/own/infer").status_code == 200
+    before = engine.seen["count"]
+    for method, path in (
+        ("GET", "/raw/classify"),
+        ("GET", "/raw/metrics"),
+        ("POST", "/v1/rerank"),
+        ("GET", "/v2"),
+        ("GET", "/v2/health/ready"),
+        ("GET", "/v2/models/own"),
+        ("POST", "/v2/models/other/infer"),
+    ):
+        refused = _ask(gateway, key, method, path)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_offered")
+    assert engine.seen["count"] == before
