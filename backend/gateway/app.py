@@ -279,7 +279,14 @@ class Gateway:
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
-            route, f"{own}{mark}{query}", body, headers, answer.work, method=request.method
+            route,
+            f"{own}{mark}{query}",
+            body,
+            headers,
+            answer.work,
+            method=request.method,
+            # Nobody knows what an interface does, so that only reading may happen twice.
+            repeatable=request.method == "GET",
         ) as upstream:
             return await answer.relay_bytes(upstream)
 

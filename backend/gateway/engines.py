@@ -31,6 +31,22 @@ _PROBE_INTERVAL = 0.25
 _log = get_logger(__name__)
 
 
+class _Broken(aiohttp.ClientError):
+    """The connection broke after something was sent that must not be sent twice."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keeps the client from sending a request again by itself, as it does with PUT and DELETE."""
+    try:
+        return await handler(request)
+    except _REFUSED:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Broken from error
+
+
 class Engines:
     """The connections to all engines. Make it inside the event loop."""
 
@@ -43,6 +59,7 @@ class Engines:
         self._loop = asyncio.get_running_loop()
         self._room = WaitingRoom(limits, metrics)
         self._probes: set[asyncio.Task[None]] = set()
+        self._sending_once = (_once, keys.send)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -77,14 +94,15 @@ class Engines:
         conversation: int | None = None,
         *,
         method: str = "POST",
+        repeatable: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's answer, from its headers on; leaving the block early cancels it there.
 
         Where no replica can be used, the request waits for one. A replica that refuses the
         connection is passed over. One that breaks it may have begun the request, so that it is sent
-        only once more: to another one if there is one. One that is shared is asked for the route's
-        own model alone. Who answers, and the time that it takes, is added to `work`. Raises
-        `GatewayError`.
+        only once more: to another one if there is one; what is not `repeatable` is not. One that is
+        shared is asked for the route's own model alone. Who answers, and the time that it takes, is
+        added to `work`. Raises `GatewayError`.
         """
         broken: Replica | None = None
         until = self._loop.time() + self._limits.wait_seconds
@@ -107,12 +125,15 @@ class Engines:
                             data=body,
                             headers=headers,
                             allow_redirects=False,
+                            middlewares=None if repeatable else self._sending_once,
                         )
                     except aiohttp.ClientError as error:
                         refused = isinstance(error, _REFUSED)
                         self._eject(route, replica, "connect" if refused else "disconnect", error)
                         if refused and replica is not broken:
                             continue
+                        if isinstance(error, _Broken):
+                            raise _unsure() from error
                         if broken or not isinstance(error, aiohttp.ClientConnectionError):
                             raise _gone() from error
                         broken = replica
@@ -186,3 +207,10 @@ def not_serving(route: ModelRoute) -> GatewayError:
 
 def _gone() -> GatewayError:
     return engine_failed("The engine broke the connection or refused it. Try again shortly.")
+
+
+def _unsure() -> GatewayError:
+    return engine_failed(
+        "The engine broke the connection; it may have done what was asked. Ask again only where "
+        "that does no harm."
+    )

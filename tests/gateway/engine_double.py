@@ -69,6 +69,9 @@ class Double:
         self.requests.append({**told, "body": body.decode("latin-1")})
         if self.mode == "die":
             os._exit(1)
+        if self.mode == "disconnect":
+            assert request.transport is not None
+            request.transport.abort()
         if self.mode == "refuse":
             return web.json_response({"error": "unexpected shape"}, status=400)
         if self.mode == "fail":

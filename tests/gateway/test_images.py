@@ -7,6 +7,7 @@ import pytest
 
 from tests.gateway.engine_double import EngineDouble
 from tests.gateway.running import GatewayUnderTest
+from tests.rig.ports import free_port
 
 LISTED = [
     ("POST", "/classify"),
@@ -48,3 +49,33 @@ def test_what_is_listed_is_answered_and_nothing_else(
         refused = _ask(gateway, key, method, path)
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_offered")
     assert engine.seen["count"] == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "again"),
+    [("POST", "/classify", False), ("PUT", "/labels", False), ("GET", "/labels", True)],
+)
+def test_what_may_have_been_done_is_not_asked_again(
+    gateway: GatewayUnderTest,
+    engine: EngineDouble,
+    key: str,
+    method: str,
+    path: str,
+    again: bool,
+) -> None:
+    engine.behave("disconnect")
+    broken = _ask(gateway, key, method, f"/raw{path}")
+    assert (broken.status_code, broken.json()["error"]["code"]) == (502, "engine_failed")
+    assert ("may have done" in broken.json()["error"]["message"]) is not again
+    assert (engine.seen["count"] > 1) is again
+
+
+def test_what_was_never_taken_is_asked_elsewhere(
+    gateway: GatewayUnderTest, engine: EngineDouble
+) -> None:
+    model_id = gateway.image(*LISTED)
+    gone = f"http://127.0.0.1:{free_port()}"
+    gateway.deploy(model_id, gone, engine.endpoint, engine="container")
+    key = gateway.key(model_id)
+    for _ in range(4):
+        assert _ask(gateway, key, "POST", "/raw/classify").status_code == 200
