@@ -18,10 +18,12 @@ _MODEL = re.compile(
 )
 _SERVER = re.compile(r"/v2(/health/(live|ready))?")
 _POSTED = frozenset({"infer", "generate", "generate_stream"})
-# Binary tensors are told by their header; bodies may be compressed either way.
+# Binary tensors are told by their header; answers may be compressed.
 _FORWARDED = (
     "Content-Type", "Content-Encoding", "Accept-Encoding", "Inference-Header-Content-Length",
 )  # fmt: skip
+# What the gateway's HTTP server undoes while it reads a body.
+_UNDONE = frozenset({"gzip", "deflate", "br", "zstd"})
 _RETURNED = ("Content-Type", "Content-Encoding", "Inference-Header-Content-Length")
 
 
@@ -40,8 +42,11 @@ def other_model(path: str, name: str) -> str | None:
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Of a request, the headers that its body needs."""
-    return {name: headers[name] for name in _FORWARDED if name in headers}
+    """Of a request, the headers that its body needs; one that was compressed is so no more."""
+    found = {name: headers[name] for name in _FORWARDED if name in headers}
+    if found.get("Content-Encoding", "").lower() in _UNDONE:
+        del found["Content-Encoding"]
+    return found
 
 
 def returned(headers: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+
 import httpx
 import pytest
 
@@ -40,6 +43,32 @@ def test_tensors_go_through_byte_by_byte(
     assert seen["headers"]["Content-Type"] == "application/octet-stream"
     assert "X-Secret" not in seen["headers"]
     assert "Authorization" not in seen["headers"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "Deflate", "of-our-own"])
+def test_a_compressed_body_reaches_the_engine_as_what_its_headers_say(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str, encoding: str
+) -> None:
+    plain = b"\x00\x01{}\xff" * 1000
+    sent = {"gzip": gzip.compress, "Deflate": zlib.compress}.get(encoding, bytes)(plain)
+    headers = {"Content-Encoding": encoding, "Inference-Header-Content-Length": "4"}
+    answer = _ask(gateway, key, "/v2/models/tiny/infer", sent, **headers)
+    assert (answer.status_code, answer.content) == (200, plain)
+    seen = engine.seen["requests"][-1]["headers"]
+    assert seen.get("Content-Encoding") == ("of-our-own" if encoding == "of-our-own" else None)
+    assert seen["Content-Length"] == str(len(plain))
+    assert seen["Inference-Header-Content-Length"] == "4"
+
+
+def test_a_small_body_that_would_be_a_large_one_is_refused(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str
+) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    before = engine.seen["count"]
+    for path in ("/v2/models/tiny/infer", "/v1/completions"):
+        refused = _ask(gateway, key, path, bomb, **{"Content-Encoding": "gzip"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "request_too_large")
+    assert engine.seen["count"] == before
 
 
 @pytest.mark.parametrize(
