@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from backend.gateway import inference
+from backend.gateway.connections import TAKEN_UNREAD, open_patient, open_watched
 from backend.gateway.demand import DemandMeter
 from backend.gateway.errors import GatewayError, engine_failed, not_opened, unavailable
 from backend.gateway.limits import Limits
@@ -60,14 +61,8 @@ class Engines:
         self._room = WaitingRoom(limits, metrics)
         self._probes: set[asyncio.Task[None]] = set()
         self._sending_once = (_once, keys.send)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
-            auto_decompress=False,
-            middlewares=(keys.send,),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        )
+        self._session = _session(open_watched, limits, keys)
+        self._patient = _session(open_patient, limits, keys)
 
     def routes_changed(self) -> None:
         """Replicas have come or gone."""
@@ -82,6 +77,7 @@ class Engines:
         for probe in self._probes:
             probe.cancel()
         await self._session.close()
+        await self._patient.close()
 
     @asynccontextmanager
     async def send(
@@ -104,6 +100,7 @@ class Engines:
         shared is asked for the route's own model alone. Who answers, and the time that it takes, is
         added to `work`. Raises `GatewayError`.
         """
+        session = self._session if len(body) <= TAKEN_UNREAD else self._patient
         broken: Replica | None = None
         until = self._loop.time() + self._limits.wait_seconds
         while True:
@@ -119,7 +116,7 @@ class Engines:
             try:
                 with self._demand.running(route.model_id):
                     try:
-                        response = await self._session.request(
+                        response = await session.request(
                             method,
                             URL(replica.endpoint + path, encoded=True),
                             data=body,
@@ -185,6 +182,21 @@ class Engines:
                 await asyncio.sleep(_PROBE_INTERVAL)
         replica.ejected = False
         self._room.look()
+
+
+def _session(
+    factory: aiohttp.SocketFactoryType, limits: Limits, keys: ServerKeys
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, socket_factory=factory
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
+        auto_decompress=False,
+        middlewares=(keys.send,),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+    )
 
 
 def not_serving(route: ModelRoute) -> GatewayError:
