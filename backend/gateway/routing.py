@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from backend.domain.server import BUILT_IN, LOCAL
+from backend.domain.server import BUILT_IN, LOCAL, normal_address
 from backend.gateway.interfaces import ENGINE as CONTAINER
 from backend.gateway.interfaces import Interfaces, interfaces_of
 from backend.gateway.spreading import Replica, choose
@@ -230,7 +230,7 @@ class RoutingTable:
             endpoint = facts["endpoint"].rstrip("/").removesuffix("/v1")
             revision.replicas[facts["replica_id"]] = Replica(
                 facts["replica_id"],
-                endpoint,
+                normal_address(endpoint) if revision.shared else endpoint,
                 facts["revision"],
                 revision.accelerators,
                 shared=revision.shared,
