@@ -241,7 +241,7 @@ class Gateway:
         ) as upstream:
             if upstream.status != 400 or "max_tokens" not in defaults:
                 return await answer.relay(upstream)
-            refusal = await upstream.read()
+            refusal = await answer.read(upstream)
         # The prompt and the default length together may be more than the engine's context. A
         # default must not spoil a request that is good without it.
         del defaults["max_tokens"]

@@ -62,7 +62,7 @@ class Double:
         finally:
             self.open -= 1
 
-    async def infer(self, request: web.Request) -> web.Response:
+    async def infer(self, request: web.Request) -> web.StreamResponse:
         """Gives back what came, as it came."""
         body = await request.read()
         told = {"path": request.path, "method": request.method, "headers": dict(request.headers)}
@@ -78,8 +78,25 @@ class Double:
             return web.json_response({"error": "out of memory"}, status=500)
         if self.mode == "of another kind":
             return web.json_response({"detail": "Not Found"}, status=404, dumps=_compact)
+        if self.mode.startswith("half"):
+            return await self._half(request)
         headers = {"Inference-Header-Content-Length": "4", "Server": "double"}
         return web.Response(body=body or b"{}", headers=headers)
+
+    async def _half(self, request: web.Request) -> web.StreamResponse:
+        """The first of two bytes, or an event without an end; then nothing more."""
+        assert request.transport is not None
+        events = "of a stream" in self.mode
+        response = web.StreamResponse(status=500 if "of a failure" in self.mode else 200)
+        response.content_type = "text/event-stream" if events else "application/octet-stream"
+        response.content_length = None if events else 2
+        await response.prepare(request)
+        await response.write(b"data: {}\n\n" if events else b"x")
+        if "and silence" in self.mode:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.1)
+        request.transport.abort()
+        return response
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         assert request.transport is not None

@@ -8,6 +8,7 @@ import pytest
 from tests.gateway.engine_double import EngineDouble
 from tests.gateway.running import GatewayUnderTest
 from tests.rig.ports import free_port
+from tests.rig.waiting import eventually
 
 LISTED = [
     ("POST", "/classify"),
@@ -79,3 +80,32 @@ def test_what_was_never_taken_is_asked_elsewhere(
     key = gateway.key(model_id)
     for _ in range(4):
         assert _ask(gateway, key, "POST", "/raw/classify").status_code == 200
+
+
+@pytest.mark.parametrize(("mode", "status"), [("half and silence", 504), ("half and the end", 502)])
+def test_an_answer_cut_short_does_not_look_whole(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str, mode: str, status: int
+) -> None:
+    engine.behave(mode)
+    with pytest.raises(httpx.TransportError):
+        _ask(gateway, key, "GET", "/raw/labels")
+    told = eventually(lambda: gateway.answered, "the answer has ended")
+    assert told[0].status == status
+
+
+def test_events_that_fall_silent_end_with_an_error_event(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str
+) -> None:
+    engine.behave("half of a stream and silence")
+    answer = _ask(gateway, key, "GET", "/raw/labels")
+    first, last, _ = answer.text.split("\n\n")
+    assert first == "data: {}"
+    assert "engine_timeout" in last
+
+
+def test_a_failure_that_breaks_off_is_the_engines(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str
+) -> None:
+    engine.behave("half of a failure and the end")
+    answer = _ask(gateway, key, "GET", "/raw/labels")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_failed")
