@@ -15,6 +15,7 @@ from aiohttp import web
 
 from backend.gateway import errors, inference, interfaces
 from backend.gateway.answers import Answer
+from backend.gateway.bodies import Bodies
 from backend.gateway.demand import DemandMeter
 from backend.gateway.engines import Engines, not_serving
 from backend.gateway.errors import GatewayError
@@ -78,6 +79,7 @@ class Gateway:
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._engines = Engines(self._limits, metrics, demand, keys)
+        self._bodies = Bodies(self._limits)
         self._active: set[asyncio.Task[object]] = set()
         self._endpoints: dict[str, tuple[str, Endpoint]] = {
             "/v1/chat/completions": ("POST", self._generate),
@@ -163,11 +165,11 @@ class Gateway:
         self._active.add(task)
         metrics.in_flight.inc()
         answer = Answer(request, metrics, self._limits, started)
-        status = 500
+        body, status = b"", 500
         try:
             async with asyncio.timeout(self._limits.body_seconds) as deadline:
                 answer.deadline = deadline
-                body = await self._body(request)
+                body = await self._bodies.read(request)
                 response = await self._relay(request, route, path, body, answer)
             status = response.status
         except TimeoutError:
@@ -180,6 +182,7 @@ class Gateway:
             status = CLIENT_LEFT
             raise
         finally:
+            self._bodies.release(body)
             metrics.in_flight.dec()
             self._active.discard(task)
             if answer.work.replica_id:
@@ -334,20 +337,6 @@ class Gateway:
             raise errors.invalid_key(
                 f"The playground token is not accepted: {error}. Reload the playground."
             ) from error
-
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        limit = self._limits.body_bytes
-        if (request.content_length or 0) > limit:
-            raise errors.body_too_large(limit)
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise errors.body_too_large(limit) from error
-        except web.RequestPayloadError as error:
-            raise errors.invalid_body("The body ended early. Send it again.") from error
 
     async def _list_models(self, request: web.BaseRequest, _: str) -> web.Response:
         route = self._caller(request).route
