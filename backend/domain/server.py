@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid5
 
 from backend.domain.addresses import check_address
@@ -26,6 +26,7 @@ _NAMESPACE = UUID("3b0a7e0c-9a1d-4d52-8c0e-7d1f4f0c2b61")
 _MAX_ADDRESS = 500
 _MAX_REASON = 500
 _TRITON_GRPC_PORT = 8001
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _GRPC_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 
 JSON = dict[str, Any]
@@ -331,7 +332,7 @@ def still_used(name: str, replicas: int, *, wanted: str) -> NotAllowed:
 
 
 def checked_address(address: str) -> str:
-    """The address without its last slash. Raises `Invalid`."""
+    """The address in its one form. Raises `Invalid`."""
     try:
         parts = urlsplit(address)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -346,7 +347,20 @@ def checked_address(address: str) -> str:
             field="address",
         )
     check_address(address, field="address")
-    return address.rstrip("/").removesuffix("/v1")
+    return normal_address(address.rstrip("/").removesuffix("/v1"))
+
+
+def normal_address(address: str) -> str:
+    """An address as clients write it: scheme and host in small letters, no port that goes without
+    saying, no last slash. Addresses that were registered long ago are not always so.
+    """
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    if parts.port not in (None, _DEFAULT_PORTS.get(parts.scheme)):
+        host = f"{host}:{parts.port}"
+    return urlunsplit((parts.scheme, host, parts.path, "", "")).rstrip("/")
 
 
 def _checked_grpc_address(address: str, engine: str) -> str:

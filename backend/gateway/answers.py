@@ -68,13 +68,7 @@ class Answer:
         content_type = upstream.headers.get("Content-Type", "application/json")
         if upstream.status == 200 and content_type.startswith("text/event-stream"):
             return await self._relay_events(upstream, content_type)
-        try:
-            body = await upstream.read()
-        except aiohttp.ClientError as error:
-            self._count_error("disconnect")
-            raise errors.engine_failed(
-                "The engine ended in the middle of its answer. Try again shortly."
-            ) from error
+        body = await self.read(upstream)
         self._metrics.first_byte.observe(self._loop.time() - self._started)
         if upstream.status >= 300:
             return self.refused(upstream.status, body)
@@ -83,10 +77,20 @@ class Answer:
             self._count_tokens(usage, reported=True)
         return web.Response(status=upstream.status, body=body, headers=self._headers(content_type))
 
+    async def read(self, upstream: aiohttp.ClientResponse) -> bytes:
+        """All that the engine sends. Raises `GatewayError`."""
+        try:
+            return await upstream.read()
+        except aiohttp.ClientError as error:
+            self._count_error("disconnect")
+            raise errors.engine_failed(
+                "The engine ended in the middle of its answer. Try again shortly."
+            ) from error
+
     async def relay_bytes(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         """Passes on what the engine sends, whatever it is, as it comes."""
         if upstream.status >= 300:
-            body = await upstream.read()
+            body = await self.read(upstream)
             if upstream.status not in _CLIENT_ERRORS or body == _NO_SUCH_ROUTE:
                 return self.refused(upstream.status, body)
             headers = self._headers("application/json") | inference.returned(upstream.headers)
@@ -96,16 +100,16 @@ class Answer:
         response = self._stream = web.StreamResponse(status=upstream.status, headers=headers)
         response.content_length = upstream.content_length
         await response.prepare(self._request)
-        try:
-            async for piece in upstream.content.iter_any():
-                self.deadline.reschedule(self._loop.time() + self._limits.silence_seconds)
-                await response.write(piece)
-        except aiohttp.ClientError:
-            self._count_error("disconnect")
-            # An answer cut short must not look whole.
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            return response
+        while True:
+            try:
+                piece = await upstream.content.readany()
+            except aiohttp.ClientError:
+                self._count_error("disconnect")
+                return self._cut_short(response, 502)
+            if not piece:
+                break
+            self.deadline.reschedule(self._loop.time() + self._limits.silence_seconds)
+            await response.write(piece)
         await response.write_eof()
         return response
 
@@ -131,8 +135,8 @@ class Answer:
             )
         self._count_error("timeout")
         error = errors.engine_timed_out("The engine has not answered in time. Try again later.")
-        self.work.ended_with = error.status
         if self._stream is None:
+            self.work.ended_with = error.status
             raise error
         return await self._end_with(self._stream, error)
 
@@ -198,11 +202,21 @@ class Answer:
     async def _end_with(
         self, response: web.StreamResponse, error: GatewayError
     ) -> web.StreamResponse:
+        """Ends what has begun: with an event where the client reads events, else before its end."""
+        if not _takes_events(response):
+            return self._cut_short(response, error.status)
         self.work.ended_with = error.status
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(_ERROR_EVENT_SECONDS):
                 await response.write(error.server_sent_event)
                 await response.write_eof()
+        return response
+
+    def _cut_short(self, response: web.StreamResponse, status: int) -> web.StreamResponse:
+        """Breaks the connection, because an answer without its end must not look whole."""
+        self.work.ended_with = status
+        if self._request.transport is not None:
+            self._request.transport.abort()
         return response
 
     def _headers(self, content_type: str) -> dict[str, str]:
@@ -228,6 +242,15 @@ class _Events(web.StreamResponse):
     """A stream whose head travels with its first event."""
 
     _send_headers_immediately = False
+
+
+def _takes_events(response: web.StreamResponse) -> bool:
+    headers = response.headers
+    return (
+        headers.get("Content-Type", "").startswith("text/event-stream")
+        and "Content-Encoding" not in headers
+        and "Content-Length" not in headers
+    )
 
 
 async def _next_piece(upstream: aiohttp.ClientResponse) -> bytes:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from backend.gateway import errors, inference, interfaces
 from backend.gateway.answers import Answer
+from backend.gateway.bodies import Bodies
 from backend.gateway.demand import DemandMeter
 from backend.gateway.engines import Engines, not_serving
 from backend.gateway.errors import GatewayError
@@ -23,7 +24,7 @@ from backend.gateway.metering import CLIENT_LEFT, Answered
 from backend.gateway.metrics import Metrics
 from backend.gateway.payload import Payload
 from backend.gateway.rate_limits import RateLimits
-from backend.gateway.routing import Key, ModelRoute, RoutingTable
+from backend.gateway.routing import Key, ModelRoute, Revision, RoutingTable
 from backend.gateway.server_keys import ServerKeys
 from backend.gateway.spreading import conversation_of
 from backend.infra.logging import get_logger
@@ -78,6 +79,7 @@ class Gateway:
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._engines = Engines(self._limits, metrics, demand, keys)
+        self._bodies = Bodies(self._limits)
         self._active: set[asyncio.Task[object]] = set()
         self._endpoints: dict[str, tuple[str, Endpoint]] = {
             "/v1/chat/completions": ("POST", self._generate),
@@ -163,11 +165,11 @@ class Gateway:
         self._active.add(task)
         metrics.in_flight.inc()
         answer = Answer(request, metrics, self._limits, started)
-        status = 500
+        body, status = b"", 500
         try:
             async with asyncio.timeout(self._limits.body_seconds) as deadline:
                 answer.deadline = deadline
-                body = await self._body(request)
+                body = await self._bodies.read(request)
                 response = await self._relay(request, route, path, body, answer)
             status = response.status
         except TimeoutError:
@@ -180,6 +182,7 @@ class Gateway:
             status = CLIENT_LEFT
             raise
         finally:
+            self._bodies.release(body)
             metrics.in_flight.dec()
             self._active.discard(task)
             if answer.work.replica_id:
@@ -223,15 +226,9 @@ class Gateway:
         payload = Payload(body)
         target = self._table.target(route, payload.model)
         if target is None:
-            raise errors.model_not_found(
-                f"This key does not open a model '{payload.model}'. It is for '{route.name}'."
-            )
+            raise errors.not_opened(payload.model, route.name)
         route = target
-        serving = route.serving
-        if serving is None:
-            raise not_serving(route)
-        if serving.interfaces is not None and ("POST", path) not in serving.interfaces:
-            raise errors.not_offered(route.name, path)
+        serving = _serving(route, "POST", path)
         defaults: dict[str, bytes] = {}
         if path in _SAMPLED:
             asking = payload.asking_for_usage()
@@ -247,7 +244,7 @@ class Gateway:
         ) as upstream:
             if upstream.status != 400 or "max_tokens" not in defaults:
                 return await answer.relay(upstream)
-            refusal = await upstream.read()
+            refusal = await answer.read(upstream)
         # The prompt and the default length together may be more than the engine's context. A
         # default must not spoil a request that is good without it.
         del defaults["max_tokens"]
@@ -261,11 +258,13 @@ class Gateway:
     async def _infer(
         self, route: ModelRoute, path: str, body: bytes, answer: Answer
     ) -> web.StreamResponse:
-        """Tensors for the key's model; the engine knows which models its repository has."""
+        """Tensors for the key's model, or for another one of its own repository."""
+        method = inference.method_of(path) or "GET"
+        _serving(route, method, path)
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
-            route, path, body, headers, answer.work, method=inference.method_of(path) or "GET"
+            route, path, body, headers, answer.work, method=method
         ) as upstream:
             return await answer.relay_bytes(upstream)
 
@@ -283,7 +282,14 @@ class Gateway:
         headers = {**inference.forwarded(answer.asked), "X-Request-Id": answer.request_id}
         answer.wait_for_engine()
         async with self._engines.send(
-            route, f"{own}{mark}{query}", body, headers, answer.work, method=request.method
+            route,
+            f"{own}{mark}{query}",
+            body,
+            headers,
+            answer.work,
+            method=request.method,
+            # Nobody knows what an interface does, so that only reading may happen twice.
+            repeatable=request.method == "GET",
         ) as upstream:
             return await answer.relay_bytes(upstream)
 
@@ -332,20 +338,6 @@ class Gateway:
                 f"The playground token is not accepted: {error}. Reload the playground."
             ) from error
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        limit = self._limits.body_bytes
-        if (request.content_length or 0) > limit:
-            raise errors.body_too_large(limit)
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise errors.body_too_large(limit) from error
-        except web.RequestPayloadError as error:
-            raise errors.invalid_body("The body ended early. Send it again.") from error
-
     async def _list_models(self, request: web.BaseRequest, _: str) -> web.Response:
         route = self._caller(request).route
         names = [route.name, *sorted(route.adapters.values())]
@@ -355,9 +347,7 @@ class Gateway:
         route = self._caller(request).route
         name = unquote(path[len(_MODELS) + 1 :])
         if name != route.name and name not in route.adapters.values():
-            raise errors.model_not_found(
-                f"This key does not open a model '{name}'. It is for '{route.name}'."
-            )
+            raise errors.not_opened(name, route.name)
         return _json(_model(name, route.created))
 
     async def _healthz(self, _: web.BaseRequest, __: str) -> web.Response:
@@ -373,6 +363,16 @@ class Gateway:
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+
+def _serving(route: ModelRoute, method: str, path: str) -> Revision:
+    """What serves the model. Raises `GatewayError` where a container image lacks the interface."""
+    serving = route.serving
+    if serving is None:
+        raise not_serving(route)
+    if serving.interfaces is not None and (method, path) not in serving.interfaces:
+        raise errors.not_offered(route.name, path)
+    return serving
 
 
 def _model(name: str, created: int) -> dict[str, object]:

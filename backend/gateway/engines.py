@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
+from backend.gateway import inference
+from backend.gateway.connections import TAKEN_UNREAD, open_patient, open_watched
 from backend.gateway.demand import DemandMeter
-from backend.gateway.errors import GatewayError, engine_failed, unavailable
+from backend.gateway.errors import GatewayError, engine_failed, not_opened, unavailable
 from backend.gateway.limits import Limits
 from backend.gateway.metering import Work
 from backend.gateway.metrics import Metrics
@@ -30,6 +32,22 @@ _PROBE_INTERVAL = 0.25
 _log = get_logger(__name__)
 
 
+class _Broken(aiohttp.ClientError):
+    """The connection broke after something was sent that must not be sent twice."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keeps the client from sending a request again by itself, as it does with PUT and DELETE."""
+    try:
+        return await handler(request)
+    except _REFUSED:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Broken from error
+
+
 class Engines:
     """The connections to all engines. Make it inside the event loop."""
 
@@ -42,14 +60,9 @@ class Engines:
         self._loop = asyncio.get_running_loop()
         self._room = WaitingRoom(limits, metrics)
         self._probes: set[asyncio.Task[None]] = set()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
-            auto_decompress=False,
-            middlewares=(keys.send,),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        )
+        self._sending_once = (_once, keys.send)
+        self._session = _session(open_watched, limits, keys)
+        self._patient = _session(open_patient, limits, keys)
 
     def routes_changed(self) -> None:
         """Replicas have come or gone."""
@@ -64,6 +77,7 @@ class Engines:
         for probe in self._probes:
             probe.cancel()
         await self._session.close()
+        await self._patient.close()
 
     @asynccontextmanager
     async def send(
@@ -76,14 +90,17 @@ class Engines:
         conversation: int | None = None,
         *,
         method: str = "POST",
+        repeatable: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's answer, from its headers on; leaving the block early cancels it there.
 
         Where no replica can be used, the request waits for one. A replica that refuses the
         connection is passed over. One that breaks it may have begun the request, so that it is sent
-        only once more: to another one if there is one. Who answers, and the time that it takes, is
+        only once more: to another one if there is one; what is not `repeatable` is not. One that is
+        shared is asked for the route's own model alone. Who answers, and the time that it takes, is
         added to `work`. Raises `GatewayError`.
         """
+        session = self._session if len(body) <= TAKEN_UNREAD else self._patient
         broken: Replica | None = None
         until = self._loop.time() + self._limits.wait_seconds
         while True:
@@ -91,24 +108,29 @@ class Engines:
             if replica is None:
                 await self._wait(route, until)
                 continue
+            if replica.shared and (other := inference.other_model(path, route.name)):
+                raise not_opened(other, route.name)
             replica.outstanding += 1
             work.replica_id, work.revision = replica.replica_id, replica.revision
             began = replica.time.begin(self._loop.time())
             try:
                 with self._demand.running(route.model_id):
                     try:
-                        response = await self._session.request(
+                        response = await session.request(
                             method,
                             URL(replica.endpoint + path, encoded=True),
                             data=body,
                             headers=headers,
                             allow_redirects=False,
+                            middlewares=None if repeatable else self._sending_once,
                         )
                     except aiohttp.ClientError as error:
                         refused = isinstance(error, _REFUSED)
                         self._eject(route, replica, "connect" if refused else "disconnect", error)
                         if refused and replica is not broken:
                             continue
+                        if isinstance(error, _Broken):
+                            raise _unsure() from error
                         if broken or not isinstance(error, aiohttp.ClientConnectionError):
                             raise _gone() from error
                         broken = replica
@@ -162,6 +184,21 @@ class Engines:
         self._room.look()
 
 
+def _session(
+    factory: aiohttp.SocketFactoryType, limits: Limits, keys: ServerKeys
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, socket_factory=factory
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds),
+        auto_decompress=False,
+        middlewares=(keys.send,),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+    )
+
+
 def not_serving(route: ModelRoute) -> GatewayError:
     """Why the model has no replica, and what helps."""
     name = f"The model '{route.name}'"
@@ -182,3 +219,10 @@ def not_serving(route: ModelRoute) -> GatewayError:
 
 def _gone() -> GatewayError:
     return engine_failed("The engine broke the connection or refused it. Try again shortly.")
+
+
+def _unsure() -> GatewayError:
+    return engine_failed(
+        "The engine broke the connection; it may have done what was asked. Ask again only where "
+        "that does no harm."
+    )

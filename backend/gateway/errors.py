@@ -75,6 +75,21 @@ def model_not_found(message: str) -> GatewayError:
     return GatewayError(404, "model_not_found", message, param="model")
 
 
+def bodies_too_large_together() -> GatewayError:
+    return GatewayError(
+        503,
+        "gateway_full",
+        "The gateway has no room for this request beside those that it is answering. Try again "
+        "shortly.",
+        kind="service_unavailable",
+        headers={"Retry-After": "5", "Connection": "close"},
+    )
+
+
+def not_opened(name: str, own: str) -> GatewayError:
+    return model_not_found(f"This key does not open a model '{name}'. It is for '{own}'.")
+
+
 def not_offered(name: str, path: str) -> GatewayError:
     return GatewayError(
         404,

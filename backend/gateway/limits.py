@@ -12,6 +12,8 @@ class Limits:
     """Generous ones for people and engines that are slow, finite ones for those that hang."""
 
     body_bytes: int = 16 * MIB
+    # Bodies of all requests that one process is answering; each is there twice for a moment.
+    held_bytes: int = 512 * MIB
     body_seconds: float = 30.0
     connect_seconds: float = 5.0
     # A whole answer, where it is not streamed: the engine sends nothing before the end.

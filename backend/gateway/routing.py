@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from backend.domain.server import BUILT_IN, LOCAL, normal_address
 from backend.gateway.interfaces import ENGINE as CONTAINER
 from backend.gateway.interfaces import Interfaces, interfaces_of
 from backend.gateway.spreading import Replica, choose
@@ -31,13 +32,15 @@ class Revision:
 
     `slack` is by how many outstanding requests a conversation's own replica may be busier,
     `accelerators` the number of GPUs that each replica has. `interfaces` are those of a container
-    image; None where it is another engine's.
+    image; None where it is another engine's. Replicas on registered servers are `shared`: other
+    models are there too.
     """
 
     defaults: dict[str, bytes] = field(default_factory=dict)
     slack: int = 0
     interfaces: Interfaces | None = None
     accelerators: int = 0
+    shared: bool = False
     replicas: dict[str, Replica] = field(default_factory=dict)
 
 
@@ -207,6 +210,7 @@ class RoutingTable:
         if route is not None:
             configuration = facts["configuration"]
             parameters = configuration.get("parameters") or {}
+            hardware = configuration.get("hardware") or {}
             is_image = configuration.get("engine") == CONTAINER
             route.revisions[facts["revision"]] = Revision(
                 _defaults(parameters),
@@ -214,7 +218,8 @@ class RoutingTable:
                 interfaces=route.interfaces.get(facts["model_version"], frozenset())
                 if is_image
                 else None,
-                accelerators=(configuration.get("hardware") or {}).get("accelerator_count", 0),
+                accelerators=hardware.get("accelerator_count", 0),
+                shared=hardware.get("server", LOCAL) not in BUILT_IN,
             )
             route.desired_revision = facts["revision"]
             route.stopped = False
@@ -224,7 +229,11 @@ class RoutingTable:
         if revision is not None:
             endpoint = facts["endpoint"].rstrip("/").removesuffix("/v1")
             revision.replicas[facts["replica_id"]] = Replica(
-                facts["replica_id"], endpoint, facts["revision"], revision.accelerators
+                facts["replica_id"],
+                normal_address(endpoint) if revision.shared else endpoint,
+                facts["revision"],
+                revision.accelerators,
+                shared=revision.shared,
             )
 
     def _replica_gone(self, facts: Facts, _: datetime) -> None:

@@ -15,21 +15,29 @@ _ODD = 0x9E3779B97F4A7C15
 class Replica:
     """A running engine, and how this gateway is using it.
 
-    An ejected one has broken a connection; it is not used until it answers again.
+    An ejected one has broken a connection; it is not used until it answers again. At the endpoint
+    of a shared one other models answer too.
     """
 
     __slots__ = (
         "_seed", "accelerators", "ejected", "endpoint", "outstanding", "replica_id", "revision",
-        "time",
+        "shared", "time",
     )  # fmt: skip
 
     def __init__(
-        self, replica_id: str, endpoint: str, revision: int = 0, accelerators: int = 0
+        self,
+        replica_id: str,
+        endpoint: str,
+        revision: int = 0,
+        accelerators: int = 0,
+        *,
+        shared: bool = False,
     ) -> None:
         self.replica_id = replica_id
         self.endpoint = endpoint
         self.revision = revision
         self.accelerators = accelerators
+        self.shared = shared
         self.time = EngineTime()
         self.outstanding = 0
         self.ejected = False

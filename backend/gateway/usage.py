@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import islice
 from uuid import uuid4
 
+from confluent_kafka import KafkaException
 from kafka.errors import KafkaError
 
 from backend.contracts.generated.loggia.usage.v1.usage_pb2 import RequestAnswered
@@ -34,6 +36,8 @@ _ROUND_SECONDS = 0.25
 _CONFIRM_SECONDS = 4.5
 _RECONNECT_SECONDS = 2.0
 _END_SECONDS = 6.0
+# The broker's; that a sender cannot be made at all is told by its library.
+_FAULTS = (KafkaError, KafkaException)
 _log = get_logger(__name__)
 
 
@@ -79,14 +83,31 @@ class UsagePublisher:
     # -- in the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._numbered.extend(self._spool.claim())
+        self._try(self._take_over)
         while not self._closing.wait(_ROUND_SECONDS if self._reached else _RECONNECT_SECONDS):
-            self._send_all()
-        if not (self._reached and self._send_all()):
-            self._number(len(self._waiting))
-            self._spool.leave(self._numbered)
-        if self._sender is not None:
-            self._sender.abandon()
+            self._try(self._send_all)
+        if not (self._reached and self._try(self._send_all)):
+            self._try(self._leave)
+        self._end_sender()
+
+    def _try(self, step: Callable[[], bool]) -> bool:
+        """Whatever happens, the thread goes on: nobody else would tell of later answers."""
+        try:
+            return step()
+        except Exception:
+            _log.exception("usage cannot be told now; it waits")
+            self._reached = False
+            self._end_sender()
+            return False
+
+    def _take_over(self) -> bool:
+        self._numbered.extend(self._spool.claim())
+        return True
+
+    def _leave(self) -> bool:
+        self._number(len(self._waiting))
+        self._spool.leave(self._numbered)
+        return True
 
     def _send_all(self) -> bool:
         """Sends everything that waits; whether the broker has it all."""
@@ -101,7 +122,13 @@ class UsagePublisher:
         for _ in range(min(most, len(self._waiting))):
             answered, lost_before = self._waiting.popleft()
             self._last_sequence += 1
-            self._numbered.append(_record(answered, lost_before, self._source, self._last_sequence))
+            try:
+                record = _record(answered, lost_before, self._source, self._last_sequence)
+            except (TypeError, ValueError):
+                # Readers miss its number.
+                _log.exception("an answer's usage cannot be told", request_id=answered.request_id)
+                continue
+            self._numbered.append(record)
 
     def _send_round(self) -> bool:
         records = list(islice(self._numbered, _ROUND))
@@ -109,13 +136,11 @@ class UsagePublisher:
             if self._sender is None:
                 self._sender = self._begin()
             _confirm(self._sender, records)
-        except KafkaError as error:
+        except _FAULTS as error:
             if self._reached:
                 _log.warning("usage cannot be told now; it waits", error=str(error))
             self._reached = False
-            if self._sender is not None:
-                self._sender.abandon()
-                self._sender = None
+            self._end_sender()
             return False
         self._reached = True
         for record in records:
@@ -134,10 +159,20 @@ class UsagePublisher:
         try:
             for first in range(0, len(again), _ROUND):
                 _confirm(sender, again[first : first + _ROUND])
-        except KafkaError:
-            sender.abandon()
+        except _FAULTS:
+            _abandon(sender)
             raise
         return sender
+
+    def _end_sender(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            _abandon(sender)
+
+
+def _abandon(sender: RoundSender) -> None:
+    with suppress(*_FAULTS):
+        sender.abandon()
 
 
 def _confirm(sender: RoundSender, records: Iterable[RequestAnswered]) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,28 +46,41 @@ class Spool:
         self.forget_claimed()
 
     def claim(self) -> list[RequestAnswered]:
-        """Records of processes that have ended; no other process gets them meanwhile."""
+        """Records of processes that have ended; no other process gets them meanwhile.
+
+        A file that cannot be read stays for a later process.
+        """
         records: list[RequestAnswered] = []
         for path in sorted(self._folder.glob("*.records")):
-            file = path.open("rb")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()  # another process has it, this one too
-                continue
-            if not path.exists():
-                file.close()  # another process had it
-                continue
-            self._claimed.append((path, file))
-            records.extend(_read(file, path))
+                records.extend(self._claim(path))
+            except OSError as error:
+                _log.error("usage records cannot be read", file=str(path), error=str(error))
         return records
 
     def forget_claimed(self) -> None:
-        """What was claimed is safe elsewhere."""
+        """What was claimed is safe elsewhere. Records of a file that stays are only sent again."""
         for path, file in self._claimed:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                _log.error("usage records cannot be removed", file=str(path), error=str(error))
             file.close()
         self._claimed.clear()
+
+    def _claim(self, path: Path) -> list[RequestAnswered]:
+        with ExitStack() as opened:
+            file = opened.enter_context(path.open("rb"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return []  # another process has it, this one too
+            if not path.exists():
+                return []  # another process had it
+            records = _read(file, path)
+            self._claimed.append((path, file))
+            opened.pop_all()
+        return records
 
 
 def _read(file: BinaryIO, path: Path) -> list[RequestAnswered]:

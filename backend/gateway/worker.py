@@ -110,7 +110,7 @@ async def running(
     gateway = Gateway(
         table, follower.ready, tokens, rate_limits, metrics, demand, keys, limits, answered
     )
-    server = _server(gateway, limits)
+    server = _server(gateway)
     accepting = await loop.create_server(server, sock=listener, backlog=_BACKLOG)
     telling = loop.create_task(publish_demand(demand, publish)) if publish else None
     follower.start()
@@ -128,7 +128,7 @@ async def running(
             await server.shutdown(timeout=1)
 
 
-def _server(gateway: Gateway, limits: Limits) -> web.Server:
+def _server(gateway: Gateway) -> web.Server:
     loop = asyncio.get_running_loop()
 
     def request(
@@ -138,9 +138,7 @@ def _server(gateway: Gateway, limits: Limits) -> web.Server:
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=limits.body_bytes
-        )
+        return web.BaseRequest(message, payload, protocol, writer, task, loop)
 
     # What the library would log about malformed requests quotes their headers, keys included.
     silent = logging.Logger("loggia.gateway.http", logging.CRITICAL + 1)

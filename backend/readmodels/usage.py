@@ -103,6 +103,7 @@ class Wanted:
             "until": _midnight(self.last_day + timedelta(days=1)),
             "model": self.model_id,
             "key": str(self.key_id) if self.key_id else None,
+            "by_key": "key" in self.by,
             "most": MOST_ROWS + 1,
         }
 
@@ -213,10 +214,17 @@ def _state(connection: Connection[DictRow], wanted: Wanted) -> tuple[int, dateti
 
 
 def _answers(connection: Connection[DictRow], wanted: Wanted) -> list[DictRow]:
+    """Sums of days and models, which have their prices; of keys only where these are told apart."""
     rows = connection.execute(
-        "SELECT * FROM loggia.usage_days WHERE day >= %(first)s AND day <= %(last)s "
+        "SELECT day, model_id, CASE WHEN %(by_key)s::boolean THEN key_id ELSE '' END AS key_id, "
+        "sum(requests)::bigint AS requests, sum(failed)::bigint AS failed, "
+        "sum(estimated)::bigint AS estimated, sum(input_tokens)::bigint AS input_tokens, "
+        "sum(output_tokens)::bigint AS output_tokens, sum(milliseconds)::bigint AS milliseconds, "
+        "sum(engine_microseconds)::bigint AS engine_microseconds, "
+        "sum(accelerator_microseconds)::bigint AS accelerator_microseconds "
+        "FROM loggia.usage_days WHERE day >= %(first)s AND day <= %(last)s "
         "AND (%(model)s::uuid IS NULL OR model_id = %(model)s) "
-        "AND (%(key)s::text IS NULL OR key_id = %(key)s) LIMIT %(most)s",
+        "AND (%(key)s::text IS NULL OR key_id = %(key)s) GROUP BY 1, 2, 3 LIMIT %(most)s",
         wanted.values,
     ).fetchall()
     return _bounded(rows)

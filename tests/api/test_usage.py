@@ -17,6 +17,7 @@ from backend.api.services import Services
 from backend.infra import kafka
 from backend.infra.readings import MachineReport, Readings
 from backend.infra.settings import Settings
+from backend.readmodels.usage import MOST_ROWS
 from tests.api import worker
 from tests.api.client import ApiClient
 from tests.rig.api_server import ApiServer
@@ -257,6 +258,23 @@ def test_the_command_line_sets_prices_and_shows_usage(
     assert whole["total"]["requests"] == 3
     run("usage", "--csv", str(tmp_path / "usage.csv"))
     assert "requests" in (tmp_path / "usage.csv").read_text()
+
+
+@pytest.mark.usefixtures("views")
+def test_only_what_is_shown_has_to_fit_into_an_answer(admin: ApiClient, services: Services) -> None:
+    with services.pool.connection() as connection:
+        connection.execute(
+            "INSERT INTO loggia.usage_days SELECT %s, %s, CASE WHEN n > 0 THEN "
+            "gen_random_uuid()::text ELSE '' END, 1, 0, 1, 2, 3, 4, 5, 6 "
+            "FROM generate_series(0, %s) AS n",
+            (today(), uuid4(), MOST_ROWS),
+        )
+    (whole,) = usage(admin, by=["model"])["items"]
+    assert (whole["kind"], whole["requests"]) == ("all", MOST_ROWS + 1)
+    assert whole["outputTokens"] == 3 * (MOST_ROWS + 1)
+    refused = admin.get("/api/usage", params={"from": today(), "to": today()})
+    assert refused.status_code == 422
+    assert "more usage" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from backend.domain.errors import Invalid, NotAllowed, NotFound
 from backend.domain.events import Cause, caused_by
-from backend.domain.server import Capacity, Description, Server
+from backend.domain.server import Capacity, Description, Server, checked_address
 
 VLLM = Description(name="gpu-7", address="http://gpu-7:8000/v1/", engine="vllm", engine_version="1")
 
@@ -29,6 +29,21 @@ def test_a_server_is_described_in_one_form() -> None:
     assert Server.create_id("GPU-7") == server.id
     triton = replace(VLLM, name="t", engine="triton", address="http://[::1]:9000")
     assert Server.register(triton).grpc_address == "[::1]:8001"
+
+
+@pytest.mark.parametrize(
+    ("typed", "normal"),
+    [
+        ("HTTP://GPU-7:80/", "http://gpu-7"),
+        ("https://Gpu-7.example:443/Pool-B/v1", "https://gpu-7.example/Pool-B"),
+        ("https://gpu-7:80", "https://gpu-7:80"),
+        ("http://gpu-7:08000/v1/", "http://gpu-7:8000"),
+        ("http://[FE80::1]:80", "http://[fe80::1]"),
+        ("http://[::1]:8080/a//v1", "http://[::1]:8080/a"),
+    ],
+)
+def test_an_address_has_one_form(typed: str, normal: str) -> None:
+    assert checked_address(typed) == checked_address(normal) == normal
 
 
 @pytest.mark.parametrize(

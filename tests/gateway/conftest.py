@@ -36,6 +36,7 @@ def gateway() -> Iterator[GatewayUnderTest]:
     gateway = GatewayUnderTest(
         Limits(
             body_bytes=100_000,
+            held_bytes=150_000,
             body_seconds=2,
             connect_seconds=1,
             first_byte_seconds=2,

@@ -62,21 +62,41 @@ class Double:
         finally:
             self.open -= 1
 
-    async def infer(self, request: web.Request) -> web.Response:
+    async def infer(self, request: web.Request) -> web.StreamResponse:
         """Gives back what came, as it came."""
         body = await request.read()
         told = {"path": request.path, "method": request.method, "headers": dict(request.headers)}
         self.requests.append({**told, "body": body.decode("latin-1")})
         if self.mode == "die":
             os._exit(1)
+        if self.mode == "disconnect":
+            assert request.transport is not None
+            request.transport.abort()
         if self.mode == "refuse":
             return web.json_response({"error": "unexpected shape"}, status=400)
         if self.mode == "fail":
             return web.json_response({"error": "out of memory"}, status=500)
         if self.mode == "of another kind":
             return web.json_response({"detail": "Not Found"}, status=404, dumps=_compact)
+        if self.mode.startswith("half"):
+            return await self._half(request)
         headers = {"Inference-Header-Content-Length": "4", "Server": "double"}
         return web.Response(body=body or b"{}", headers=headers)
+
+    async def _half(self, request: web.Request) -> web.StreamResponse:
+        """The first of two bytes, or an event without an end; then nothing more."""
+        assert request.transport is not None
+        events = "of a stream" in self.mode
+        response = web.StreamResponse(status=500 if "of a failure" in self.mode else 200)
+        response.content_type = "text/event-stream" if events else "application/octet-stream"
+        response.content_length = None if events else 2
+        await response.prepare(request)
+        await response.write(b"data: {}\n\n" if events else b"x")
+        if "and silence" in self.mode:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.1)
+        request.transport.abort()
+        return response
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         assert request.transport is not None
@@ -235,7 +255,8 @@ def main() -> None:
     app.router.add_put("/double", double.behave)
     app.router.add_get("/double", double.tell)
     app.router.add_post("/v1/{endpoint:.+}", double.generate)
-    app.router.add_route("*", "/v2{path:.*}", double.infer)
+    for path in ("/v2{path:.*}", "/classify", "/labels"):
+        app.router.add_route("*", path, double.infer)
     web.run_app(
         app,
         host="127.0.0.1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import secrets
 import socket
 import threading
@@ -125,12 +126,28 @@ class GatewayUnderTest:
         self.publish("ModelImportRequested", model_id=model_id, name=name)
         return model_id
 
+    def image(self, *interfaces: tuple[str, str]) -> str:
+        """A model that is a container image with these methods and paths."""
+        model_id = str(uuid4())
+        apis = [{"method": method, "path": path} for method, path in interfaces]
+        configuration = json.dumps({"port": 8080, "apis": apis})
+        self.publish(
+            "ModelImportRequested",
+            model_id=model_id,
+            name="image",
+            version="0.0.1",
+            origin={"container_image": {"configuration": configuration}},
+        )
+        return model_id
+
     def deploy(
         self,
         model_id: str,
         *endpoints: str,
         revision: int = 1,
         accelerators: int = 0,
+        server: str = "local",
+        engine: str = "vllm",
         **parameters: Any,
     ) -> list[str]:
         """A revision that serves at these endpoints; the ids of its replicas."""
@@ -138,9 +155,11 @@ class GatewayUnderTest:
             "DeploymentRequested",
             model_id=model_id,
             revision=revision,
+            model_version="0.0.1",
             configuration={
+                "engine": engine,
                 "parameters": {**PARAMETERS, **parameters},
-                "hardware": {"accelerator_count": accelerators},
+                "hardware": {"accelerator_count": accelerators, "server": server},
             },
         )
         replicas = [self.replica(model_id, endpoint, revision) for endpoint in endpoints]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+
 import httpx
 import pytest
 
@@ -42,6 +45,32 @@ def test_tensors_go_through_byte_by_byte(
     assert "Authorization" not in seen["headers"]
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "Deflate", "of-our-own"])
+def test_a_compressed_body_reaches_the_engine_as_what_its_headers_say(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str, encoding: str
+) -> None:
+    plain = b"\x00\x01{}\xff" * 1000
+    sent = {"gzip": gzip.compress, "Deflate": zlib.compress}.get(encoding, bytes)(plain)
+    headers = {"Content-Encoding": encoding, "Inference-Header-Content-Length": "4"}
+    answer = _ask(gateway, key, "/v2/models/tiny/infer", sent, **headers)
+    assert (answer.status_code, answer.content) == (200, plain)
+    seen = engine.seen["requests"][-1]["headers"]
+    assert seen.get("Content-Encoding") == ("of-our-own" if encoding == "of-our-own" else None)
+    assert seen["Content-Length"] == str(len(plain))
+    assert seen["Inference-Header-Content-Length"] == "4"
+
+
+def test_a_small_body_that_would_be_a_large_one_is_refused(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str
+) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    before = engine.seen["count"]
+    for path in ("/v2/models/tiny/infer", "/v1/completions"):
+        refused = _ask(gateway, key, path, bomb, **{"Content-Encoding": "gzip"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "request_too_large")
+    assert engine.seen["count"] == before
+
+
 @pytest.mark.parametrize(
     "path",
     ["/v2", "/v2/health/ready", "/v2/models/tiny", "/v2/models/tiny/versions/1/ready",
@@ -59,8 +88,9 @@ def test_what_is_about_the_model_can_be_read(
 @pytest.mark.parametrize(
     "path",
     ["/v2/repository/index", "/v2/repository/models/tiny/load", "/v2/logging", "/v2/trace/setting",
-     "/v2/systemsharedmemory/region/x/register", "/v2/models/tiny/trace/setting", "/v2/models",
-     "/v2/models/tiny/../../repository/index", "/v2x"],
+     "/v2/systemsharedmemory/region/x/register", "/v2/cudasharedmemory/status", "/v2/models",
+     "/v2/models/tiny/trace/setting", "/v2/models/tiny/load", "/v2/models/tiny/unload",
+     "/v2/models/stats", "/v2/models/tiny/../../repository/index", "/v2x"],
 )  # fmt: skip
 def test_what_is_about_the_server_is_nobodys(
     gateway: GatewayUnderTest, engine: EngineDouble, key: str, path: str
@@ -73,6 +103,29 @@ def test_what_is_about_the_server_is_nobodys(
         )
         assert answer.status_code == 404
     assert engine.seen["count"] == before
+
+
+@pytest.mark.parametrize("server", ["local", "kubernetes", "infer-1"])
+def test_at_a_shared_server_a_key_reaches_its_own_model_only(
+    gateway: GatewayUnderTest, engine: EngineDouble, server: str
+) -> None:
+    model_id = gateway.model("小-1")
+    gateway.deploy(model_id, engine.endpoint, server=server)
+    key = gateway.key(model_id)
+    own, other = "%E5%B0%8F-%31", "tiny"
+    for name, status in ((own, 200), (other, 404 if server == "infer-1" else 200)):
+        before = engine.seen["count"]
+        for rest in ("", "/config", "/versions/1/stats"):
+            assert _ask(gateway, key, f"/v2/models/{name}{rest}").status_code == status
+        for rest in ("/infer", "/versions/1/infer", "/generate_stream"):
+            answer = _ask(gateway, key, f"/v2/models/{name}{rest}", b"{}")
+            assert answer.status_code == status
+        assert engine.seen["count"] - before == (6 if status == 200 else 0)
+    if server == "infer-1":
+        assert answer.json()["error"]["code"] == "model_not_found"
+        for name in ("%E5%B0%8F-1%2F..%2Ftiny", "%2e%2e", "%E5%B0%8F-1%00"):
+            assert _ask(gateway, key, f"/v2/models/{name}").status_code == 404
+    assert _ask(gateway, key, "/v2/health/ready").status_code == 200
 
 
 def test_refusals_reach_the_client_in_the_engines_words(

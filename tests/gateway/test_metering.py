@@ -8,15 +8,22 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 from uuid import UUID
 
 import aiohttp
 import openai
 import pytest
+from aiohttp import StreamReader
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.gateway.answers import Answer
+from backend.gateway.limits import Limits
 from backend.gateway.metering import CLIENT_LEFT, Answered, EngineTime
+from backend.gateway.metrics import Metrics
 from backend.gateway.payload import Payload
 from backend.gateway.streams import EventStream
 from tests.gateway.engine_double import WORDS, EngineDouble
@@ -110,6 +117,25 @@ def test_a_client_that_leaves_is_told_with_the_tokens_that_it_has_seen(
     assert told.work.estimated
     assert told.work.output_tokens >= seen
     eventually(lambda: engine.seen["left_by_client"] == 1, "the engine is told")
+
+
+async def _to_one_that_has_gone(metrics: Metrics) -> None:
+    writer = mock.create_autospec(AbstractStreamWriter, instance=True)
+    writer.write.side_effect = aiohttp.ClientConnectionResetError
+    request = make_mocked_request("POST", "/raw/classify", writer=writer)
+    answer = Answer(request, metrics.of("tiny"), Limits(), 0.0)
+    content = StreamReader(mock.Mock(), 2**16, loop=asyncio.get_running_loop())
+    content.feed_data(b"x")
+    upstream = mock.Mock(status=200, headers={}, content_length=None, content=content)
+    async with asyncio.timeout(5) as answer.deadline:
+        await answer.relay_bytes(upstream)
+
+
+def test_a_client_that_resets_the_connection_is_no_fault_of_the_engine() -> None:
+    metrics = Metrics()
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(_to_one_that_has_gone(metrics))
+    assert b'kind="disconnect"' not in metrics.exposition()
 
 
 def test_a_client_that_leaves_before_the_answer_is_told_too(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from openai.types.chat import ChatCompletionUserMessageParam
 
 from tests.gateway.engine_double import TEXT, EngineDouble
 from tests.gateway.running import PARAMETERS, GatewayUnderTest
+from tests.rig.waiting import eventually
 
 
 def _error(response: httpx.Response) -> dict[str, object]:
@@ -301,6 +303,34 @@ def test_an_oversize_body_is_refused(
     assert response.status_code == 413
     assert _error(response)["code"] == "request_too_large"
     assert engine.seen["count"] == 0
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_what_a_process_holds_at_once_is_bounded(
+    gateway: GatewayUnderTest, engine: EngineDouble, key: str, declared: bool
+) -> None:
+    large = json.dumps({"model": "tiny", "messages": [], "user": "x" * 90_000}).encode()
+
+    def ask() -> httpx.Response:
+        return httpx.post(
+            f"{gateway.url}/v1/chat/completions",
+            content=large if declared else iter([large[:45_000], large[45_000:]]),
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
+        )
+
+    engine.behave("hang")
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(ask)
+        eventually(lambda: engine.seen["open"] == 1, "the first is held")
+        for _ in range(3):
+            refused = ask()
+            assert (refused.status_code, _error(refused)["code"]) == (503, "gateway_full")
+            assert int(refused.headers["retry-after"]) > 0
+        assert gateway.chat(key, path="/v1/rerank").status_code == 504, "small ones have room"
+        assert waiting.result().status_code == 504
+    engine.behave("answer")
+    assert [ask().status_code for _ in range(3)] == [200, 200, 200]
 
 
 def test_a_body_that_never_ends_is_given_up(gateway: GatewayUnderTest, key: str) -> None:

@@ -254,6 +254,21 @@ def test_models_that_are_no_images_have_no_such_interfaces() -> None:
     assert serving.interfaces is None
 
 
+def test_a_registered_server_is_called_by_the_form_of_its_address_that_its_key_has() -> None:
+    revision = {"model_id": "m1", "revision": 1}
+    asked = {**revision, "configuration": {"hardware": {"server": "gpu-7"}}}
+    replica = {**revision, "replica_id": "a", "endpoint": "HTTPS://GPU-7:443/Pool-B"}
+    table = fold(
+        [
+            IMPORTED,
+            ("DeploymentRequested", asked),
+            ("ReplicaReady", replica),
+            ("RevisionDeployed", revision),
+        ]
+    )
+    assert endpoints(table, "m1") == {"https://gpu-7/Pool-B"}
+
+
 def imported(model_id: str, name: str) -> Event:
     return "ModelImportRequested", {"model_id": model_id, "name": name}
 

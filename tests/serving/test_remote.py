@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -24,7 +24,7 @@ from backend.domain.model import Model
 from backend.domain.servable import Use
 from backend.domain.server import Capacity, Description
 from backend.infra.connections import Seal
-from backend.infra.servers import ServerStore
+from backend.infra.servers import ServerStore, StoredServer
 from backend.sources.addresses import AddressRules
 from backend.sources.guarded import GuardedClient
 from tests.rig.inference import HttpDouble, TritonDouble, VllmDouble
@@ -362,6 +362,52 @@ def test_a_replicas_gpus_are_as_many_as_it_wants_of_those_that_were_registered(
         )
         order = Order(replace(desk.wanted, configuration=configuration), place, desk.prepared)
         assert desk.launcher.devices(order) == ["NVIDIA H200"] * given
+
+
+class KnownServers:
+    """The double of the table of servers."""
+
+    def __init__(self, credentials: dict[str, str | None]) -> None:
+        self._credentials = credentials
+
+    def all(self) -> list[StoredServer]:
+        return [
+            StoredServer(
+                id=uuid4(), name=address, pool=address, address=address, grpc_address="",
+                engine="triton", engine_version="9", capacity={}, draining=False,
+                lost_seconds=None, silent_seconds=None, problem="", credentials=secret,
+            )
+            for address, secret in self._credentials.items()
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://proxy/v2/health/ready", "of the proxy"),
+        ("https://proxy", "of the proxy"),
+        ("https://proxy/pool-b/v2/health/ready", "of pool b"),
+        ("https://proxy/pool-c/v2", None),
+        ("https://proxy/pool-bb/v2", "of the proxy"),
+        ("https://proxy.example/v2", None),
+        ("http://gpu-7/v2?a=b", "typed so"),
+        ("HTTP://GPU-7:80/v2", "typed so"),
+        ("http://gpu-7:8000/v2", None),
+    ],
+)
+def test_every_server_gets_its_own_key_however_its_address_was_typed(
+    url: str, secret: str | None
+) -> None:
+    known = KnownServers(
+        {
+            "https://proxy": "of the proxy",
+            "https://Proxy:443/pool-b": "of pool b",
+            "https://proxy/pool-c": None,
+            "HTTP://GPU-7:80": "typed so",
+        }
+    )
+    launcher = RemoteServers(cast("Any", None), cast("ServerStore", known), cast("Any", None))
+    assert launcher.credentials_of(str(httpx.URL(url))) == secret
 
 
 def test_what_triton_cannot_load_is_said_in_its_words(

@@ -18,6 +18,7 @@ from psycopg.rows import DictRow
 
 from backend.domain.configuration import Scaling
 from backend.domain.errors import NotAllowed
+from backend.domain.server import normal_address
 from backend.infra.postgres import Pool
 from backend.infra.servers import ServerStore, StoredServer
 from backend.sources.errors import FetchFailed, FetchRefused
@@ -69,11 +70,15 @@ class RemoteServers:
         return [server for server in self._known.values() if name in {server.name, server.pool}]
 
     def credentials_of(self, url: str) -> str | None:
-        """What the server below whose address this is wants to be called with."""
+        """What the server below whose address this is wants to be called with.
+
+        Where one server's address is below another's, it is the longer one's.
+        """
         self.server("")
-        return next(
-            (s.credentials for s in self._known.values() if url.startswith(f"{s.address}/")), None
-        )
+        found = [(normal_address(s.address), s.credentials) for s in self._known.values()]
+        found.sort(key=lambda each: (len(each[0]), each[1] is not None), reverse=True)
+        asked = f"{normal_address(url)}/"
+        return next((secret for address, secret in found if asked.startswith(f"{address}/")), None)
 
     def bounds(self, scaling: Scaling) -> tuple[int, int]:
         """Those of the configuration: a replica is one server."""
