@@ -87,6 +87,16 @@ def test_revisions_of_one_version_share_the_directory(store: ObjectStore, tmp_pa
     assert marker.stat().st_ino == inode
 
 
+def test_a_directory_that_is_there_needs_the_object_store_no_more(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    files = ModelFiles(store, tmp_path / "files")
+    digest = put(store, CONTENT)
+    first = files.materialise(digest, nothing)
+    store.delete_tree("manifests")
+    assert files.materialise(digest, nothing) == first
+
+
 def test_local_files_take_no_second_copy(local_store: ObjectStore, tmp_path: Path) -> None:
     folder = ModelFiles(local_store, tmp_path / "files").materialise(
         put(local_store, CONTENT), nothing

@@ -17,12 +17,14 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
 from backend.sources.errors import FetchRefused
 from backend.sources.path import open_below
 
 Report = Callable[[int, int], None]
 
+_log = get_logger(__name__)
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 
@@ -64,9 +66,7 @@ class ModelFiles:
         """
         target = self._folder / manifest_sha256
         if target.is_dir():
-            for file in self._manifest(manifest_sha256).files:
-                if file.location is not None:
-                    self._unchanged(file, partial(_further, report, 0, file.size))
+            self._check(manifest_sha256, report)
             return target
         staging = self._folder / f".{manifest_sha256}.{secrets.token_hex(4)}"
         self._staging.add(staging.name)
@@ -100,6 +100,17 @@ class ModelFiles:
         for entry in list(self._folder.iterdir()):
             if entry.name not in used and entry.name not in self._staging:
                 shutil.rmtree(entry, ignore_errors=True)
+
+    def _check(self, manifest_sha256: str, report: Report) -> None:
+        """Whether the files of a complete directory that lie elsewhere are what was imported."""
+        try:
+            files = self._manifest(manifest_sha256).files
+        except Exception as error:  # a store out of reach fails in many ways
+            _log.warning("the list of a model's files cannot be read", error=str(error))
+            return
+        for file in files:
+            if file.location is not None:
+                self._unchanged(file, partial(_further, report, 0, file.size))
 
     def _manifest(self, sha256: str) -> _Manifest:
         with self._store.open(f"manifests/{sha256}.json") as file:

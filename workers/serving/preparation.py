@@ -15,15 +15,18 @@ from pathlib import Path
 from uuid import UUID
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.domain.version import Version
 from workers.serving.engine import AdapterFiles, Engine, Environment, Launch
-from workers.serving.environments import EngineEnvironments
-from workers.serving.files import ModelFiles
+from workers.serving.environments import EngineEnvironments, EnvironmentFailed
+from workers.serving.files import FilesUnavailable, ModelFiles
 from workers.serving.optimization.artefacts import Arranging, Artefact, Artefacts
-from workers.serving.optimization.conversion import Conversions
+from workers.serving.optimization.conversion import ConversionFailed, Conversions
 from workers.serving.progress import Progress
 from workers.serving.subject import Subject
+
+# What they say holds until somebody changes something; anything else may be over in a moment.
+_REFUSALS = (DomainError, EnvironmentFailed, ConversionFailed, FilesUnavailable, OSError)
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,9 @@ class Preparations:
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
-        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed`, `ConversionFailed` and
-        `FilesUnavailable`.
+        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed`, `ConversionFailed`,
+        `FilesUnavailable` and `OSError`, each time; and once what else went wrong, after which the
+        next call begins anew.
         """
         if revision not in self._futures:
             abandoned = threading.Event()
@@ -158,7 +162,15 @@ class Preparations:
         future, _ = self._futures[revision]
         if not future.done():
             return None
+        error = future.exception()
+        if error is not None and not isinstance(error, _REFUSALS):
+            self.forget(revision)  # the next call tries again
         return future.result()
+
+    def forget(self, revision: int) -> None:
+        """Gives the revision's preparation up; the next `get` begins another one."""
+        if (begun := self._futures.pop(revision, None)) is not None:
+            begun[1].set()
 
     def directory(self, version: Version) -> Path | None:
         """A version's files, or None while they are brought here; the first call begins it.
@@ -178,8 +190,7 @@ class Preparations:
     def keep_only(self, revisions: set[int]) -> None:
         """Gives up the preparations of other revisions."""
         for revision in self._futures.keys() - revisions:
-            _, abandoned = self._futures.pop(revision)
-            abandoned.set()
+            self.forget(revision)
 
     def close(self) -> None:
         """Gives up all of them."""

@@ -22,15 +22,13 @@ from backend.domain.deployment import Deployment
 from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.postgres import Pool
-from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.failures import Failure, RevisionLost
-from workers.serving.files import FilesUnavailable
 from workers.serving.launchers.launcher import Launchers
 from workers.serving.optimization import conversion
-from workers.serving.optimization.conversion import ConversionFailed
 from workers.serving.patience import Patience
 from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
+from workers.serving.readiness import Readiness
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
 from workers.serving.scaling import Scaling
@@ -86,6 +84,9 @@ class Reconciler:
             progress=progress,
             client=client,
             patience=patience,
+        )
+        self._readiness = Readiness(
+            self._upkeep.subject, launchers=launchers, preparations=preparations, patience=patience
         )
 
     def step(self) -> Outlook:
@@ -163,9 +164,12 @@ class Reconciler:
             least, most = self._upkeep.bounds(configuration)
             wanted = max(least, min(most, deployment.wanted_replicas[revision]))
             kept = self._dismiss(deployment, mine, wanted)
-            prepared = self._prepared(deployment, revision, configuration)
+            prepare = self._readiness.of if fresh else self._readiness.again
+            prepared = prepare(deployment, revision, configuration)
             self._note_optimization(deployment, revision, configuration.optimization, prepared)
             if prepared is None:
+                if not fresh:
+                    self._watch(configuration, kept)
                 return
             if fresh and revision not in deployment.prepared_revisions:
                 self._records.revision_prepared(self.lease, revision, prepared)
@@ -215,27 +219,15 @@ class Reconciler:
             self._upkeep.retire(replica, leaving[replica.id])
         return staying + going[:missing]
 
-    def _prepared(
-        self, deployment: Deployment, revision: int, configuration: DeployConfiguration
-    ) -> Prepared | None:
+    def _watch(self, configuration: DeployConfiguration, kept: list[Replica]) -> None:
+        """Sees that those which serve respond, while no other can be started."""
         try:
-            subject = self._upkeep.subject(deployment, revision)
-            needs = self._launchers.named(configuration.hardware.server).needs
-            return self._preparations.get(revision, configuration, subject, needs)
-        except Abandonment:
-            return None
-        except (EnvironmentFailed, ConversionFailed) as error:
-            failure = Failure(error.reason, error.remedy, error.log_tail)
-        except FilesUnavailable as error:
-            failure = Failure(error.reason, error.remedy)
-        except DomainError as error:
-            failure = Failure(error.detail, error.remedy)
-        except OSError as error:
-            failure = Failure(
-                f"The engine's environment could not be made: {error}.",
-                "Check the free space and the permissions of LOGGIA_CACHE_DIR, then redeploy.",
-            )
-        raise RevisionLost(failure)
+            engine = self._preparations.engine(configuration)
+        except DomainError:
+            return  # only an engine that is known can be asked
+        for replica in kept:
+            if replica.state is State.READY:
+                self._upkeep.check_health(replica, engine)
 
     def _note_optimization(
         self,
