@@ -346,6 +346,23 @@ def test_a_revision_that_cannot_be_prepared_again_is_replaced_by_a_redeploy(
     assert gallery.recorded(model_id, "RevisionFailed") == []
 
 
+def test_a_redeploy_away_from_what_is_out_of_reach_is_done_and_the_rest_later(
+    gallery: Gallery, worker: Worker, model_id: UUID, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+    worker.start(silent=silent)
+    gallery.deploy(model_id, {"label": "one"})
+    gallery.await_state(model_id, "deployed")
+    silent.write_text(gallery.recorded(model_id, "ReplicaReady")[0]["replica_id"])
+    gallery.deploy(model_id, {"label": "two"})
+    gallery.await_recorded(model_id, "RevisionDeployed", 2)
+    assert gallery.recorded(model_id, "RevisionRetired") == []
+    assert len(gallery.engines()) == 2
+    silent.unlink()
+    gallery.await_recorded(model_id, "RevisionRetired")
+    assert len(gallery.engines()) == 1
+
+
 def test_a_revision_serves_the_version_that_was_current_and_a_rollback_brings_it_back(
     gallery: Gallery, worker: Worker, model_id: UUID
 ) -> None:

@@ -10,7 +10,8 @@ recorded again under the same key, which writes nothing, and the row follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from itertools import count, islice
 
@@ -23,7 +24,7 @@ from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.postgres import Pool
 from workers.serving.failures import Failure, RevisionLost
-from workers.serving.launchers.launcher import Launchers
+from workers.serving.launchers.launcher import Launchers, Unreachable
 from workers.serving.optimization import conversion
 from workers.serving.patience import Patience
 from workers.serving.preparation import Preparations, Prepared
@@ -72,6 +73,7 @@ class Reconciler:
         self._preparations = preparations
         self._progress = progress
         self._optimizing: set[int] = set()
+        self._unreachable: Unreachable | None = None
         self._adapters_done = True
         self._scaling = Scaling(lambda: self.lease, pool=pool, records=records, launchers=launchers)
         self._upkeep = Upkeep(
@@ -92,8 +94,16 @@ class Reconciler:
     def step(self) -> Outlook:
         """One look, and the next step of whatever is under way.
 
-        Raises `LeaseLost`, and what PostgreSQL raises.
+        Raises `LeaseLost`, what PostgreSQL raises, and `Unreachable` where a launcher did not
+        answer, once all that could be done without it has been done.
         """
+        self._unreachable = None
+        outlook = self._look()
+        if self._unreachable is not None:
+            raise self._unreachable
+        return outlook
+
+    def _look(self) -> Outlook:
         deployment = self._store.find(Deployment, self.lease.deployment_id)
         if deployment is None:
             return Outlook.NOTHING_LEFT
@@ -104,15 +114,16 @@ class Reconciler:
         self._adapters_done = True
         self._preparations.keep_only(set(wanted))
         replicas = self._replicas.all()
-        gone = [replica for replica in replicas if self._upkeep.observe(deployment, replica)]
-        if gone:
+        if self._observe(deployment, replicas):
             replicas = self._replicas.all()
         for revision in wanted:
             mine = [replica for replica in replicas if replica.revision == revision]
-            self._keep(deployment, revision, mine)
+            with self._reaching():
+                self._keep(deployment, revision, mine)
         for revision in sorted({replica.revision for replica in replicas} - set(wanted)):
             mine = [replica for replica in replicas if replica.revision == revision]
-            self._end(deployment, revision, mine)
+            with self._reaching():
+                self._end(deployment, revision, mine)
         if not wanted and not self._replicas.all():
             if deployment.state is DeploymentState.STOPPING:
                 self._records.stopped(self.lease)
@@ -128,6 +139,22 @@ class Reconciler:
             return Outlook.UNDER_WAY
         return Outlook.STEADY
 
+    def _observe(self, deployment: Deployment, replicas: list[Replica]) -> bool:
+        """Looks at every process; returns whether one turned out to be gone."""
+        gone = False
+        for replica in replicas:
+            with self._reaching():
+                gone = self._upkeep.observe(deployment, replica) or gone
+        return gone
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """What needs a launcher that does not answer is left to the next look."""
+        try:
+            yield
+        except Unreachable as error:
+            self._unreachable = error
+
     def give_up(self, failure: Failure) -> None:
         """Fails the revision that is being deployed, because looking after it keeps failing."""
         deployment = self._store.find(Deployment, self.lease.deployment_id)
@@ -137,14 +164,18 @@ class Reconciler:
     def shut_down(self, *, seconds: float) -> None:
         """Ends every engine of the deployment, because the whole platform ends."""
         for replica in self._replicas.all():
-            launcher = self._launchers.at(replica.server) if replica.is_live else None
-            if launcher is not None and launcher.ends_with_platform:
-                launcher.stop(replica.id, seconds=seconds)
-                reason = "The platform was stopped."
-                self._records.replica_lost(
-                    self.lease, replica, reason=reason, exit_code=None, log_tail=[]
-                )
-                self._replicas.mark_ended(replica, crashed=False, reason=reason)
+            with self._reaching():
+                self._shut_down(replica, seconds)
+
+    def _shut_down(self, replica: Replica, seconds: float) -> None:
+        launcher = self._launchers.at(replica.server) if replica.is_live else None
+        if launcher is not None and launcher.ends_with_platform:
+            launcher.stop(replica.id, seconds=seconds)
+            reason = "The platform was stopped."
+            self._records.replica_lost(
+                self.lease, replica, reason=reason, exit_code=None, log_tail=[]
+            )
+            self._replicas.mark_ended(replica, crashed=False, reason=reason)
 
     def close(self) -> None:
         """Gives up what is being prepared."""
