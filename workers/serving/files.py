@@ -61,6 +61,7 @@ class ModelFiles:
     def materialise(self, manifest_sha256: str, report: Report) -> Path:
         """The directory with the manifest's files; `report` gets bytes done and in total.
 
+        It is called for each part that was read, and ends the work by raising something.
         Files of a local store are linked, others fetched and checked against their digest.
         Raises `FilesUnavailable`.
         """

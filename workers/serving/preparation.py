@@ -18,7 +18,12 @@ from backend.domain.configuration import DeployConfiguration
 from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.domain.version import Version
 from workers.serving.engine import AdapterFiles, Engine, Environment, Launch
-from workers.serving.environments import EngineEnvironments, EnvironmentFailed
+from workers.serving.environments import (
+    Abandoned,
+    Abandonment,
+    EngineEnvironments,
+    EnvironmentFailed,
+)
 from workers.serving.files import FilesUnavailable, ModelFiles
 from workers.serving.optimization.artefacts import Arranging, Artefact, Artefacts
 from workers.serving.optimization.conversion import ConversionFailed, Conversions
@@ -137,6 +142,7 @@ class Preparations:
         self._conversions = conversions
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._closed = threading.Event()
         self._directories: dict[str, Future[Path]] = {}
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
@@ -179,7 +185,9 @@ class Preparations:
         """
         key = version.manifest_sha256 or ""
         if key not in self._directories:
-            self._directories[key] = self._executor.submit(self._bring, version)
+            self._directories[key] = self._executor.submit(
+                lambda: self._bring(_manifest(version), self._closed.is_set)
+            )
         future = self._directories[key]
         if not future.done():
             return None
@@ -194,6 +202,7 @@ class Preparations:
 
     def close(self) -> None:
         """Gives up all of them."""
+        self._closed.set()
         self.keep_only(set())
         self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -213,7 +222,7 @@ class Preparations:
         configuration: DeployConfiguration,
         subject: Subject,
         needs: Needs,
-        abandoned: Callable[[], bool],
+        abandoned: Abandoned,
     ) -> Prepared:
         engine = self.engine(configuration)
         environment, directory, adapter_directory = None, None, None
@@ -230,10 +239,9 @@ class Preparations:
         served, artefact = self._served(engine, configuration, subject, abandoned)
         converted = time.monotonic()
         if needs.files:
-            directory = self._files.materialise(
-                served or _manifest(subject.whole), self._progress.files
-            )
-            adapter_directory = self._bring(subject.version) if subject.base else None
+            directory = self._bring(served or _manifest(subject.whole), abandoned)
+            if subject.base:
+                adapter_directory = self._bring(_manifest(subject.version), abandoned)
         return Prepared(
             engine,
             subject,
@@ -246,15 +254,20 @@ class Preparations:
             files_seconds=round(time.monotonic() - converted, 3),
         )
 
-    def _bring(self, version: Version) -> Path:
-        return self._files.materialise(_manifest(version), self._progress.files)
+    def _bring(self, manifest_sha256: str, abandoned: Abandoned) -> Path:
+        def report(done: int, total: int) -> None:
+            if abandoned():
+                raise Abandonment
+            self._progress.files(done, total)
+
+        return self._files.materialise(manifest_sha256, report)
 
     def _served(
         self,
         engine: Engine,
         configuration: DeployConfiguration,
         subject: Subject,
-        abandoned: Callable[[], bool],
+        abandoned: Abandoned,
     ) -> tuple[str | None, Artefact | None]:
         """The manifest of what the engine gets, and what was made for it.
 
@@ -279,12 +292,12 @@ class Preparations:
         manifest_sha256: str,
         configuration: DeployConfiguration,
         subject: Subject,
-        abandoned: Callable[[], bool],
+        abandoned: Abandoned,
     ) -> Artefact:
         return self._conversions.ensure(
             subject.model_id,
             subject.whole,
-            lambda: self._files.materialise(manifest_sha256, self._progress.files),
+            lambda: self._bring(manifest_sha256, abandoned),
             configuration.optimization.quantization or "",
             on_gpu=configuration.hardware.accelerator == "gpu",
             environment_progress=self._progress.environment,
