@@ -94,11 +94,16 @@ class ModelFiles:
             self._staging.discard(staging.name)
         return target
 
-    def remove_unused(self, used: Collection[str]) -> None:
-        """Removes every directory but those of these manifests, and what a crash left behind."""
+    def remove_unused(self, find_used: Callable[[], Collection[str]]) -> None:
+        """Removes every directory but those of these manifests, and what a crash left behind.
+
+        They are asked for when the directories have been seen: one that is made meanwhile stays.
+        """
         if not self._folder.is_dir():
             return
-        for entry in list(self._folder.iterdir()):
+        seen = list(self._folder.iterdir())
+        used = find_used()
+        for entry in seen:
             if entry.name not in used and entry.name not in self._staging:
                 shutil.rmtree(entry, ignore_errors=True)
 

@@ -184,7 +184,7 @@ class Preparations:
         Raises `NotAllowed` and `FilesUnavailable`.
         """
         key = version.manifest_sha256 or ""
-        if key not in self._directories:
+        if key not in self._directories or _has_vanished(self._directories[key]):
             self._directories[key] = self._executor.submit(
                 lambda: self._bring(_manifest(version), self._closed.is_set)
             )
@@ -304,6 +304,11 @@ class Preparations:
             progress=self._progress.optimizing,
             abandoned=abandoned,
         )
+
+
+def _has_vanished(found: Future[Path]) -> bool:
+    """Whether the directory was removed because nobody needed it for a while."""
+    return found.done() and found.exception() is None and not found.result().is_dir()
 
 
 def _manifest(version: Version) -> str:
