@@ -283,13 +283,21 @@ class Worker:
         self.relay: subprocess.Popen[bytes] | None = None
         self.gateway: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, die_at: str | None = None, supervised: bool = False, clock: int = 0) -> None:
+    def start(
+        self,
+        *,
+        die_at: str | None = None,
+        supervised: bool = False,
+        clock: int = 0,
+        silent: Path | None = None,
+    ) -> None:
         """Starts it with the engine double, its clock moved by so many seconds.
 
-        `supervised` as `loggia up` would.
+        `supervised` as `loggia up` would; `silent` lists replicas that are out of reach.
         """
         environment = {**self.environment, **({"LOGGIA_RUN_ID": "test"} if supervised else {})}
         arguments = [f"--clock={clock}", *([f"--die-at={die_at}"] if die_at else [])]
+        arguments += [f"--silent={silent}"] if silent else []
         self.process = self._run(["tests.serving.worker_process", *arguments], environment)
 
     def start_roles(self) -> None:

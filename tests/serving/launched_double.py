@@ -10,7 +10,7 @@ as they would meet an engine:
   ok                works
 
 With an adapter rank it loads and unloads adapters as vLLM does; one whose files hold `refused` it
-refuses.
+refuses, and one whose files hold `slow` takes two seconds.
 With `--only-one` it does not start beside another one of the test, as if memory were short.
 
 `/v1/completions` with `max_tokens` above 1 takes `max_tokens` tenths of a second. An adapter's
@@ -52,6 +52,7 @@ loaded: dict[str, str] = (
 )
 hanging = threading.Event()
 lock = threading.Lock()
+loading = threading.Lock()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -131,13 +132,21 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/unload_lora_adapter":
             found = loaded.pop(name, None)
             self.answer(200 if found else 404, {"error": {"message": f"{name}?"}})
-        elif name in loaded and not body["load_inplace"]:
-            self.answer(400, {"error": {"message": f"{name} has already been loaded"}})
-        elif (Path(body["lora_path"]) / "refused").exists():
-            self.answer(500, {"error": {"message": "the shapes do not match"}})
         else:
-            loaded[name] = body["lora_path"]
-            self.answer(200, {})
+            with loading:
+                status, answer = self.load_adapter(name, body)
+            self.answer(status, answer)
+
+    @staticmethod
+    def load_adapter(name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if name in loaded and not body["load_inplace"]:
+            return 400, {"error": {"message": f"{name} has already been loaded"}}
+        if (Path(body["lora_path"]) / "refused").exists():
+            return 500, {"error": {"message": "the shapes do not match"}}
+        if (Path(body["lora_path"]) / "slow").exists():
+            time.sleep(2)
+        loaded[name] = body["lora_path"]
+        return 200, {}
 
     def answer(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()

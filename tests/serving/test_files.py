@@ -87,6 +87,16 @@ def test_revisions_of_one_version_share_the_directory(store: ObjectStore, tmp_pa
     assert marker.stat().st_ino == inode
 
 
+def test_a_directory_that_is_there_needs_the_object_store_no_more(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    files = ModelFiles(store, tmp_path / "files")
+    digest = put(store, CONTENT)
+    first = files.materialise(digest, nothing)
+    store.delete_tree("manifests")
+    assert files.materialise(digest, nothing) == first
+
+
 def test_local_files_take_no_second_copy(local_store: ObjectStore, tmp_path: Path) -> None:
     folder = ModelFiles(local_store, tmp_path / "files").materialise(
         put(local_store, CONTENT), nothing
@@ -125,8 +135,24 @@ def test_unused_directories_and_leftovers_go(local_store: ObjectStore, tmp_path:
     used = files.materialise(put(local_store, CONTENT), nothing)
     files.materialise(put(local_store, {"config.json": b"[]"}), nothing)
     (tmp_path / "files" / ".half.1234").mkdir()
-    files.remove_unused({used.name})
+    files.remove_unused(lambda: {used.name})
     assert [entry.name for entry in (tmp_path / "files").iterdir()] == [used.name]
+
+
+def test_a_directory_that_is_made_while_unused_ones_are_looked_for_stays(
+    local_store: ObjectStore, tmp_path: Path
+) -> None:
+    files = ModelFiles(local_store, tmp_path / "files")
+    files.materialise(put(local_store, CONTENT), nothing)
+    digest = put(local_store, {"config.json": b"[]"})
+    made: list[Path] = []
+
+    def find_used() -> set[str]:
+        made.append(files.materialise(digest, nothing))
+        return set()
+
+    files.remove_unused(find_used)
+    assert list((tmp_path / "files").iterdir()) == made
 
 
 def test_files_left_in_their_place_are_linked_while_they_are_what_was_imported(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 from uuid import UUID, uuid4
@@ -150,6 +152,34 @@ def test_an_adapter_that_the_engine_refuses_is_given_up_and_the_model_serves_on(
     deployment = gallery.await_state(model_id, "deployed")
     assert deployment.wanted_adapters == {}
     assert gallery.ask(gallery.endpoint(model_id))["choices"]
+
+
+def test_an_adapter_that_loads_for_longer_than_anybody_waits_is_not_given_up(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    deployed(gallery, worker, model_id)
+    load(gallery, model_id, adapter(gallery, model_id, "slow", slow=b"yes"))
+    assert gallery.recorded(model_id, "AdapterUnloaded") == []
+    assert answers(gallery, gallery.endpoint(model_id), "slow")
+
+
+def test_an_adapter_whose_files_were_cleared_away_meanwhile_gets_them_again(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    deployed(gallery, worker, model_id)
+    fine = adapter(gallery, model_id, "fine")
+
+    def files() -> Path:
+        cards = httpx.get(f"{gallery.endpoint(model_id)}/v1/models").json()["data"]
+        return Path(next(card["root"] for card in cards if card["id"] == "fine"))
+
+    load(gallery, model_id, fine)
+    folder = files()
+    gallery.adapters.unload(BY_ADA, model_id, fine)
+    gallery.await_recorded(model_id, "AdapterUnloaded")
+    shutil.rmtree(folder)
+    load(gallery, model_id, fine)
+    assert files().is_dir()
 
 
 def test_a_newer_version_takes_the_place_of_the_one_that_is_loaded(

@@ -28,6 +28,24 @@ def test_the_last_words_of_an_engine_that_died_stay(
     assert any("told to die while it loads" in line for line in kept(pool, model_id))
 
 
+def test_last_words_with_odd_characters_are_recorded_without_them(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    worker.start()
+    gallery.deploy(model_id)
+    gallery.await_state(model_id, "deployed")
+    (record,) = gallery.launcher.records()
+    log = gallery.settings.data / "engines" / str(record.replica_id) / "log"
+    with log.open("ab") as file:
+        file.write(b"a \0 zero, \xff half a character, \xed\xa0\x80 a surrogate\n")
+    for engine in gallery.engines():
+        engine.kill()
+    (lost,) = gallery.await_recorded(model_id, "ReplicaLost")
+    replacement = "\N{REPLACEMENT CHARACTER}"
+    assert f"a {replacement} zero, {replacement} half a character" in "\n".join(lost["log_tail"])
+    gallery.await_recorded(model_id, "ReplicaReady", 2)
+
+
 def test_a_worker_that_takes_over_keeps_every_line_once(
     gallery: Gallery, worker: Worker, model_id: UUID, pool: Pool
 ) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import threading
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -297,6 +300,67 @@ def test_an_engine_that_died_while_no_worker_watched_is_started_again(
     gallery.await_recorded(model_id, "ReplicaReady", 2)
     assert len(gallery.recorded(model_id, "ReplicaLost")) == 1
     gallery.ask(gallery.endpoint(model_id))
+
+
+def lose_files(gallery: Gallery) -> tuple[Path, bytes]:
+    """Takes away every model's files as engines get them, and the list that they are made from."""
+    shutil.rmtree(gallery.settings.data / "engines" / "files")
+    (manifest,) = Path(urlsplit(gallery.settings.object_store).path, "manifests").iterdir()
+    content = manifest.read_bytes()
+    manifest.unlink()
+    return manifest, content
+
+
+def test_a_revision_that_cannot_be_prepared_again_serves_on_and_is_watched(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    worker.start()
+    gallery.deploy(model_id)
+    gallery.await_state(model_id, "deployed")
+    worker.kill()
+    manifest, content = lose_files(gallery)
+    worker.start()
+    eventually(lambda: "could not be prepared" in worker.log.read_text(), "it was tried")
+    gallery.ask(gallery.endpoint(model_id))
+    httpx.get(f"{gallery.endpoint(model_id)}/hang", timeout=5, trust_env=False)
+    gallery.await_recorded(model_id, "ReplicaLost")
+    assert gallery.recorded(model_id, "RevisionFailed") == []
+    manifest.write_bytes(content)
+    gallery.await_recorded(model_id, "ReplicaReady", 2)
+    gallery.ask(gallery.endpoint(model_id))
+
+
+def test_a_revision_that_cannot_be_prepared_again_is_replaced_by_a_redeploy(
+    gallery: Gallery, worker: Worker, model_id: UUID
+) -> None:
+    worker.start()
+    gallery.deploy(model_id)
+    gallery.await_state(model_id, "deployed")
+    worker.kill()
+    lose_files(gallery)
+    worker.start()
+    gallery.import_version(model_id, "0.0.2", {"config.json": b"{}", "model.safetensors": b"more"})
+    gallery.deploy(model_id)
+    gallery.await_recorded(model_id, "RevisionRetired")
+    assert gallery.deployment(model_id).serving_revision == 2
+    assert gallery.recorded(model_id, "RevisionFailed") == []
+
+
+def test_a_redeploy_away_from_what_is_out_of_reach_is_done_and_the_rest_later(
+    gallery: Gallery, worker: Worker, model_id: UUID, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+    worker.start(silent=silent)
+    gallery.deploy(model_id, {"label": "one"})
+    gallery.await_state(model_id, "deployed")
+    silent.write_text(gallery.recorded(model_id, "ReplicaReady")[0]["replica_id"])
+    gallery.deploy(model_id, {"label": "two"})
+    gallery.await_recorded(model_id, "RevisionDeployed", 2)
+    assert gallery.recorded(model_id, "RevisionRetired") == []
+    assert len(gallery.engines()) == 2
+    silent.unlink()
+    gallery.await_recorded(model_id, "RevisionRetired")
+    assert len(gallery.engines()) == 1
 
 
 def test_a_revision_serves_the_version_that_was_current_and_a_rollback_brings_it_back(

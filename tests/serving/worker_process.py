@@ -2,7 +2,8 @@
 
 `--die-at NAME[:before|:after]` makes it kill itself with SIGKILL around the first call of a
 method, as a crash at that instant would. Events come straight from the event store: this process
-is about what the worker does with them. `--clock SECONDS` moves its clock by so much.
+is about what the worker does with them. `--clock SECONDS` moves its clock by so much. The replicas
+whose ids stand in the file of `--silent FILE` are out of reach for as long as it is there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import time_machine
 
@@ -24,6 +27,7 @@ from backend.infra.postgres import open_pool
 from backend.infra.settings import Settings
 from tests.serving.doubles import EngineDouble
 from workers.serving.engines import engines
+from workers.serving.launchers.launcher import Unreachable
 from workers.serving.launchers.local import LocalProcesses
 from workers.serving.patience import Patience
 from workers.serving.records import Records
@@ -77,8 +81,22 @@ def die_at(place: str) -> None:
     setattr(owner, name, dying)
 
 
+def fall_silent(file: Path) -> None:
+    def patched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def reaching(launcher: LocalProcesses, replica_id: UUID, **more: Any) -> Any:
+            if file.exists() and str(replica_id) in file.read_text():
+                raise Unreachable("it is out of reach")
+            return original(launcher, replica_id, **more)
+
+        return reaching
+
+    for name in ("find", "stop"):
+        setattr(LocalProcesses, name, patched(getattr(LocalProcesses, name)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--silent", type=Path)
     parser.add_argument("--die-at")
     parser.add_argument("--clock", type=int, default=0)
     given = parser.parse_args()
@@ -87,6 +105,8 @@ def main() -> None:
         time_machine.travel(shifted, tick=True).start()
     if given.die_at:
         die_at(given.die_at)
+    if given.silent:
+        fall_silent(given.silent)
     configure_logging("work-deploy")
     settings = Settings(_env_file=None)
     stop = threading.Event()

@@ -70,4 +70,5 @@ class EngineLog:
 
 def _lines(content: bytes) -> list[str]:
     text = _ANSI.sub("", content.decode(errors="replace"))
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # no event can have it
     return [line.rstrip()[:_LINE_CHARACTERS] for line in text.splitlines() if line.strip()]

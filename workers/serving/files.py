@@ -17,12 +17,14 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from backend.infra.logging import get_logger
 from backend.infra.object_store import ObjectStore
 from backend.sources.errors import FetchRefused
 from backend.sources.path import open_below
 
 Report = Callable[[int, int], None]
 
+_log = get_logger(__name__)
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 
@@ -59,14 +61,13 @@ class ModelFiles:
     def materialise(self, manifest_sha256: str, report: Report) -> Path:
         """The directory with the manifest's files; `report` gets bytes done and in total.
 
+        It is called for each part that was read, and ends the work by raising something.
         Files of a local store are linked, others fetched and checked against their digest.
         Raises `FilesUnavailable`.
         """
         target = self._folder / manifest_sha256
         if target.is_dir():
-            for file in self._manifest(manifest_sha256).files:
-                if file.location is not None:
-                    self._unchanged(file, partial(_further, report, 0, file.size))
+            self._check(manifest_sha256, report)
             return target
         staging = self._folder / f".{manifest_sha256}.{secrets.token_hex(4)}"
         self._staging.add(staging.name)
@@ -93,13 +94,29 @@ class ModelFiles:
             self._staging.discard(staging.name)
         return target
 
-    def remove_unused(self, used: Collection[str]) -> None:
-        """Removes every directory but those of these manifests, and what a crash left behind."""
+    def remove_unused(self, find_used: Callable[[], Collection[str]]) -> None:
+        """Removes every directory but those of these manifests, and what a crash left behind.
+
+        They are asked for when the directories have been seen: one that is made meanwhile stays.
+        """
         if not self._folder.is_dir():
             return
-        for entry in list(self._folder.iterdir()):
+        seen = list(self._folder.iterdir())
+        used = find_used()
+        for entry in seen:
             if entry.name not in used and entry.name not in self._staging:
                 shutil.rmtree(entry, ignore_errors=True)
+
+    def _check(self, manifest_sha256: str, report: Report) -> None:
+        """Whether the files of a complete directory that lie elsewhere are what was imported."""
+        try:
+            files = self._manifest(manifest_sha256).files
+        except Exception as error:  # a store out of reach fails in many ways
+            _log.warning("the list of a model's files cannot be read", error=str(error))
+            return
+        for file in files:
+            if file.location is not None:
+                self._unchanged(file, partial(_further, report, 0, file.size))
 
     def _manifest(self, sha256: str) -> _Manifest:
         with self._store.open(f"manifests/{sha256}.json") as file:

@@ -78,11 +78,7 @@ class HeldAdapters:
                 if files is None:
                     complete = False
                     continue
-                held = self._known(engine, replica)
-                if held.get(files.name) == files.directory:
-                    continue
-                engine.load_adapter(self._client, replica.endpoint, files, anew=files.name in held)
-                held[files.name] = files.directory
+                self._load(engine, replica, files)
             except (AdapterRefused, DomainError, FilesUnavailable) as error:
                 why = f"It could not be loaded: {error}"
                 self._give_up(deployment, replica.revision, adapter_id, why)
@@ -175,8 +171,26 @@ class HeldAdapters:
             failed=True,
         )
 
+    def _load(self, engine: HoldsAdapters, replica: Replica, files: AdapterFiles) -> None:
+        """Loads it, unless it is there. What an earlier request began may have come to its end."""
+        held = self._known(engine, replica)
+        if held.get(files.name) == files.directory:
+            return
+        try:
+            engine.load_adapter(self._client, replica.endpoint, files, anew=files.name in held)
+        except _ODD_ANSWERS:
+            self.forget(replica.id)
+            raise
+        except AdapterRefused:
+            self.forget(replica.id)
+            if self._known(engine, replica).get(files.name) != files.directory:
+                raise
+        else:
+            held[files.name] = files.directory
+
     def _files(self, adapter_id: str, version: str) -> AdapterFiles | None:
-        if (adapter_id, version) not in self._placed:
+        placed = self._placed.get((adapter_id, version))
+        if placed is None or not placed.directory.is_dir():
             model = self._store.load(Model, UUID(adapter_id))
             directory = self._preparations.directory(model.version_of(version))
             if directory is None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# More would exceed any pause, and at some time the range of numbers.
+_DOUBLINGS = 16
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -25,3 +28,7 @@ class Patience:
     max_backoff: float = 60.0
     quick_crashes: int = 5
     probe: float = 30.0
+
+    def pause(self, failures: int) -> float:
+        """How long to wait after so many failures in a row."""
+        return min(self.max_backoff, self.backoff * 2.0 ** min(failures - 1, _DOUBLINGS))

@@ -15,15 +15,23 @@ from pathlib import Path
 from uuid import UUID
 
 from backend.domain.configuration import DeployConfiguration
-from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.errors import DomainError, Invalid, NotAllowed
 from backend.domain.version import Version
 from workers.serving.engine import AdapterFiles, Engine, Environment, Launch
-from workers.serving.environments import EngineEnvironments
-from workers.serving.files import ModelFiles
+from workers.serving.environments import (
+    Abandoned,
+    Abandonment,
+    EngineEnvironments,
+    EnvironmentFailed,
+)
+from workers.serving.files import FilesUnavailable, ModelFiles
 from workers.serving.optimization.artefacts import Arranging, Artefact, Artefacts
-from workers.serving.optimization.conversion import Conversions
+from workers.serving.optimization.conversion import ConversionFailed, Conversions
 from workers.serving.progress import Progress
 from workers.serving.subject import Subject
+
+# What they say holds until somebody changes something; anything else may be over in a moment.
+_REFUSALS = (DomainError, EnvironmentFailed, ConversionFailed, FilesUnavailable, OSError)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,7 @@ class Preparations:
         self._conversions = conversions
         self._progress = progress
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._closed = threading.Event()
         self._directories: dict[str, Future[Path]] = {}
         self._futures: dict[int, tuple[Future[Prepared], threading.Event]] = {}
 
@@ -146,8 +155,9 @@ class Preparations:
     ) -> Prepared | None:
         """The preparation's result, or None while it is under way; the first call begins it.
 
-        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed`, `ConversionFailed` and
-        `FilesUnavailable`.
+        Raises `Invalid`, `NotAllowed`, `EnvironmentFailed`, `ConversionFailed`,
+        `FilesUnavailable` and `OSError`, each time; and once what else went wrong, after which the
+        next call begins anew.
         """
         if revision not in self._futures:
             abandoned = threading.Event()
@@ -158,7 +168,15 @@ class Preparations:
         future, _ = self._futures[revision]
         if not future.done():
             return None
+        error = future.exception()
+        if error is not None and not isinstance(error, _REFUSALS):
+            self.forget(revision)  # the next call tries again
         return future.result()
+
+    def forget(self, revision: int) -> None:
+        """Gives the revision's preparation up; the next `get` begins another one."""
+        if (begun := self._futures.pop(revision, None)) is not None:
+            begun[1].set()
 
     def directory(self, version: Version) -> Path | None:
         """A version's files, or None while they are brought here; the first call begins it.
@@ -166,8 +184,10 @@ class Preparations:
         Raises `NotAllowed` and `FilesUnavailable`.
         """
         key = version.manifest_sha256 or ""
-        if key not in self._directories:
-            self._directories[key] = self._executor.submit(self._bring, version)
+        if key not in self._directories or _has_vanished(self._directories[key]):
+            self._directories[key] = self._executor.submit(
+                lambda: self._bring(_manifest(version), self._closed.is_set)
+            )
         future = self._directories[key]
         if not future.done():
             return None
@@ -178,11 +198,11 @@ class Preparations:
     def keep_only(self, revisions: set[int]) -> None:
         """Gives up the preparations of other revisions."""
         for revision in self._futures.keys() - revisions:
-            _, abandoned = self._futures.pop(revision)
-            abandoned.set()
+            self.forget(revision)
 
     def close(self) -> None:
         """Gives up all of them."""
+        self._closed.set()
         self.keep_only(set())
         self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -202,7 +222,7 @@ class Preparations:
         configuration: DeployConfiguration,
         subject: Subject,
         needs: Needs,
-        abandoned: Callable[[], bool],
+        abandoned: Abandoned,
     ) -> Prepared:
         engine = self.engine(configuration)
         environment, directory, adapter_directory = None, None, None
@@ -219,10 +239,9 @@ class Preparations:
         served, artefact = self._served(engine, configuration, subject, abandoned)
         converted = time.monotonic()
         if needs.files:
-            directory = self._files.materialise(
-                served or _manifest(subject.whole), self._progress.files
-            )
-            adapter_directory = self._bring(subject.version) if subject.base else None
+            directory = self._bring(served or _manifest(subject.whole), abandoned)
+            if subject.base:
+                adapter_directory = self._bring(_manifest(subject.version), abandoned)
         return Prepared(
             engine,
             subject,
@@ -235,15 +254,20 @@ class Preparations:
             files_seconds=round(time.monotonic() - converted, 3),
         )
 
-    def _bring(self, version: Version) -> Path:
-        return self._files.materialise(_manifest(version), self._progress.files)
+    def _bring(self, manifest_sha256: str, abandoned: Abandoned) -> Path:
+        def report(done: int, total: int) -> None:
+            if abandoned():
+                raise Abandonment
+            self._progress.files(done, total)
+
+        return self._files.materialise(manifest_sha256, report)
 
     def _served(
         self,
         engine: Engine,
         configuration: DeployConfiguration,
         subject: Subject,
-        abandoned: Callable[[], bool],
+        abandoned: Abandoned,
     ) -> tuple[str | None, Artefact | None]:
         """The manifest of what the engine gets, and what was made for it.
 
@@ -268,18 +292,23 @@ class Preparations:
         manifest_sha256: str,
         configuration: DeployConfiguration,
         subject: Subject,
-        abandoned: Callable[[], bool],
+        abandoned: Abandoned,
     ) -> Artefact:
         return self._conversions.ensure(
             subject.model_id,
             subject.whole,
-            lambda: self._files.materialise(manifest_sha256, self._progress.files),
+            lambda: self._bring(manifest_sha256, abandoned),
             configuration.optimization.quantization or "",
             on_gpu=configuration.hardware.accelerator == "gpu",
             environment_progress=self._progress.environment,
             progress=self._progress.optimizing,
             abandoned=abandoned,
         )
+
+
+def _has_vanished(found: Future[Path]) -> bool:
+    """Whether the directory was removed because nobody needed it for a while."""
+    return found.done() and found.exception() is None and not found.result().is_dir()
 
 
 def _manifest(version: Version) -> str:

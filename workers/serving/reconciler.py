@@ -10,7 +10,8 @@ recorded again under the same key, which writes nothing, and the row follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from itertools import count, islice
 
@@ -22,15 +23,13 @@ from backend.domain.deployment import Deployment
 from backend.domain.deployment_events import DeploymentState
 from backend.domain.errors import DomainError, NotAllowed
 from backend.infra.postgres import Pool
-from workers.serving.environments import Abandonment, EnvironmentFailed
 from workers.serving.failures import Failure, PlaceUnknown, RevisionLost
-from workers.serving.files import FilesUnavailable
-from workers.serving.launchers.launcher import Launchers
+from workers.serving.launchers.launcher import Launchers, Unreachable
 from workers.serving.optimization import conversion
-from workers.serving.optimization.conversion import ConversionFailed
 from workers.serving.patience import Patience
-from workers.serving.preparation import Needs, Preparations, Prepared
+from workers.serving.preparation import Preparations, Prepared
 from workers.serving.progress import Progress
+from workers.serving.readiness import Readiness
 from workers.serving.records import Records
 from workers.serving.replicas import Replica, Replicas, State
 from workers.serving.scaling import Scaling
@@ -74,6 +73,7 @@ class Reconciler:
         self._preparations = preparations
         self._progress = progress
         self._optimizing: set[int] = set()
+        self._unreachable: Unreachable | None = None
         self._adapters_done = True
         self._scaling = Scaling(lambda: self.lease, pool=pool, records=records, launchers=launchers)
         self._upkeep = Upkeep(
@@ -87,12 +87,23 @@ class Reconciler:
             client=client,
             patience=patience,
         )
+        self._readiness = Readiness(
+            self._upkeep.subject, launchers=launchers, preparations=preparations, patience=patience
+        )
 
     def step(self) -> Outlook:
         """One look, and the next step of whatever is under way.
 
-        Raises `LeaseLost`, and what PostgreSQL raises.
+        Raises `LeaseLost`, what PostgreSQL raises, and `Unreachable` where a launcher did not
+        answer, once all that could be done without it has been done.
         """
+        self._unreachable = None
+        outlook = self._look()
+        if self._unreachable is not None:
+            raise self._unreachable
+        return outlook
+
+    def _look(self) -> Outlook:
         deployment = self._store.find(Deployment, self.lease.deployment_id)
         if deployment is None:
             return Outlook.NOTHING_LEFT
@@ -103,15 +114,16 @@ class Reconciler:
         self._adapters_done = True
         self._preparations.keep_only(set(wanted))
         replicas = self._replicas.all()
-        gone = [replica for replica in replicas if self._upkeep.observe(deployment, replica)]
-        if gone:
+        if self._observe(deployment, replicas):
             replicas = self._replicas.all()
         for revision in wanted:
             mine = [replica for replica in replicas if replica.revision == revision]
-            self._keep(deployment, revision, mine)
+            with self._reaching():
+                self._keep(deployment, revision, mine)
         for revision in sorted({replica.revision for replica in replicas} - set(wanted)):
             mine = [replica for replica in replicas if replica.revision == revision]
-            self._end(deployment, revision, mine)
+            with self._reaching():
+                self._end(deployment, revision, mine)
         if not wanted and not self._replicas.all():
             if deployment.state is DeploymentState.STOPPING:
                 self._records.stopped(self.lease)
@@ -127,6 +139,22 @@ class Reconciler:
             return Outlook.UNDER_WAY
         return Outlook.STEADY
 
+    def _observe(self, deployment: Deployment, replicas: list[Replica]) -> bool:
+        """Looks at every process; returns whether one turned out to be gone."""
+        gone = False
+        for replica in replicas:
+            with self._reaching():
+                gone = self._upkeep.observe(deployment, replica) or gone
+        return gone
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """What needs a launcher that does not answer is left to the next look."""
+        try:
+            yield
+        except Unreachable as error:
+            self._unreachable = error
+
     def give_up(self, failure: Failure) -> None:
         """Fails the revision that is being deployed, because looking after it keeps failing."""
         deployment = self._store.find(Deployment, self.lease.deployment_id)
@@ -136,14 +164,18 @@ class Reconciler:
     def shut_down(self, *, seconds: float) -> None:
         """Ends every engine of the deployment, because the whole platform ends."""
         for replica in self._replicas.all():
-            launcher = self._launchers.at(replica.server) if replica.is_live else None
-            if launcher is not None and launcher.ends_with_platform:
-                launcher.stop(replica.id, seconds=seconds)
-                reason = "The platform was stopped."
-                self._records.replica_lost(
-                    self.lease, replica, reason=reason, exit_code=None, log_tail=[]
-                )
-                self._replicas.mark_ended(replica, crashed=False, reason=reason)
+            with self._reaching():
+                self._shut_down(replica, seconds)
+
+    def _shut_down(self, replica: Replica, seconds: float) -> None:
+        launcher = self._launchers.at(replica.server) if replica.is_live else None
+        if launcher is not None and launcher.ends_with_platform:
+            launcher.stop(replica.id, seconds=seconds)
+            reason = "The platform was stopped."
+            self._records.replica_lost(
+                self.lease, replica, reason=reason, exit_code=None, log_tail=[]
+            )
+            self._replicas.mark_ended(replica, crashed=False, reason=reason)
 
     def close(self) -> None:
         """Gives up what is being prepared."""
@@ -164,9 +196,12 @@ class Reconciler:
             least, most = launcher.bounds(configuration.scaling)
             wanted = max(least, min(most, deployment.wanted_replicas[revision]))
             kept = self._dismiss(deployment, mine, wanted)
-            prepared = self._prepared(deployment, revision, configuration, launcher.needs)
+            prepare = self._readiness.of if fresh else self._readiness.again
+            prepared = prepare(deployment, revision, configuration)
             self._note_optimization(deployment, revision, configuration.optimization, prepared)
             if prepared is None:
+                if not fresh:
+                    self._watch(configuration, kept)
                 return
             if fresh and revision not in deployment.prepared_revisions:
                 self._records.revision_prepared(self.lease, revision, prepared)
@@ -219,30 +254,15 @@ class Reconciler:
             self._upkeep.retire(replica, leaving[replica.id])
         return staying + going[:missing]
 
-    def _prepared(
-        self,
-        deployment: Deployment,
-        revision: int,
-        configuration: DeployConfiguration,
-        needs: Needs,
-    ) -> Prepared | None:
+    def _watch(self, configuration: DeployConfiguration, kept: list[Replica]) -> None:
+        """Sees that those which serve respond, while no other can be started."""
         try:
-            subject = self._upkeep.subject(deployment, revision)
-            return self._preparations.get(revision, configuration, subject, needs)
-        except Abandonment:
-            return None
-        except (EnvironmentFailed, ConversionFailed) as error:
-            failure = Failure(error.reason, error.remedy, error.log_tail)
-        except FilesUnavailable as error:
-            failure = Failure(error.reason, error.remedy)
-        except DomainError as error:
-            failure = Failure(error.detail, error.remedy)
-        except OSError as error:
-            failure = Failure(
-                f"The engine's environment could not be made: {error}.",
-                "Check the free space and the permissions of LOGGIA_CACHE_DIR, then redeploy.",
-            )
-        raise RevisionLost(failure)
+            engine = self._preparations.engine(configuration)
+        except DomainError:
+            return  # only an engine that is known can be asked
+        for replica in kept:
+            if replica.state is State.READY:
+                self._upkeep.check_health(replica, engine)
 
     def _note_optimization(
         self,

@@ -158,8 +158,7 @@ class Upkeep:
                     last.log_tail,
                 )
             )
-        pause = min(self._patience.max_backoff, self._patience.backoff * 2 ** (streak - 1))
-        return streak == 1 or (last.ended_age or 0.0) >= pause
+        return streak == 1 or (last.ended_age or 0.0) >= self._patience.pause(streak)
 
     def give_up(self, replica: Replica, failure: Failure) -> None:
         """One that cannot even be started; it counts as a crash, and is tried again later."""

@@ -289,17 +289,20 @@ class ServingWorker:
         running = list(self._local.records())
         try:
             live = live_on(self._pool, self._local.server)
-            models = self._targets.open_models()
-            used = self._artefacts.manifests(list(models)).union(*map(self._files_in_use, models))
+            for record in running:
+                if record.replica_id not in live:
+                    self._local.stop(record.replica_id)
+            self._files.remove_unused(self._used_files)
         except _DATABASE_ERRORS as error:
             _log.warning("tidying up is left for later", error=str(error))
             return
-        for record in running:
-            if record.replica_id not in live:
-                self._local.stop(record.replica_id)
-        self._files.remove_unused(used)
         self._local.clear_old_folders()
         self._launchers.tidy(lambda server: live_on(self._pool, server))
+
+    def _used_files(self) -> set[str]:
+        """The manifests of what any deployment still may serve."""
+        models = self._targets.open_models()
+        return self._artefacts.manifests(list(models)).union(*map(self._files_in_use, models))
 
     def _files_in_use(self, model_id: UUID) -> set[str]:
         """The manifests of what the model's deployment still may serve, of bases too."""
