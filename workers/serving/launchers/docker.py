@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -303,8 +304,8 @@ class Docker:
         if watch is None:
             said = found["Config"]["Labels"][f"{_LABEL}.health"]
             health = msgspec.json.decode(said, type=Health)
-            # Whoever takes over a container that runs asks it before judging it.
-            due = time.monotonic() + health.initial_delay
+            # Whoever takes over a container that serves must not take it for one that begins.
+            due = time.monotonic() + max(0.0, health.initial_delay - _age(found["State"]))
             watch = self._watches[replica_id] = _Watch(health, due)
         return watch
 
@@ -333,6 +334,12 @@ def _endpoint(found: JSON, port: int | str) -> str | None:
     """Where a port of the container is reached from this machine."""
     bound = (found["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp")
     return f"http://127.0.0.1:{bound[0]['HostPort']}" if bound else None
+
+
+def _age(state: JSON) -> float:
+    """For how many seconds the container has been running; 0 where the clock was put back."""
+    started = datetime.fromisoformat(state["StartedAt"])
+    return max(0.0, (datetime.now(UTC) - started).total_seconds())
 
 
 def _ended(state: JSON) -> Sighting:
