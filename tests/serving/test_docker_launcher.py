@@ -11,15 +11,27 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from backend.domain.configuration import DeployConfiguration
 from backend.domain.version import Version
+from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
 from tests.rig.fake_docker import FakeDocker, fake_docker
 from tests.rig.waiting import eventually
+from tests.serving.test_room import NvmlDouble
 from workers.serving.containers import Container, ContainerOrder, Health
 from workers.serving.launchers.docker import Docker
-from workers.serving.launchers.launcher import Order, Place, StillPreparing, Wanted
+from workers.serving.launchers.gpus import Gpus
+from workers.serving.launchers.launcher import (
+    Launcher,
+    NoPlace,
+    Order,
+    Place,
+    StillPreparing,
+    Wanted,
+)
+from workers.serving.launchers.local import LocalProcesses
 from workers.serving.preparation import Prepared
 from workers.serving.subject import Subject
 
@@ -48,8 +60,14 @@ class Bench:
     launchers: list[Docker] = field(default_factory=list)
 
     def launcher(self) -> Docker:
-        """A worker's, which knows nothing of those before it."""
-        made = Docker(self.settings, self.socket, lambda _: "", lambda _: ("", ""))
+        """A worker's, which knows nothing of those before it; its machine has two GPUs."""
+        made = Docker(
+            self.settings,
+            self.socket,
+            lambda _: "",
+            lambda _: ("", ""),
+            gpus=Gpus(load=NvmlDouble),
+        )
         self.launchers.append(made)
         return made
 
@@ -94,3 +112,57 @@ def test_a_container_has_its_first_delay_only_once(bench: Bench) -> None:
     container.started_at -= timedelta(seconds=DELAY)
     successor = bench.launcher()
     eventually(lambda: successor.find(replica).healthy, "it is found healthy", seconds=20)
+
+
+GPU = {"accelerator": "gpu", "accelerator_count": 1, "memory_gib": 20.0}
+
+
+def place(launcher: Launcher, pool: Pool, **hardware: Any) -> Place:
+    """Has a replica placed, and writes down what it was promised."""
+    asked = wanted(**hardware)
+    with pool.connection() as connection:
+        place = launcher.place(asked, connection.cursor())
+        connection.execute(
+            "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
+            "server, state, endpoint, memory_gib, devices) "
+            "VALUES (%s, %s, %s, 1, 0, %s, 'starting', '', %s, %s)",
+            (
+                asked.replica_id,
+                asked.deployment_id,
+                asked.model_id,
+                place.server,
+                place.memory_gib,
+                Jsonb([share.facts() for share in place.devices]),
+            ),
+        )
+    return place
+
+
+def test_containers_and_processes_get_gpus_of_their_own(
+    bench: Bench, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    launcher = bench.launcher()
+    local = LocalProcesses(bench.settings.data, gpus=Gpus(load=NvmlDouble))
+    process, container = place(local, pool, **GPU), place(launcher, pool, **GPU)
+    assert [place.devices[0].index for place in (process, container)] == [0, 1]
+    for either in (local, launcher):
+        with pytest.raises(NoPlace, match="0 of this server's 2 are"):
+            place(either, pool, **GPU)
+
+    bench.start(launcher, container, **GPU)
+    (started,) = bench.docker.containers.values()
+    host = started.configuration["HostConfig"]
+    (asked,) = host["DeviceRequests"]
+    assert (asked["DeviceIDs"], asked["Count"]) == (["GPU-1a"], 0)
+    assert not host.get("Memory"), "the memory is that of the GPU"
+
+
+def test_memory_is_promised_to_processes_and_containers_together(bench: Bench, pool: Pool) -> None:
+    launcher = bench.launcher()
+    local = LocalProcesses(bench.settings.data)
+    most = local.machine().memory_gib
+    assert place(launcher, pool, memory_gib=most - 0.5).memory_gib == most - 0.5
+    for either in (local, launcher):
+        with pytest.raises(NoPlace, match="of memory"):
+            place(either, pool)

@@ -39,8 +39,10 @@ from workers.serving.containers import (
 )
 from workers.serving.engine import Diagnosis, Engine
 from workers.serving.engines.container import ContainerImage
+from workers.serving.launchers.docker_limits import gpus_of, memory_limit
 from workers.serving.launchers.docker_log import Absent, ContainerLog, explained
 from workers.serving.launchers.fetched_log import FetchedLog
+from workers.serving.launchers.gpus import Gpus
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
     Order,
@@ -49,13 +51,13 @@ from workers.serving.launchers.launcher import (
     StillPreparing,
     Wanted,
 )
+from workers.serving.launchers.local import memory_gib
+from workers.serving.launchers.room import DOCKER_PREFIX, Machine, room_here
 from workers.serving.preparation import Needs
 
 JSON = dict[str, Any]
 
-NAME = "docker"
 _LABEL = "dev.loggia"
-_GIB = 1024**3
 _API_SECONDS = 30
 _STARTING_CHECK_SECONDS = 1.0
 _MOST_PROCESSES = 4096
@@ -84,10 +86,14 @@ class Docker:
         path: Path,
         secret: Callable[[str], str],
         account: Callable[[str], tuple[str, str]],
+        *,
+        gpus: Gpus | None = None,
     ) -> None:
         """`secret` opens a connection for a container's environment, `account` one of a registry
-        as user and password; both raise `DomainError`."""
-        self.server = f"{NAME}:{socket.gethostname()}:{settings.data}"
+        as user and password; both raise `DomainError`. The socket means this machine."""
+        self._machine = f"{socket.gethostname()}:{settings.data}"
+        self.server = f"{DOCKER_PREFIX}{self._machine}"
+        self.gpus = gpus or Gpus()
         self._secret = secret
         self._account = account
         self._folders = settings.data / "engines"
@@ -106,9 +112,14 @@ class Docker:
         """Those of the configuration: a replica is one container."""
         return scaling.min_replicas, scaling.max_replicas
 
-    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
-        """Docker chooses a port of the loopback interface, and says later which."""
-        return Place(self.server, "")
+    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
+        """Memory or GPUs of this machine that nobody was promised. Raises `NoPlace`.
+
+        Docker chooses a port of the loopback interface, and says later which.
+        """
+        machine = Machine(memory_gib(), tuple(self.gpus.all()))
+        room = room_here(self._machine, machine, wanted, cursor)
+        return Place(self.server, "", room.memory_gib, room.shares)
 
     def start(self, order: Order) -> str:
         """Makes and starts the container, unless it is there.
@@ -248,22 +259,14 @@ class Docker:
                     )
 
     def _create(self, name: str, container: Container, order: Order) -> None:
-        hardware = order.wanted.configuration.hardware
-        memory = max(hardware.memory_gib, container.memory_gib or 0.0)
         ports = sorted({container.port, container.health.port})
         host: JSON = self._client.create_host_config(
             port_bindings=dict.fromkeys(ports, ("127.0.0.1", None)),
-            mem_limit=round(memory * _GIB),
+            mem_limit=memory_limit(container, order.wanted.configuration.hardware),
             nano_cpus=round(container.cpu * 1e9) if container.cpu else None,
             security_opt=["no-new-privileges:true"],
             pids_limit=_MOST_PROCESSES,
-            device_requests=[
-                docker.types.DeviceRequest(
-                    driver="nvidia", count=hardware.accelerator_count, capabilities=[["gpu"]]
-                )
-            ]
-            if hardware.accelerator_count
-            else None,
+            device_requests=gpus_of(order.place),
             log_config=docker.types.LogConfig(
                 type="json-file", config={"max-size": _LOG_BYTES, "max-file": "2"}
             ),

@@ -36,7 +36,7 @@ from backend.infra.processes import (
 from workers.serving.engine import Command, Engine
 from workers.serving.engine_log import EngineLog
 from workers.serving.launchers.bounds import Bounds
-from workers.serving.launchers.gpus import Gpus, GpuShare
+from workers.serving.launchers.gpus import Gpus
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
     NoPlace,
@@ -45,7 +45,7 @@ from workers.serving.launchers.launcher import (
     Sighting,
     Wanted,
 )
-from workers.serving.launchers.room import Machine, Promised, find_room
+from workers.serving.launchers.room import Machine, room_here
 from workers.serving.preparation import Needs
 
 # Below the range from which kernels take ports for outgoing connections, which could otherwise
@@ -104,16 +104,7 @@ class LocalProcesses:
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
         """Memory or GPUs that nobody was promised, and a loopback port. Raises `NoPlace`."""
-        cursor.execute(
-            "SELECT memory_gib, devices FROM loggia.replicas "
-            "WHERE server = %s AND state <> 'ended' AND replica_id <> %s",
-            (self.server, wanted.replica_id),
-        )
-        taken = [
-            Promised(row["memory_gib"], tuple(GpuShare(**share) for share in row["devices"]))
-            for row in cursor.fetchall()
-        ]
-        room = find_room(self.machine(), taken, wanted.configuration.hardware)
+        room = room_here(self.server, self.machine(), wanted, cursor)
         return Place(
             self.server, f"http://127.0.0.1:{self.free_port()}", room.memory_gib, room.shares
         )
