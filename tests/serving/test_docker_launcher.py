@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from backend.domain.configuration import DeployConfiguration
+from backend.domain.errors import NotAllowed
 from backend.domain.version import Version
 from backend.infra.postgres import Pool
 from backend.infra.settings import Settings
@@ -21,7 +23,8 @@ from tests.rig.fake_docker import FakeDocker, fake_docker
 from tests.rig.waiting import eventually
 from tests.serving.test_room import NvmlDouble
 from workers.serving.containers import Container, ContainerOrder, Health
-from workers.serving.launchers.docker import Docker
+from workers.serving.launchers.configured import Configured
+from workers.serving.launchers.docker import Docker, connect
 from workers.serving.launchers.gpus import Gpus
 from workers.serving.launchers.launcher import (
     Launcher,
@@ -29,6 +32,7 @@ from workers.serving.launchers.launcher import (
     Order,
     Place,
     StillPreparing,
+    Unreachable,
     Wanted,
 )
 from workers.serving.launchers.local import LocalProcesses
@@ -56,14 +60,14 @@ class Bench:
 
     docker: FakeDocker
     settings: Settings
-    socket: Path
+    path: Path
     launchers: list[Docker] = field(default_factory=list)
 
     def launcher(self) -> Docker:
         """A worker's, which knows nothing of those before it; its machine has two GPUs."""
         made = Docker(
             self.settings,
-            self.socket,
+            self.path,
             lambda _: "",
             lambda _: ("", ""),
             gpus=Gpus(load=NvmlDouble),
@@ -166,3 +170,35 @@ def test_memory_is_promised_to_processes_and_containers_together(bench: Bench, p
     for either in (local, launcher):
         with pytest.raises(NoPlace, match="of memory"):
             place(either, pool)
+
+
+def test_docker_may_be_stopped_when_the_worker_starts(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data")
+    launcher = connect(settings, path, lambda _: "", lambda _: ("", ""))
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="Docker does not answer"):
+            launcher.find(uuid4())
+    assert launcher.log(uuid4()).tail() == []
+    path.unlink()
+    with fake_docker(path, tmp_path, {}):
+        assert not launcher.find(uuid4()).known
+        launcher.close()
+
+
+def test_a_launcher_that_cannot_be_made_stops_nobody_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such library")
+
+    monkeypatch.setattr("workers.serving.launchers.docker.connect", fails)
+    settings = bench.settings.model_copy(update={"docker_socket": bench.path})
+    unused: Any = None
+    launchers = Configured(unused, settings, unused)
+    with pytest.raises(NotAllowed, match="docker cannot be used: no such library"):
+        launchers.named("docker")
+    with pytest.raises(Unreachable):
+        launchers.at("docker:host:/data")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -100,13 +101,21 @@ class Docker:
         self._installation = hashlib.sha256(b"installation\0" + settings.secret_key).hexdigest()[
             :16
         ]
-        self._client: Any = docker.APIClient(base_url=f"unix://{path}", timeout=_API_SECONDS)
+        self._socket = path
         self._http = httpx.Client(trust_env=False)
         self._pulls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pull")
         self._pulling: dict[str, Future[None]] = {}
         self._watches: dict[UUID, _Watch] = {}
         self._logs: dict[UUID, FetchedLog] = {}
         self._lock = threading.Lock()
+
+    @cached_property
+    def _client(self) -> Any:
+        """Made at the first call, because it asks for Docker's version, which may be stopped.
+
+        No fixed one is spoken by old and by new engines alike.
+        """
+        return docker.APIClient(base_url=f"unix://{self._socket}", timeout=_API_SECONDS)
 
     def bounds(self, scaling: Scaling) -> tuple[int, int]:
         """Those of the configuration: a replica is one container."""
@@ -190,7 +199,9 @@ class Docker:
         log = self._logs.get(replica_id)
         if log is None:
             path = self._folders / str(replica_id) / "log"
-            log = self._logs[replica_id] = ContainerLog(path, self._client, _name(replica_id))
+            log = self._logs[replica_id] = ContainerLog(
+                path, lambda: self._client, _name(replica_id)
+            )
         return log
 
     def replicas(self) -> set[UUID]:
@@ -204,7 +215,8 @@ class Docker:
     def close(self) -> None:
         """Ends the connections."""
         self._pulls.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        if "_client" in vars(self):
+            self._client.close()
         self._http.close()
 
     def _container(self, order: Order) -> Container:
