@@ -30,7 +30,14 @@ from tests.rig.inference import HttpDouble, TritonDouble, VllmDouble
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
 from tests.serving.doubles import EngineDouble
-from workers.serving.launchers.launcher import NoPlace, Order, Place, PlaceLost, Wanted
+from workers.serving.launchers.launcher import (
+    NoPlace,
+    Order,
+    Place,
+    PlaceLost,
+    Sighting,
+    Wanted,
+)
 from workers.serving.launchers.plain_triton import PlainTriton
 from workers.serving.launchers.remote import RemoteServers, ServerCredentials
 from workers.serving.preparation import Prepared
@@ -276,6 +283,31 @@ def test_triton_loads_a_model_for_the_first_replica_and_unloads_it_after_the_las
     assert server.loaded == {"tiny"}
     desk.stop(second)
     assert server.loaded == set()
+
+
+def test_a_server_that_was_started_anew_and_has_loaded_nothing_loses_its_replica(
+    gallery: Gallery, servers: Pool, model_id: UUID
+) -> None:
+    server = servers.triton("infer-1", "tiny", key=KEY)
+    desk = Desk(gallery, model_id)
+    replica = desk.start()
+    with gallery.pool.connection() as connection:
+        connection.execute("UPDATE loggia.replicas SET state = 'ready'")
+    assert desk.launcher.find(replica).running
+    server.loaded.clear()
+
+    def gone() -> Sighting | None:
+        seen = desk.launcher.find(replica)
+        return None if seen.running else seen
+
+    seen = eventually(gone, "the replica is gone", seconds=20)
+    assert seen is not None
+    assert not seen.crashed
+    assert seen.why is not None
+    assert seen.why.reason == "The server 'infer-1' answers, and has 'tiny' no longer."
+    desk.stop(replica)
+    desk.start()
+    assert server.loaded == {"tiny"}
 
 
 def test_what_triton_cannot_load_is_said_in_its_words(

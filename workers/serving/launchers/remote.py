@@ -34,9 +34,12 @@ from workers.serving.launchers.launcher import (
     Wanted,
 )
 from workers.serving.launchers.plain_triton import PlainTriton
+from workers.serving.launchers.remote_models import ServedModels
 from workers.serving.launchers.triton_repository import load_model, unload_model
 from workers.serving.preparation import Needs
 
+# A server that lacks a model for so long has not only been asked at a bad moment.
+_MISSING_SECONDS = 5.0
 # How old the list of servers may be; a look happens four times a second for each deployment.
 _KNOWN_SECONDS = 0.5
 
@@ -51,6 +54,7 @@ class RemoteServers:
         self._pool = pool
         self._store = store
         self._client = client
+        self._models = ServedModels(client)
         self._lock = threading.Lock()
         self._known: dict[str, StoredServer] = {}
         self._read_at = -_KNOWN_SECONDS
@@ -148,7 +152,7 @@ class RemoteServers:
         return server.engine_version
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
-        """Whether its server answers."""
+        """Whether its server answers, and has the model that it was ready with."""
         row = self._row(replica_id)
         if row is None or not row["served_name"]:
             return Sighting(False, False)
@@ -156,16 +160,23 @@ class RemoteServers:
         if server is None:
             why = Diagnosis(f"The server '{row['server']}' has been removed.", "Redeploy.")
             return Sighting(True, False, why=why, crashed=False)
-        if server.lost_seconds is None:
+        if server.lost_seconds is not None:
+            why = Diagnosis(
+                f"The server '{server.name}' does not answer: {server.problem}",
+                "See that the server runs and can be reached; it is used again by itself.",
+            )
+        elif self._is_without(replica_id, row, server):
+            why = Diagnosis(
+                f"The server '{server.name}' answers, and has '{row['served_name']}' no longer.",
+                "It may have been started anew; the model is loaded again by itself.",
+            )
+        else:
             return Sighting(True, True)
-        why = Diagnosis(
-            f"The server '{server.name}' does not answer: {server.problem}",
-            "See that the server runs and can be reached; it is used again by itself.",
-        )
         return Sighting(True, False, why=why, crashed=False)
 
     def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:
         """Has Triton unload the model, unless another replica is the same there."""
+        self._models.forget(replica_id)
         row = self._row(replica_id)
         server = self.server(row["server"]) if row is not None else None
         if row is None or server is None or not row["served_name"] or row["shared"]:
@@ -188,6 +199,12 @@ class RemoteServers:
             return f"The server '{server}' is being drained."
         return None
 
+    def _is_without(self, replica_id: UUID, row: DictRow, server: StoredServer) -> bool:
+        if row["state"] != "ready":
+            return False
+        missing = self._models.missing_seconds(replica_id, server, row["served_name"])
+        return missing >= _MISSING_SECONDS
+
     def _require_served(self, server: StoredServer, name: str) -> None:
         facts = ask_server(server.engine, server.address, server.credentials, self._client)
         if name in facts.models:
@@ -201,9 +218,10 @@ class RemoteServers:
     def _row(self, replica_id: UUID) -> DictRow | None:
         with self._pool.connection() as connection:
             return connection.execute(
-                "SELECT r.server, r.served_name, EXISTS (SELECT 1 FROM loggia.replicas AS o "
-                "WHERE o.server = r.server AND o.served_name = r.served_name "
-                "AND o.state <> 'ended' AND o.replica_id <> r.replica_id) AS shared "
+                "SELECT r.server, r.served_name, r.state, EXISTS ("
+                "SELECT 1 FROM loggia.replicas AS o WHERE o.server = r.server "
+                "AND o.served_name = r.served_name AND o.state <> 'ended' "
+                "AND o.replica_id <> r.replica_id) AS shared "
                 "FROM loggia.replicas AS r WHERE r.replica_id = %s",
                 (replica_id,),
             ).fetchone()
