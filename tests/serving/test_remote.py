@@ -23,7 +23,7 @@ from backend.domain.model import Model
 from backend.domain.servable import Use
 from backend.domain.server import Capacity, Description
 from backend.infra.connections import Seal
-from backend.infra.servers import ServerStore
+from backend.infra.servers import ServerStore, StoredServer
 from backend.sources.addresses import AddressRules
 from backend.sources.guarded import GuardedClient
 from tests.rig.inference import HttpDouble, TritonDouble, VllmDouble
@@ -40,6 +40,7 @@ from workers.serving.launchers.launcher import (
 )
 from workers.serving.launchers.plain_triton import PlainTriton
 from workers.serving.launchers.remote import RemoteServers, ServerCredentials
+from workers.serving.launchers.triton_repository import load_model
 from workers.serving.preparation import Prepared
 from workers.serving.subject import Subject
 
@@ -271,6 +272,7 @@ def test_triton_loads_a_model_for_the_first_replica_and_unloads_it_after_the_las
     desk = Desk(gallery, model_id)
     first, second = desk.start(), desk.start()
     assert server.loaded == {"tiny"}
+    assert server.loads == ["tiny", "tiny"], "its repository may have changed in between"
     assert desk.launcher.find(first).running
     engine = PlainTriton(EngineDouble())
     with httpx.Client(trust_env=False, auth=ServerCredentials(desk.launcher)) as client:
@@ -308,6 +310,27 @@ def test_a_server_that_was_started_anew_and_has_loaded_nothing_loses_its_replica
     desk.stop(replica)
     desk.start()
     assert server.loaded == {"tiny"}
+
+
+def test_what_a_killed_worker_has_loaded_is_unloaded(
+    gallery: Gallery, servers: Pool, model_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers.triton("infer-1", "tiny")
+    desk = Desk(gallery, model_id)
+
+    def killed(server: StoredServer, name: str) -> None:
+        load_model(server, name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.serving.launchers.remote.load_model", killed)
+    with pytest.raises(KeyboardInterrupt):
+        desk.start()
+    assert server.loaded == {"tiny"}
+    with gallery.pool.connection() as connection:
+        row = connection.execute("SELECT replica_id FROM loggia.replicas").fetchone()
+    assert row is not None
+    desk.stop(row["replica_id"])
+    assert server.loaded == set()
 
 
 def test_what_triton_cannot_load_is_said_in_its_words(

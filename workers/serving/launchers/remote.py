@@ -135,6 +135,12 @@ class RemoteServers:
                 remedy="Redeploy on another server.",
             )
         name = order.prepared.subject.name
+        # Written first: whoever stops a replica that was not started to the end knows it then.
+        with self._pool.connection() as connection:
+            connection.execute(
+                "UPDATE loggia.replicas SET served_name = %s WHERE replica_id = %s",
+                (name, order.wanted.replica_id),
+            )
         try:
             if server.engine == "triton":
                 load_model(server, name)
@@ -144,11 +150,6 @@ class RemoteServers:
             raise NotAllowed(refused.reason, remedy=refused.remedy) from refused
         except FetchFailed as failed:
             raise PlaceLost(failed.reason) from failed
-        with self._pool.connection() as connection:
-            connection.execute(
-                "UPDATE loggia.replicas SET served_name = %s WHERE replica_id = %s",
-                (name, order.wanted.replica_id),
-            )
         return server.engine_version
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002

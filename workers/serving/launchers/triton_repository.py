@@ -26,12 +26,11 @@ _log = get_logger(__name__)
 def load_model(server: StoredServer, name: str) -> None:
     """Loads the model of this name from the server's repository, and waits until it is ready.
 
+    Where it is loaded already Triton looks for changed files, and serves it meanwhile as it was.
     Raises `NotAllowed` with what Triton says where it cannot, and `PlaceLost`.
     """
     try:
         with _client(server, _LOAD_SECONDS) as (client, options):
-            if client.is_model_ready(name, **options):
-                return
             client.load_model(name, **options)
     except InferenceServerException as error:
         if error.status() in _NOT_THERE:
