@@ -32,6 +32,7 @@ from backend.infra.processes import (
     ProcessRecord,
     engine_members,
     leads_session,
+    start_of,
 )
 from workers.serving.engine import Command, Engine
 from workers.serving.engine_log import EngineLog
@@ -66,7 +67,10 @@ _INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "XDG_")
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """What is written about a started engine, for whoever has to find it again."""
+    """What is written about a started engine, for whoever has to find it again.
+
+    `start` is "" where an older release wrote it.
+    """
 
     pid: int
     create_time: float
@@ -75,6 +79,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     model_id: UUID
     revision: int
     port: int
+    start: str = ""
 
 
 class LocalProcesses:
@@ -169,6 +174,7 @@ class LocalProcesses:
                 model_id=model_id,
                 revision=revision,
                 port=port,
+                start=start_of(pid),
             )
         )
 
@@ -312,7 +318,7 @@ def _share(place: Place) -> float | None:
 
 
 def _recorded(record: RunRecord) -> ProcessRecord:
-    return ProcessRecord(record.pid, record.create_time)
+    return ProcessRecord(record.pid, record.create_time, start=record.start)
 
 
 def _create_time(pid: int) -> float:
