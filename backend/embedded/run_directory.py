@@ -1,9 +1,9 @@
 """`LOGGIA_DATA_DIR/run`: who runs on this data folder, and what an earlier run left behind.
 
     run/supervisor.lock     held (flock) by the one supervisor; its text is that one's pid
-    run/children/NAME.json  {pid, create_time, run_id} of each child
+    run/children/NAME.json  {pid, create_time, run_id, start} of each child
     run/ready/NAME          exists while a child is ready
-    run/engines/ID.json     {pid, create_time} of each replica's engine, by the deploy worker
+    run/engines/ID.json     {pid, create_time, start} of each replica's engine, by the deploy worker
 
 Everything here describes processes, so that all of it may be deleted while nothing runs.
 """

@@ -1,7 +1,7 @@
-"""Processes remembered across restarts: by pid and creation time, never by name.
+"""Processes remembered across restarts: by pid and the moment of their start, never by name.
 
 A pid alone says nothing after a crash, because the kernel hands it out again. Every record here
-carries the creation time too, so that nothing of anybody else's is ever signalled.
+carries the moment too, so that nothing of anybody else's is ever signalled.
 """
 
 import contextlib
@@ -17,8 +17,7 @@ import msgspec
 import psutil
 
 #: A process started within this many seconds of the recorded time, with the recorded pid, is the
-#: recorded one. The kernel derives creation times from the boot time, which moves a little when
-#: the clock is corrected.
+#: recorded one, where no more is known: creation times move with the clock when it is corrected.
 CREATE_TIME_TOLERANCE_SECONDS = 2.0
 
 #: Names, in the environment of everything a supervisor starts, the run it belongs to.
@@ -28,6 +27,27 @@ RUN_ID_VARIABLE = "LOGGIA_RUN_ID"
 REPLICA_VARIABLE = "LOGGIA_REPLICA_ID"
 
 _PR_SET_PDEATHSIG = 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# In /proc/PID/stat, of the fields after the name, which may hold anything: ticks since the boot.
+_START_TICKS = 19
+
+
+def start_of(pid: int) -> str:
+    """When the process was started, by the machine's boot and not by its clock.
+
+    "" where the process has gone, or the system does not tell.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return f"{_boot()}:{fields[_START_TICKS]}" if _boot() else ""
+    except (OSError, IndexError):
+        return ""
+
+
+def _boot() -> str:
+    with contextlib.suppress(OSError):
+        return _BOOT_ID.read_text().strip()
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +55,19 @@ class ProcessRecord:
     """One process that was started and has to be found again.
 
     `create_time` is in seconds since the epoch, as psutil gives it. `run_id` is the supervisor run
-    that started it ("" when a worker wrote the record, as for engines).
+    that started it ("" when a worker wrote the record, as for engines). `start` is `start_of` the
+    process, "" in older records.
     """
 
     pid: int
     create_time: float
     run_id: str = ""
+    start: str = ""
 
     @classmethod
     def of(cls, pid: int, run_id: str = "") -> "ProcessRecord":
         """The record of a running process. Raises psutil.NoSuchProcess if it has gone already."""
-        return cls(pid, psutil.Process(pid).create_time(), run_id)
+        return cls(pid, psutil.Process(pid).create_time(), run_id, start_of(pid))
 
     @classmethod
     def read(cls, path: Path) -> "ProcessRecord | None":
@@ -66,10 +88,22 @@ class ProcessRecord:
         """The recorded process if it still runs, else None."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.create_time) < CREATE_TIME_TOLERANCE_SECONDS
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            return (
+                process if self._is(process) and process.status() != psutil.STATUS_ZOMBIE else None
+            )
         except psutil.Error:
             return None
+
+    def is_older_than_boot(self) -> bool:
+        """Whether the machine was started since then."""
+        if self.start and (boot := _boot()):
+            return not self.start.startswith(f"{boot}:")
+        return self.create_time < psutil.boot_time() - CREATE_TIME_TOLERANCE_SECONDS
+
+    def _is(self, process: psutil.Process) -> bool:
+        if self.start and (start := start_of(self.pid)):
+            return start == self.start
+        return abs(process.create_time() - self.create_time) < CREATE_TIME_TOLERANCE_SECONDS
 
 
 def group_members(record: ProcessRecord) -> list[psutil.Process]:
@@ -136,7 +170,7 @@ def _bears_session(record: ProcessRecord) -> bool:
     The kernel does not hand out a pid again while a session bears it. So a stranger under the
     leader's pid means that the session has ended, and so does a start of the machine since then.
     """
-    if record.create_time < psutil.boot_time() - CREATE_TIME_TOLERANCE_SECONDS:
+    if record.is_older_than_boot():
         return False
     try:
         leader = psutil.Process(record.pid)

@@ -157,7 +157,7 @@ def everything(pool: Pool) -> ServerList:
         ).fetchall()
     return ServerList(
         [
-            _machine(row, readings.get(row["server"], {}), replicas[row["server"]], len(machines))
+            _machine(row, readings.get(row["server"], {}), _here(row, replicas), len(machines))
             for row in machines
         ]
         + [_registered(row, replicas[row["name"]]) for row in registered]
@@ -239,6 +239,11 @@ def _replicas(
             )
         )
     return placed
+
+
+def _here(row: DictRow, placed: dict[str, list[PlacedReplica]]) -> list[PlacedReplica]:
+    """What shares the machine: its processes, and the containers of its Docker engine."""
+    return [*placed[row["server"]], *placed[f"docker:{row['server']}"]]
 
 
 def _machine(

@@ -1,7 +1,7 @@
 """What a vLLM or Triton server that runs already says of itself, through the guarded client.
 
 vLLM: the OpenAI protocol's /v1/models, and its own /health and /version. Triton: the KServe v2
-protocol's /v2 (server metadata) and /v2/health/ready.
+protocol's /v2 (server metadata), /v2/health/ready and /v2/models/{name}/ready.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -107,6 +108,24 @@ def check_ready(engine: str, address: str, credentials: str | None, client: Guar
     """Whether it answers and is ready, by one small request. Raises as `ask_server` does."""
     headers = {"authorization": f"Bearer {credentials}"} if credentials else {}
     client.get(address + _HEALTH[engine], limit_bytes=_LIMIT_BYTES, headers=headers)
+
+
+def serves(
+    engine: str, address: str, credentials: str | None, client: GuardedClient, name: str
+) -> bool:
+    """Whether the model of this name is ready there. Raises as `ask_server` does."""
+    headers = {"authorization": f"Bearer {credentials}"} if credentials else {}
+    if engine == "vllm":
+        found = _get(client, f"{address}/v1/models", headers, _Models, "vLLM")
+        return any(model.id == name for model in found.data)
+    try:
+        ready = f"{address}/v2/models/{quote(name, safe='')}/ready"
+        client.get(ready, limit_bytes=_LIMIT_BYTES, headers=headers)
+    except FetchFailed as failure:
+        if failure.status in {400, 404}:
+            return False
+        raise
+    return True
 
 
 def _vllm(address: str, headers: Mapping[str, str], client: GuardedClient) -> ServerFacts:

@@ -251,6 +251,22 @@ def test_machines_say_what_they_have_and_what_they_have_promised(
 
 
 @pytest.mark.usefixtures("views")
+def test_containers_of_a_machine_count_among_its_promises(
+    admin: ApiClient, services: Services
+) -> None:
+    Readings(services.pool).report(machine())
+    with services.pool.connection() as connection:
+        connection.execute(
+            "INSERT INTO loggia.replicas (replica_id, deployment_id, model_id, revision, slot, "
+            "server, state, endpoint, memory_gib) VALUES (%s, %s, %s, 1, 0, "
+            "'docker:host:/data', 'ready', 'http://127.0.0.1:1', 6)",
+            (uuid4(), uuid4(), uuid4()),
+        )
+    (local,) = listed(admin)
+    assert local["memoryPromisedGib"] == 6.0
+
+
+@pytest.mark.usefixtures("views")
 def test_readings_are_kept_dense_for_an_hour_and_thin_for_a_day(
     admin: ApiClient, services: Services
 ) -> None:

@@ -206,6 +206,10 @@ def changed(name: str, value: object) -> Files:
     return {**tiny_llama(), name: json.dumps(value).encode()}
 
 
+def triton(config: str) -> Files:
+    return {"net/config.pbtxt": config.encode(), "net/1/model.onnx": b""}
+
+
 MAPPED = changed("config.json", {**config(), "auto_map": {"AutoConfig": "modeling_x.X"}})
 CODE: dict[str, tuple[Files, str]] = {
     "model": ({**MAPPED, "modeling_x.py": b"raise SystemExit"}, "'config.json' maps 'AutoConfig'"),
@@ -238,6 +242,32 @@ CODE: dict[str, tuple[Files, str]] = {
     ),
     "triton": (
         {**tiny_llama(), "net/1/model.py": b"", "net/config.pbtxt": b""}, "Python backend",
+    ),
+    "triton, under another name": (
+        {
+            "net/1/serve.py": b"",
+            "net/config.pbtxt": b'backend: "py" "thon" default_model_filename: "serve.py"',
+        },
+        "asks for Triton's Python backend",
+    ),
+    "triton, an environment": (
+        triton('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "e.tgz" } }'),
+        "sets 'EXECUTION_ENV_PATH'",
+    ),
+    "triton, a runtime": (triton('runtime: "weights.bin"'), "'weights.bin' (runtime)"),
+    "triton, operations": (
+        triton('model_operations { op_library_filename: "weights.bin" }'), "model_operations",
+    ),
+    "triton, another configuration": (
+        {**triton(""), "net/configs/fast.pbtxt": b'backend: "Python"'}, "Python backend",
+    ),
+    "triton, a script of DALI's": (
+        triton('backend: "dali" default_model_filename: "x.py"'), "takes 'x.py' for the model",
+    ),
+    "triton, unreadable": (triton("name: {"), "cannot be read, so it may name code"),
+    "triton, vllm": (
+        {**triton('backend: "vllm"'), "net/1/model.json": b'{"trust_remote_code": true}'},
+        "sets trust_remote_code",
     ),
     "library": ({**tiny_llama(), "libx.so.1": b"\x7fELF"}, "'libx.so.1' is a program or library"),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,12 +126,42 @@ def test_a_process_that_carries_the_replicas_id_belongs_to_it(run_directory: Run
 
 
 @pytest.mark.parametrize("leader_lives", [True, False])
+@pytest.mark.parametrize("start", ["", "another-boot:12345"])
 def test_a_session_of_a_stranger_is_left_alone(
-    run_directory: RunDirectory, engine: Engine, leader_lives: bool
+    run_directory: RunDirectory, engine: Engine, leader_lives: bool, start: str
 ) -> None:
     before_the_start_of_the_machine = psutil.boot_time() - 3600
-    remember(run_directory, replace(engine.record, create_time=before_the_start_of_the_machine))
+    record = replace(engine.record, create_time=before_the_start_of_the_machine, start=start)
+    remember(run_directory, record)
     if not leader_lives:
         engine.kill_leader()
     assert run_directory.stop_engines() == 0
     assert is_alive(engine.core)
+
+
+@pytest.mark.parametrize("leader_lives", [True, False])
+@pytest.mark.parametrize("seconds", [-3600, 3600, -1e9])
+def test_an_engine_is_known_though_the_clock_was_put_right(
+    run_directory: RunDirectory, engine: Engine, leader_lives: bool, seconds: float
+) -> None:
+    moved = replace(engine.record, create_time=engine.record.create_time + seconds)
+    remember(run_directory, moved)
+    if leader_lives:
+        assert moved.process() is not None
+    else:
+        engine.kill_leader()
+    assert run_directory.stop_engines() == 1
+    eventually(lambda: not is_alive(engine.core), "the computing process is gone")
+
+
+def test_a_pid_that_was_handed_out_again_is_a_strangers(engine: Engine) -> None:
+    boot, _, ticks = engine.record.start.partition(":")
+    assert replace(engine.record, start=f"{boot}:{int(ticks) + 1}").process() is None
+
+
+def test_a_record_of_an_older_release_is_still_read(engine: Engine, tmp_path: Path) -> None:
+    older = {"pid": engine.record.pid, "create_time": engine.record.create_time}
+    (tmp_path / "one.json").write_text(json.dumps(older))
+    record = ProcessRecord.read(tmp_path / "one.json")
+    assert record is not None
+    assert record.process() is not None

@@ -45,6 +45,7 @@ class _Container:
     log: Path
     address: str
     process: subprocess.Popen[bytes] | None = None
+    started_at: datetime = field(default_factory=partial(datetime.now, UTC))
     ports: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     listeners: list[socket.socket] = field(default_factory=list)
 
@@ -59,6 +60,7 @@ class _Container:
             "Running": running,
             "ExitCode": (128 - code if killed else code) if code is not None else 0,
             "OOMKilled": False,
+            "StartedAt": f"{self.started_at:%Y-%m-%dT%H:%M:%S}.123456789Z",
             "Error": "",
         }
 
@@ -147,6 +149,7 @@ class FakeDocker:
         container = self.find(name)
         if container.state["Running"]:
             return
+        container.started_at = datetime.now(UTC)
         given = dict(pair.partition("=")[::2] for pair in container.configuration["Env"] or [])
         with container.log.open("ab") as log:
             container.process = subprocess.Popen(

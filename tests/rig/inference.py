@@ -126,6 +126,7 @@ class TritonDouble(HttpDouble):
     def __init__(self, *repository: str, key: str | None = None) -> None:
         self.repository = list(repository)
         self.loaded: set[str] = set()
+        self.loads: list[str] = []
         self.grpc_address = f"127.0.0.1:{free_port()}"
         self._grpc: grpc.Server | None = None
         super().__init__(key=key)
@@ -155,6 +156,7 @@ class TritonDouble(HttpDouble):
                         f"failed to load '{request.model_name}', no version is available",
                     )
                 double.loaded.add(request.model_name)
+                double.loads.append(request.model_name)
                 return service_pb2.RepositoryModelLoadResponse()
 
             def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -149,6 +149,10 @@ def test_requests_inside_are_what_both_shapes_scale_by() -> None:
     assert (predictor["scaleMetric"], predictor["scaleTarget"]) == ("concurrency", 16)
 
 
+def test_no_answer_is_cut_off_when_an_engine_would_be_drained() -> None:
+    assert "timeout" not in manifests.inference_service(workload())["spec"]["predictor"]
+
+
 def test_a_secret_value_stands_in_the_secret_and_nowhere_else() -> None:
     made = WORKLOADS[-1]
     secret = manifests.secret(made)

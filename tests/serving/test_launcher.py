@@ -113,6 +113,14 @@ def test_another_launcher_finds_it_again(bench: Bench) -> None:
     assert not bench.launcher.find(replica_id).running
 
 
+def test_it_is_found_again_though_the_clock_was_put_right(bench: Bench) -> None:
+    replica_id = bench.start(FAMILY)
+    (file,) = (bench.data / "run" / "engines").glob("*.json")
+    record = msgspec.json.decode(file.read_bytes())
+    file.write_bytes(msgspec.json.encode({**record, "create_time": record["create_time"] - 60}))
+    assert LocalProcesses(bench.data).find(replica_id).running
+
+
 def test_one_without_a_record_is_adopted_and_not_started_twice(bench: Bench) -> None:
     replica_id = bench.start(FAMILY)
     pid = bench.pid(replica_id)

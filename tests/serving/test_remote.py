@@ -31,9 +31,17 @@ from tests.rig.inference import HttpDouble, TritonDouble, VllmDouble
 from tests.rig.waiting import eventually
 from tests.serving.conftest import ADA, Gallery, Worker
 from tests.serving.doubles import EngineDouble
-from workers.serving.launchers.launcher import NoPlace, Order, Place, PlaceLost, Wanted
+from workers.serving.launchers.launcher import (
+    NoPlace,
+    Order,
+    Place,
+    PlaceLost,
+    Sighting,
+    Wanted,
+)
 from workers.serving.launchers.plain_triton import PlainTriton
 from workers.serving.launchers.remote import RemoteServers, ServerCredentials
+from workers.serving.launchers.triton_repository import load_model
 from workers.serving.preparation import Prepared
 from workers.serving.subject import Subject
 
@@ -327,6 +335,7 @@ def test_triton_loads_a_model_for_the_first_replica_and_unloads_it_after_the_las
     desk = Desk(gallery, model_id)
     first, second = desk.start(), desk.start()
     assert server.loaded == {"tiny"}
+    assert server.loads == ["tiny", "tiny"], "its repository may have changed in between"
     assert desk.launcher.find(first).running
     engine = PlainTriton(EngineDouble())
     with httpx.Client(trust_env=False, auth=ServerCredentials(desk.launcher)) as client:
@@ -408,6 +417,52 @@ def test_every_server_gets_its_own_key_however_its_address_was_typed(
     )
     launcher = RemoteServers(cast("Any", None), cast("ServerStore", known), cast("Any", None))
     assert launcher.credentials_of(str(httpx.URL(url))) == secret
+
+
+def test_a_server_that_was_started_anew_and_has_loaded_nothing_loses_its_replica(
+    gallery: Gallery, servers: Pool, model_id: UUID
+) -> None:
+    server = servers.triton("infer-1", "tiny", key=KEY)
+    desk = Desk(gallery, model_id)
+    replica = desk.start()
+    with gallery.pool.connection() as connection:
+        connection.execute("UPDATE loggia.replicas SET state = 'ready'")
+    assert desk.launcher.find(replica).running
+    server.loaded.clear()
+
+    def gone() -> Sighting | None:
+        seen = desk.launcher.find(replica)
+        return None if seen.running else seen
+
+    seen = eventually(gone, "the replica is gone", seconds=20)
+    assert seen is not None
+    assert not seen.crashed
+    assert seen.why is not None
+    assert seen.why.reason == "The server 'infer-1' answers, and has 'tiny' no longer."
+    desk.stop(replica)
+    desk.start()
+    assert server.loaded == {"tiny"}
+
+
+def test_what_a_killed_worker_has_loaded_is_unloaded(
+    gallery: Gallery, servers: Pool, model_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers.triton("infer-1", "tiny")
+    desk = Desk(gallery, model_id)
+
+    def killed(server: StoredServer, name: str, guarded: GuardedClient) -> None:
+        load_model(server, name, guarded)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.serving.launchers.remote.load_model", killed)
+    with pytest.raises(KeyboardInterrupt):
+        desk.start()
+    assert server.loaded == {"tiny"}
+    with gallery.pool.connection() as connection:
+        row = connection.execute("SELECT replica_id FROM loggia.replicas").fetchone()
+    assert row is not None
+    desk.stop(row["replica_id"])
+    assert server.loaded == set()
 
 
 def test_what_triton_cannot_load_is_said_in_its_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 
 from backend.domain.configuration import DeployConfiguration, Hardware
 from backend.domain.engine_options import Option
-from backend.domain.errors import Invalid
+from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.servable import Use
 from backend.domain.version import Version
 from workers.serving.engine import Environment, Launch
@@ -74,6 +75,17 @@ def test_an_imported_repository_is_served_as_it_is(tmp_path: Path) -> None:
     command = Triton().command(ENVIRONMENT, _launch(_configuration(), tmp_path, Use.INFER))
     assert "--serves=words" in command.arguments
     assert f"--repository={tmp_path}" in command.arguments
+
+
+def test_a_repository_with_code_is_served_only_with_consent(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    config = 'backend: "python" default_model_filename: "serve.py"'
+    (tmp_path / "net" / "config.pbtxt").write_text(config)
+    launch = _launch(_configuration(), tmp_path, Use.INFER)
+    with pytest.raises(NotAllowed, match=r"net/config\.pbtxt asks for Triton's Python backend"):
+        Triton().command(ENVIRONMENT, launch)
+    command = Triton().command(ENVIRONMENT, replace(launch, runs_own_code=True))
+    assert "--serves=net" in command.arguments
 
 
 def test_arguments_of_the_server_are_checked_and_passed_on(tmp_path: Path) -> None:

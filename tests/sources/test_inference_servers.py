@@ -11,7 +11,7 @@ from backend.sources.addresses import AddressRules
 from backend.sources.errors import FetchFailed, FetchRefused
 from backend.sources.exchange import Persistence
 from backend.sources.guarded import GuardedClient
-from backend.sources.inference_servers import ask_server, check_ready, grpc_target
+from backend.sources.inference_servers import ask_server, check_ready, grpc_target, serves
 from tests.rig.inference import TritonDouble, VllmDouble
 from tests.rig.ports import free_port
 
@@ -35,6 +35,16 @@ def test_triton_says_its_version_and_whether_it_loads_models(client: GuardedClie
         facts = ask_server("triton", server.address, None, client)
         assert (facts.engine_version, facts.loads_models) == ("2.51.0", True)
         check_ready("triton", server.address, None, client)
+
+
+def test_a_server_may_be_ready_without_a_model(client: GuardedClient) -> None:
+    with VllmDouble("tiny") as vllm, TritonDouble("tiny", "large") as triton:
+        triton.loaded.add("tiny")
+        for engine, server in (("vllm", vllm), ("triton", triton)):
+            assert serves(engine, server.address, None, client, "tiny")
+            assert not serves(engine, server.address, None, client, "large")
+    with pytest.raises(FetchFailed):
+        serves("triton", triton.address, None, client, "tiny")
 
 
 def test_the_key_is_sent_and_a_wrong_one_is_named(client: GuardedClient) -> None:

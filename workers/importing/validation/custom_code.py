@@ -8,8 +8,16 @@ from typing import Any
 
 from workers.importing.names import listed, shown
 from workers.importing.validation.adapter_config import CONFIG as ADAPTER_CONFIG
-from workers.importing.validation.files import ModelFiles, Unreadable, read_json, read_json_list
+from workers.importing.validation.files import (
+    ModelFiles,
+    Unreadable,
+    read_json,
+    read_json_list,
+    read_whole,
+)
 from workers.importing.validation.report import Outcome, Report, plain
+from workers.importing.validation.triton_code import CONFIG as TRITON_CONFIG
+from workers.importing.validation.triton_code import MAX_BYTES, code_named_in, is_config
 
 RISK = "custom_code"
 # Each may name classes of the model's own: of the model, its tokenizer or its processors.
@@ -20,7 +28,9 @@ _CONFIGS = {
 }  # fmt: skip
 _PIPELINE = "model_index.json"
 _MODULES = "modules.json"
-_TRITON = "config.pbtxt"
+# Of Triton's backends, whatever the configuration says: Python's, DALI's, and vLLM's settings.
+_SCRIPTS = {"model.py", "dali.py"}
+_SETTINGS = "model.json"
 _GENERATE = "custom_generate/generate.py"
 _NATIVE = {".so", ".dll", ".dylib", ".exe", ".pyd", ".jar", ".wasm"}
 _KNOWN_LIBRARIES = {"diffusers", "transformers", "onnxruntime", "sentence_transformers"}
@@ -70,9 +80,9 @@ def _found(files: ModelFiles) -> Iterable[str]:
             yield f"{shown(path)} is a program or library"
         elif path == _GENERATE:
             yield f"{shown(path)} replaces how text is generated"
-        elif name == "model.py" and str(file.parent.parent / _TRITON) in files.sizes:
+        elif name in _SCRIPTS and _is_tritons(file, files):
             yield f"{shown(path)} is a Python backend of Triton"
-        elif name in _CONFIGS or path in {_PIPELINE, _MODULES}:
+        elif _names_code(file, files):
             configs += 1
             if configs <= _MAX_CONFIGS:
                 yield from _named_in(files, path)
@@ -80,8 +90,24 @@ def _found(files: ModelFiles) -> Iterable[str]:
         yield f"{configs} configuration files, of which {_MAX_CONFIGS} were read"
 
 
+def _is_tritons(file: PurePosixPath, files: ModelFiles) -> bool:
+    """Whether it lies in a version of a Triton model."""
+    return str(file.parent.parent / TRITON_CONFIG) in files.sizes
+
+
+def _names_code(file: PurePosixPath, files: ModelFiles) -> bool:
+    path = str(file)
+    if file.name == _SETTINGS:
+        return _is_tritons(file, files)
+    return file.name in _CONFIGS or path in {_PIPELINE, _MODULES} or is_config(path)
+
+
 def _named_in(files: ModelFiles, path: str) -> Iterable[str]:
     try:
+        if is_config(path):
+            text = read_whole(files, path, limit=MAX_BYTES)
+            yield from (f"{shown(path)} {words}" for words in code_named_in(text))
+            return
         if path == _MODULES:
             yield from _modules(files, path)
             return

@@ -22,8 +22,9 @@ from backend.domain.engine_options import (
     check_arguments,
     check_options,
 )
-from backend.domain.errors import Invalid
+from backend.domain.errors import Invalid, NotAllowed
 from backend.domain.servable import Use
+from workers.importing.validation.triton_code import CONFIG, code_named_in
 from workers.serving.engine import (
     Command,
     Diagnosis,
@@ -129,7 +130,12 @@ class Triton:
         )
 
     def command(self, environment: Environment, launch: Launch) -> Command:
-        """The front on a loopback port, which starts the server."""
+        """The front on a loopback port, which starts the server.
+
+        Raises `Invalid`, and `NotAllowed` for a repository with code that nobody consented to.
+        """
+        if launch.use is Use.INFER and not launch.runs_own_code:
+            _refuse_code(launch.model_directory)
         given = launch.configuration.engine_arguments
         settable = self.settable(environment)
         check_options(given, settable)
@@ -222,15 +228,23 @@ class Triton:
         )
 
 
+def _refuse_code(repository: Path) -> None:
+    """The import asks for consent too, but versions outlive what it knew when they came in."""
+    for path in sorted(repository.glob(f"*/{CONFIG}")):
+        if named := code_named_in(path.read_bytes()):
+            raise NotAllowed(
+                f"The model would run code of its own: {path.parent.name}/{CONFIG} {named[0]}.",
+                remedy="Import the model again, read its code, and accept the risk 'custom code'.",
+            )
+
+
 def _served(launch: Launch) -> str:
     """The model of the repository that callers mean by the model's name."""
     if launch.use is not Use.INFER:
         return triton_repository.MODEL
     folders = sorted(path for path in launch.model_directory.iterdir() if path.is_dir())
     named = [path.name for path in folders if path.name == launch.model_name]
-    composed = [
-        path.name for path in folders if "ensemble_scheduling" in _content(path / "config.pbtxt")
-    ]
+    composed = [path.name for path in folders if "ensemble_scheduling" in _content(path / CONFIG)]
     return (named or composed or [path.name for path in folders] or [launch.model_name])[0]
 
 

@@ -107,12 +107,19 @@ class Configured:
         return {name: launcher for name, launcher in own.items() if launcher is not None}
 
     def _made(self, name: str, make: Callable[[], _Made | None]) -> _Made | None:
+        broken: DomainError
         try:
             return make()
         except DomainError as error:
-            _log.error("a launcher cannot be used", launcher=name, error=str(error))
-            self._broken[name] = error
-            return None
+            broken = error
+        except Exception as error:  # what others run must not wait for it
+            broken = NotAllowed(
+                f"{name} cannot be used: {error}",
+                remedy="Correct its settings, and start the deploy worker anew.",
+            )
+        _log.error("a launcher cannot be used", launcher=name, error=str(broken))
+        self._broken[name] = broken
+        return None
 
     def _secret(self, name: str) -> str:
         return self._opened(name, _FREE_KIND)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -38,8 +40,10 @@ from workers.serving.containers import (
 )
 from workers.serving.engine import Diagnosis, Engine
 from workers.serving.engines.container import ContainerImage
+from workers.serving.launchers.docker_limits import gpus_of, memory_limit
 from workers.serving.launchers.docker_log import Absent, ContainerLog, explained
 from workers.serving.launchers.fetched_log import FetchedLog
+from workers.serving.launchers.gpus import Gpus
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
     Order,
@@ -48,13 +52,13 @@ from workers.serving.launchers.launcher import (
     StillPreparing,
     Wanted,
 )
+from workers.serving.launchers.local import memory_gib
+from workers.serving.launchers.room import DOCKER_PREFIX, Machine, room_here
 from workers.serving.preparation import Needs
 
 JSON = dict[str, Any]
 
-NAME = "docker"
 _LABEL = "dev.loggia"
-_GIB = 1024**3
 _API_SECONDS = 30
 _STARTING_CHECK_SECONDS = 1.0
 _MOST_PROCESSES = 4096
@@ -84,17 +88,21 @@ class Docker:
         path: Path,
         secret: Callable[[str], str],
         account: Callable[[str], tuple[str, str]],
+        *,
+        gpus: Gpus | None = None,
     ) -> None:
         """`secret` opens a connection for a container's environment, `account` one of a registry
-        as user and password; both raise `DomainError`."""
-        self.server = f"{NAME}:{socket.gethostname()}:{settings.data}"
+        as user and password; both raise `DomainError`. The socket means this machine."""
+        self._machine = f"{socket.gethostname()}:{settings.data}"
+        self.server = f"{DOCKER_PREFIX}{self._machine}"
+        self.gpus = gpus or Gpus()
         self._secret = secret
         self._account = account
         self._folders = settings.data / "engines"
         self._installation = hashlib.sha256(b"installation\0" + settings.secret_key).hexdigest()[
             :16
         ]
-        self._client: Any = docker.APIClient(base_url=f"unix://{path}", timeout=_API_SECONDS)
+        self._socket = path
         self._http = httpx.Client(trust_env=False)
         self._pulls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pull")
         self._pulling: dict[str, Future[None]] = {}
@@ -102,13 +110,26 @@ class Docker:
         self._logs: dict[UUID, FetchedLog] = {}
         self._lock = threading.Lock()
 
+    @cached_property
+    def _client(self) -> Any:
+        """Made at the first call, because it asks for Docker's version, which may be stopped.
+
+        No fixed one is spoken by old and by new engines alike.
+        """
+        return docker.APIClient(base_url=f"unix://{self._socket}", timeout=_API_SECONDS)
+
     def bounds(self, scaling: Scaling) -> tuple[int, int]:
         """Those of the configuration: a replica is one container."""
         return scaling.min_replicas, scaling.max_replicas
 
-    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:  # noqa: ARG002
-        """Docker chooses a port of the loopback interface, and says later which."""
-        return Place(self.server, "")
+    def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
+        """Memory or GPUs of this machine that nobody was promised. Raises `NoPlace`.
+
+        Docker chooses a port of the loopback interface, and says later which.
+        """
+        machine = Machine(memory_gib(), tuple(self.gpus.all()))
+        room = room_here(self._machine, machine, wanted, cursor)
+        return Place(self.server, "", room.memory_gib, room.shares)
 
     def start(self, order: Order) -> str:
         """Makes and starts the container, unless it is there.
@@ -183,7 +204,9 @@ class Docker:
         log = self._logs.get(replica_id)
         if log is None:
             path = self._folders / str(replica_id) / "log"
-            log = self._logs[replica_id] = ContainerLog(path, self._client, _name(replica_id))
+            log = self._logs[replica_id] = ContainerLog(
+                path, lambda: self._client, _name(replica_id)
+            )
         return log
 
     def replicas(self) -> set[UUID]:
@@ -197,7 +220,8 @@ class Docker:
     def close(self) -> None:
         """Ends the connections."""
         self._pulls.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        if "_client" in vars(self):
+            self._client.close()
         self._http.close()
 
     def _container(self, order: Order) -> Container:
@@ -252,22 +276,14 @@ class Docker:
                     )
 
     def _create(self, name: str, container: Container, order: Order) -> None:
-        hardware = order.wanted.configuration.hardware
-        memory = max(hardware.memory_gib, container.memory_gib or 0.0)
         ports = sorted({container.port, container.health.port})
         host: JSON = self._client.create_host_config(
             port_bindings=dict.fromkeys(ports, ("127.0.0.1", None)),
-            mem_limit=round(memory * _GIB),
+            mem_limit=memory_limit(container, order.wanted.configuration.hardware),
             nano_cpus=round(container.cpu * 1e9) if container.cpu else None,
             security_opt=["no-new-privileges:true"],
             pids_limit=_MOST_PROCESSES,
-            device_requests=[
-                docker.types.DeviceRequest(
-                    driver="nvidia", count=hardware.accelerator_count, capabilities=[["gpu"]]
-                )
-            ]
-            if hardware.accelerator_count
-            else None,
+            device_requests=gpus_of(order.place),
             log_config=docker.types.LogConfig(
                 type="json-file", config={"max-size": _LOG_BYTES, "max-file": "2"}
             ),
@@ -308,8 +324,8 @@ class Docker:
         if watch is None:
             said = found["Config"]["Labels"][f"{_LABEL}.health"]
             health = msgspec.json.decode(said, type=Health)
-            # Whoever takes over a container that runs asks it before judging it.
-            due = time.monotonic() + health.initial_delay
+            # Whoever takes over a container that serves must not take it for one that begins.
+            due = time.monotonic() + max(0.0, health.initial_delay - _age(found["State"]))
             watch = self._watches[replica_id] = _Watch(health, due)
         return watch
 
@@ -338,6 +354,12 @@ def _endpoint(found: JSON, port: int | str) -> str | None:
     """Where a port of the container is reached from this machine."""
     bound = (found["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp")
     return f"http://127.0.0.1:{bound[0]['HostPort']}" if bound else None
+
+
+def _age(state: JSON) -> float:
+    """For how many seconds the container has been running; 0 where the clock was put back."""
+    started = datetime.fromisoformat(state["StartedAt"])
+    return max(0.0, (datetime.now(UTC) - started).total_seconds())
 
 
 def _ended(state: JSON) -> Sighting:

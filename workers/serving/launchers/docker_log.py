@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _LINES_AT_ONCE = 400
 class ContainerLog(FetchedLog):
     """What a container wrote."""
 
-    def __init__(self, path: Path, client: Any, name: str) -> None:
+    def __init__(self, path: Path, client: Callable[[], Any], name: str) -> None:
         super().__init__(path)
         self._client = client
         self._name = name
@@ -31,7 +31,7 @@ class ContainerLog(FetchedLog):
         since = None if seconds is None else int(time.time()) - seconds - OVERLAP_SECONDS
         try:
             with explained():
-                content = self._client.logs(
+                content = self._client().logs(
                     self._name, timestamps=True, since=since, tail=_LINES_AT_ONCE
                 )
         except Absent:

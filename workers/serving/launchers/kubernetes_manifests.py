@@ -223,7 +223,10 @@ def autoscaler(workload: Workload) -> JSON | None:
 
 
 def inference_service(workload: Workload) -> JSON:
-    """The InferenceService of the KServe shape, served and scaled by Knative."""
+    """The InferenceService of the KServe shape, served and scaled by Knative.
+
+    Its `timeout` would end answers; how long those may take is the cluster's decision.
+    """
     configuration = workload.configuration
     scaling = configuration.scaling
     spec = _pod_spec(workload, _KSERVE_CONTAINER)
@@ -258,7 +261,6 @@ def inference_service(workload: Workload) -> JSON:
                 "maxReplicas": scaling.max_replicas,
                 "scaleMetric": "concurrency",
                 "scaleTarget": configuration.parameters.batch_size,
-                "timeout": max(1, workload.drain_seconds),
                 **spec,
             }
         },

@@ -32,11 +32,12 @@ from backend.infra.processes import (
     ProcessRecord,
     engine_members,
     leads_session,
+    start_of,
 )
 from workers.serving.engine import Command, Engine
 from workers.serving.engine_log import EngineLog
 from workers.serving.launchers.bounds import Bounds
-from workers.serving.launchers.gpus import Gpus, GpuShare
+from workers.serving.launchers.gpus import Gpus
 from workers.serving.launchers.launcher import (
     STOP_SECONDS,
     NoPlace,
@@ -45,7 +46,7 @@ from workers.serving.launchers.launcher import (
     Sighting,
     Wanted,
 )
-from workers.serving.launchers.room import Machine, Promised, find_room
+from workers.serving.launchers.room import Machine, room_here
 from workers.serving.preparation import Needs
 
 # Below the range from which kernels take ports for outgoing connections, which could otherwise
@@ -66,7 +67,10 @@ _INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "XDG_")
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """What is written about a started engine, for whoever has to find it again."""
+    """What is written about a started engine, for whoever has to find it again.
+
+    `start` is "" where an older release wrote it.
+    """
 
     pid: int
     create_time: float
@@ -75,6 +79,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     model_id: UUID
     revision: int
     port: int
+    start: str = ""
 
 
 class LocalProcesses:
@@ -104,16 +109,7 @@ class LocalProcesses:
 
     def place(self, wanted: Wanted, cursor: Cursor[DictRow]) -> Place:
         """Memory or GPUs that nobody was promised, and a loopback port. Raises `NoPlace`."""
-        cursor.execute(
-            "SELECT memory_gib, devices FROM loggia.replicas "
-            "WHERE server = %s AND state <> 'ended' AND replica_id <> %s",
-            (self.server, wanted.replica_id),
-        )
-        taken = [
-            Promised(row["memory_gib"], tuple(GpuShare(**share) for share in row["devices"]))
-            for row in cursor.fetchall()
-        ]
-        room = find_room(self.machine(), taken, wanted.configuration.hardware)
+        room = room_here(self.server, self.machine(), wanted, cursor)
         return Place(
             self.server, f"http://127.0.0.1:{self.free_port()}", room.memory_gib, room.shares
         )
@@ -178,6 +174,7 @@ class LocalProcesses:
                 model_id=model_id,
                 revision=revision,
                 port=port,
+                start=start_of(pid),
             )
         )
 
@@ -325,7 +322,7 @@ def _share(place: Place) -> float | None:
 
 
 def _recorded(record: RunRecord) -> ProcessRecord:
-    return ProcessRecord(record.pid, record.create_time)
+    return ProcessRecord(record.pid, record.create_time, start=record.start)
 
 
 def _create_time(pid: int) -> float:

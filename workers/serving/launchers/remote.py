@@ -35,9 +35,12 @@ from workers.serving.launchers.launcher import (
     Wanted,
 )
 from workers.serving.launchers.plain_triton import PlainTriton
+from workers.serving.launchers.remote_models import ServedModels
 from workers.serving.launchers.triton_repository import load_model, unload_model
 from workers.serving.preparation import Needs
 
+# A server that lacks a model for so long has not only been asked at a bad moment.
+_MISSING_SECONDS = 5.0
 # How old the list of servers may be; a look happens four times a second for each deployment.
 _KNOWN_SECONDS = 0.5
 
@@ -52,6 +55,7 @@ class RemoteServers:
         self._pool = pool
         self._store = store
         self._client = client
+        self._models = ServedModels(client)
         self._lock = threading.Lock()
         self._known: dict[str, StoredServer] = {}
         self._read_at = -_KNOWN_SECONDS
@@ -136,6 +140,12 @@ class RemoteServers:
                 remedy="Redeploy on another server.",
             )
         name = order.prepared.subject.name
+        # Written first: whoever stops a replica that was not started to the end knows it then.
+        with self._pool.connection() as connection:
+            connection.execute(
+                "UPDATE loggia.replicas SET served_name = %s WHERE replica_id = %s",
+                (name, order.wanted.replica_id),
+            )
         try:
             if server.engine == "triton":
                 load_model(server, name, self._client)
@@ -145,11 +155,6 @@ class RemoteServers:
             raise NotAllowed(refused.reason, remedy=refused.remedy) from refused
         except FetchFailed as failed:
             raise PlaceLost(failed.reason) from failed
-        with self._pool.connection() as connection:
-            connection.execute(
-                "UPDATE loggia.replicas SET served_name = %s WHERE replica_id = %s",
-                (name, order.wanted.replica_id),
-            )
         return server.engine_version
 
     def devices(self, order: Order) -> list[str]:
@@ -161,7 +166,7 @@ class RemoteServers:
         return [server.capacity["gpu_name"]] * count
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
-        """Whether its server answers."""
+        """Whether its server answers, and has the model that it was ready with."""
         row = self._row(replica_id)
         if row is None or not row["served_name"]:
             return Sighting(False, False)
@@ -169,16 +174,23 @@ class RemoteServers:
         if server is None:
             why = Diagnosis(f"The server '{row['server']}' has been removed.", "Redeploy.")
             return Sighting(True, False, why=why, crashed=False)
-        if server.lost_seconds is None:
+        if server.lost_seconds is not None:
+            why = Diagnosis(
+                f"The server '{server.name}' does not answer: {server.problem}",
+                "See that the server runs and can be reached; it is used again by itself.",
+            )
+        elif self._is_without(replica_id, row, server):
+            why = Diagnosis(
+                f"The server '{server.name}' answers, and has '{row['served_name']}' no longer.",
+                "It may have been started anew; the model is loaded again by itself.",
+            )
+        else:
             return Sighting(True, True)
-        why = Diagnosis(
-            f"The server '{server.name}' does not answer: {server.problem}",
-            "See that the server runs and can be reached; it is used again by itself.",
-        )
         return Sighting(True, False, why=why, crashed=False)
 
     def stop(self, replica_id: UUID, *, seconds: float = STOP_SECONDS) -> None:
         """Has Triton unload the model, unless another replica is the same there."""
+        self._models.forget(replica_id)
         row = self._row(replica_id)
         server = self.server(row["server"]) if row is not None else None
         if row is None or server is None or not row["served_name"] or row["shared"]:
@@ -201,6 +213,12 @@ class RemoteServers:
             return f"The server '{server}' is being drained."
         return None
 
+    def _is_without(self, replica_id: UUID, row: DictRow, server: StoredServer) -> bool:
+        if row["state"] != "ready":
+            return False
+        missing = self._models.missing_seconds(replica_id, server, row["served_name"])
+        return missing >= _MISSING_SECONDS
+
     def _require_served(self, server: StoredServer, name: str) -> None:
         facts = ask_server(server.engine, server.address, server.credentials, self._client)
         if name in facts.models:
@@ -214,9 +232,10 @@ class RemoteServers:
     def _row(self, replica_id: UUID) -> DictRow | None:
         with self._pool.connection() as connection:
             return connection.execute(
-                "SELECT r.server, r.served_name, EXISTS (SELECT 1 FROM loggia.replicas AS o "
-                "WHERE o.server = r.server AND o.served_name = r.served_name "
-                "AND o.state <> 'ended' AND o.replica_id <> r.replica_id) AS shared "
+                "SELECT r.server, r.served_name, r.state, EXISTS ("
+                "SELECT 1 FROM loggia.replicas AS o WHERE o.server = r.server "
+                "AND o.served_name = r.served_name AND o.state <> 'ended' "
+                "AND o.replica_id <> r.replica_id) AS shared "
                 "FROM loggia.replicas AS r WHERE r.replica_id = %s",
                 (replica_id,),
             ).fetchone()

@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
 from backend.domain.configuration import Hardware
 from workers.serving.launchers.gpus import Gpu, GpuShare
-from workers.serving.launchers.launcher import NoPlace
+from workers.serving.launchers.launcher import NoPlace, Wanted
+
+# What the rows call a machine's Docker engine is this and the machine's name.
+DOCKER_PREFIX = "docker:"
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,23 @@ class Machine:
 
     memory_gib: float
     gpus: tuple[Gpu, ...] = ()
+
+
+def room_here(name: str, machine: Machine, wanted: Wanted, cursor: Cursor[DictRow]) -> Promised:
+    """What a replica gets of the worker's own machine, beside its processes and its containers.
+
+    Raises `NoPlace`.
+    """
+    cursor.execute(
+        "SELECT memory_gib, devices FROM loggia.replicas "
+        "WHERE server = ANY(%s) AND state <> 'ended' AND replica_id <> %s",
+        ([name, f"{DOCKER_PREFIX}{name}"], wanted.replica_id),
+    )
+    taken = [
+        Promised(row["memory_gib"], tuple(GpuShare(**share) for share in row["devices"]))
+        for row in cursor.fetchall()
+    ]
+    return find_room(machine, taken, wanted.configuration.hardware)
 
 
 def find_room(machine: Machine, taken: Sequence[Promised], hardware: Hardware) -> Promised:

@@ -29,13 +29,12 @@ _log = get_logger(__name__)
 def load_model(server: StoredServer, name: str, guarded: GuardedClient) -> None:
     """Loads the model of this name from the server's repository, and waits until it is ready.
 
+    Where it is loaded already Triton looks for changed files, and serves it meanwhile as it was.
     Raises `NotAllowed` with what Triton says where it cannot, and `PlaceLost`; and `FetchRefused`
     and `FetchFailed` for the address, which `guarded` judges.
     """
     try:
         with _client(server, _LOAD_SECONDS, guarded) as (client, options):
-            if client.is_model_ready(name, **options):
-                return
             client.load_model(name, **options)
     except InferenceServerException as error:
         if error.status() in _NOT_THERE:
