@@ -57,7 +57,8 @@ class Servers:
     ) -> Accepted:
         """All of a server anew, but for its name. Raises `Invalid`, `NotFound`, `NotAllowed`.
 
-        It leaves its pool only when no replica is on it, which may be there for the pool.
+        It leaves its pool, and its address, only when no replica is on it: one may be there for
+        the pool, and is called at the address where it was placed.
         """
 
         def decide() -> Decision:
@@ -74,6 +75,8 @@ class Servers:
             decision = self._written(server, credentials)
             if server.pool != pool:
                 decision.within.append(_unused(server.name, "leave its pool"))
+            if server.address != before[0]:
+                decision.within.append(_unused(server.name, "get another address"))
             return decision
 
         return self._runner.run(context, decide)

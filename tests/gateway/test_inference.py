@@ -50,7 +50,7 @@ def test_a_compressed_body_reaches_the_engine_as_what_its_headers_say(
     gateway: GatewayUnderTest, engine: EngineDouble, key: str, encoding: str
 ) -> None:
     plain = b"\x00\x01{}\xff" * 1000
-    sent = {"gzip": gzip.compress, "Deflate": zlib.compress}.get(encoding, bytes)(plain)
+    sent = {"gzip": gzip.compress(plain), "Deflate": zlib.compress(plain)}.get(encoding, plain)
     headers = {"Content-Encoding": encoding, "Inference-Header-Content-Length": "4"}
     answer = _ask(gateway, key, "/v2/models/tiny/infer", sent, **headers)
     assert (answer.status_code, answer.content) == (200, plain)

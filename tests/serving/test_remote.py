@@ -237,10 +237,10 @@ def test_a_server_stays_in_its_pool_while_it_is_used(
     gallery.deploy(model_id, **on("gpus"))
     gallery.await_state(model_id, "deployed")
 
-    def change(pool: str, capacity: int) -> None:
+    def change(pool: str, capacity: int, address: str = server.address) -> None:
         description = Description(
             name="gpu-1",
-            address=server.address,
+            address=address,
             engine="vllm",
             engine_version="9",
             pool=pool,
@@ -251,6 +251,8 @@ def test_a_server_stays_in_its_pool_while_it_is_used(
     with pytest.raises(NotAllowed, match="cannot leave its pool while a replica runs") as refused:
         change("others", 1)
     assert "Drain" in refused.value.remedy
+    with pytest.raises(NotAllowed, match="cannot get another address while a replica runs"):
+        change("gpus", 1, f"{server.address}/other")
     change("gpus", 2)
     assert servers.events("ServerChanged")[-1]["pool"] == "gpus"
     gallery.stop(model_id)
