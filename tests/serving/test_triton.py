@@ -254,7 +254,9 @@ def test_a_repository_that_triton_refuses_fails_with_its_words(
     real_gallery: Gallery, real_worker: Worker
 ) -> None:
     files = doubling() | {"double/1/model.py": b"raise RuntimeError('no such thing')"}
-    model_id = real_gallery.import_model(files, "broken", card={"format": "triton"})
+    model_id = real_gallery.import_model(
+        files, "broken", card={"format": "triton"}, risks=("custom_code",)
+    )
     real_gallery.deploy(model_id, engine="triton")
     real_gallery.await_state(model_id, "failed", seconds=START_SECONDS)
     (failure,) = real_gallery.recorded(model_id, "RevisionFailed")
