@@ -17,10 +17,13 @@ from backend.domain.events import Aggregate, event_header
 from backend.domain.values import name_key
 
 ENGINES = ("vllm", "triton")
-# What deployments call the machine of the deploy worker.
-LOCAL = "local"
+# What deployments call the machine of the deploy worker, and its Docker engine.
+LOCAL, DOCKER = "local", "docker"
+KUBERNETES = "kubernetes"
 # Places that nobody registers: the platform has them by its settings.
-BUILT_IN = frozenset({LOCAL, "kubernetes", "docker"})
+BUILT_IN = frozenset({LOCAL, DOCKER, KUBERNETES})
+# Those that share the deploy worker's machine.
+ON_MACHINE = frozenset({LOCAL, DOCKER})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = UUID("3b0a7e0c-9a1d-4d52-8c0e-7d1f4f0c2b61")
 _MAX_ADDRESS = 500

@@ -8,7 +8,7 @@ import msgspec
 import psutil
 
 from backend.application.engine_facts import EngineFactsTable
-from backend.domain.server import LOCAL
+from backend.domain.server import DOCKER, KUBERNETES, LOCAL
 from backend.infra.postgres import Pool
 from backend.readmodels.servers import ServerState, everything
 
@@ -62,8 +62,14 @@ def offered(pool: Pool, needed_gib: float) -> list[ServerView]:
     engines = EngineFactsTable(pool).built_in()
     machines = [state for state in states if state.registration is None]
     registered = [state for state in states if state.registration is not None]
-    views = [_local(machines, engines[LOCAL], needed_gib)]
-    views += [_containers(name, engines[name]) for name in sorted(set(engines) - {LOCAL})]
+    local = _local(machines, engines[LOCAL], needed_gib)
+    views = [local]
+    if DOCKER in engines:
+        # It has what the machine has.
+        here = sorted(engines[DOCKER])
+        views.append(msgspec.structs.replace(local, name=DOCKER, engines=here))
+    if KUBERNETES in engines:
+        views.append(_cluster(engines[KUBERNETES]))
     views += [_registered(state, needed_gib) for state in registered]
     pools: dict[str, list[ServerState]] = {}
     for state in registered:
@@ -72,9 +78,9 @@ def offered(pool: Pool, needed_gib: float) -> list[ServerView]:
     return views + [_pool(name, members, needed_gib) for name, members in sorted(pools.items())]
 
 
-def _containers(name: str, engines: Collection[str]) -> ServerView:
-    """A cluster or a Docker engine: what it has, it alone knows."""
-    return ServerView(name, sorted(engines), "cpu", ["cpu", "gpu"], None, None, [])
+def _cluster(engines: Collection[str]) -> ServerView:
+    """What it has, it alone knows."""
+    return ServerView(KUBERNETES, sorted(engines), "cpu", ["cpu", "gpu"], None, None, [])
 
 
 def _local(machines: list[ServerState], engines: Collection[str], needed: float) -> ServerView:

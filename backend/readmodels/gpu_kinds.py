@@ -6,7 +6,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from backend.domain.configuration import DeployConfiguration, Hardware
-from backend.domain.server import LOCAL, Capacity
+from backend.domain.server import ON_MACHINE, Capacity
 from backend.infra.postgres import Pool
 from backend.readmodels.servers import SILENT_SECONDS
 
@@ -17,7 +17,7 @@ def of(pool: Pool, configuration: DeployConfiguration) -> tuple[str, ...]:
     if hardware.accelerator != "gpu":
         return ()
     with pool.connection() as connection:
-        if hardware.server == LOCAL:
+        if hardware.server in ON_MACHINE:
             return _of_machine(connection, hardware)
         return _of_server(connection, hardware, configuration.engine)
 

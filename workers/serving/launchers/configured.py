@@ -9,6 +9,7 @@ from uuid import UUID
 
 from backend.application.engine_facts import EngineFacts, EngineFactsTable
 from backend.domain.errors import DomainError, Invalid, NotAllowed
+from backend.domain.server import DOCKER, KUBERNETES
 from backend.infra.connections import ConnectionStore, SecretUnreadable
 from backend.infra.logging import get_logger
 from backend.infra.settings import Settings
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from workers.serving.launchers.docker import Docker
     from workers.serving.launchers.kubernetes import Kubernetes
 
-_KUBERNETES, _DOCKER = "kubernetes", "docker"
 # Connections of this kind hold a secret for whatever their owner likes, containers included.
 _FREE_KIND = "http"
 _ACCOUNT_KIND = "registry"
@@ -35,10 +35,10 @@ class Configured:
         self._others = others
         self._connections = connections
         self._settings = settings
-        self._prefixes = {name: f"{name}:" for name in (_KUBERNETES, _DOCKER)}
+        self._prefixes = {name: f"{name}:" for name in (KUBERNETES, DOCKER)}
         self._broken: dict[str, DomainError] = {}
-        self._cluster = self._made(_KUBERNETES, self._connect_cluster)
-        self._docker = self._made(_DOCKER, self._connect_docker)
+        self._cluster = self._made(KUBERNETES, self._connect_cluster)
+        self._docker = self._made(DOCKER, self._connect_docker)
 
     def named(self, server: str) -> Launcher:
         """The one that serves a configuration's `hardware.server`. Raises `Invalid`."""
@@ -103,7 +103,7 @@ class Configured:
         return docker.connect(self._settings, path, self._secret, self._account)
 
     def _own(self) -> dict[str, Kubernetes | Docker]:
-        own = {_KUBERNETES: self._cluster, _DOCKER: self._docker}
+        own = {KUBERNETES: self._cluster, DOCKER: self._docker}
         return {name: launcher for name, launcher in own.items() if launcher is not None}
 
     def _made(self, name: str, make: Callable[[], _Made | None]) -> _Made | None:

@@ -151,9 +151,9 @@ class Docker:
             self._client.start(name)
         return container.version
 
-    def devices(self, order: Order) -> list[str]:  # noqa: ARG002
-        """Docker chooses them."""
-        return []
+    def devices(self, order: Order) -> list[str]:
+        """Those that it was promised."""
+        return order.place.device_names()
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:  # noqa: ARG002
         """What Docker says of the container, and its own health check. Raises `Unreachable`."""

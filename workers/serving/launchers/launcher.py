@@ -36,6 +36,10 @@ class Place:
     memory_gib: float = 0.0
     devices: tuple[GpuShare, ...] = ()
 
+    def device_names(self) -> list[str]:
+        """The GPUs that were promised to it, for people."""
+        return [f"{share.index}: {share.name}" for share in self.devices]
+
 
 @dataclass(frozen=True)
 class Wanted:

@@ -180,7 +180,7 @@ class LocalProcesses:
 
     def devices(self, order: Order) -> list[str]:
         """Those that it was promised."""
-        return [f"{share.index}: {share.name}" for share in order.place.devices]
+        return order.place.device_names()
 
     def find(self, replica_id: UUID, *, search: bool = False) -> Sighting:
         """Whether the engine runs. `search` also looks for one whose record was never written."""
