@@ -10,6 +10,7 @@ import pytest
 
 from backend.api.services import Services
 from backend.application.commands import CommandContext
+from backend.application.engine_facts import EngineFacts
 from tests.api import worker
 from tests.api.client import ApiClient
 
@@ -128,6 +129,7 @@ def test_engines_elsewhere_are_not_asked_to_hold_adapters_and_a_failed_revision_
     admin: ApiClient, services: Services, base: str
 ) -> None:
     serving(admin, services, base)
+    services.engine_facts.publish(EngineFacts("kubernetes", "vllm", "cpu", "", {}, {}))
     fine, _ = adapter(admin, services, base, "fine")
     url = f"/api/models/{base}/deployment/adapters/{fine}"
     elsewhere = worker.deploy_body()
