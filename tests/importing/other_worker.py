@@ -28,7 +28,8 @@ class WorkerProcess:
                 "LOGGIA_DATA_DIR": str(settings.data_dir),
                 "LOGGIA_POSTGRES_DSN": settings.dsn,
                 "LOGGIA_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-                "LOGGIA_JOB_LEASE_SECONDS": str(settings.job_lease_seconds),
+                # Short: others wait for what a killed worker has left.
+                "LOGGIA_JOB_LEASE_SECONDS": "2",
                 "LOGGIA_FETCH_ALLOWED_NETWORKS": settings.fetch_allowed_networks,
                 **environment,
             },

@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_in_the_middle_fails_the_import_and_frees_its_room(
         postgres_dsn=postgres,
         kafka_bootstrap_servers="127.0.0.1:1",
         object_store_url=(small_disk / "objects").as_uri(),
-        job_lease_seconds=2,
+        job_lease_seconds=30,
     )
     with open_site(settings) as site:
         small = site.submit(write_archive(tmp_path / "small.zip", tiny_llama()))

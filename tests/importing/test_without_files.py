@@ -40,7 +40,7 @@ def site(tmp_path: Path, postgres: str) -> Iterator[Site]:
         data_dir=tmp_path / "data",
         postgres_dsn=postgres,
         kafka_bootstrap_servers="127.0.0.1:1",
-        job_lease_seconds=2,
+        job_lease_seconds=30,
         fetch_allowed_networks="127.0.0.1/32",
     )
     with open_site(settings) as opened:
