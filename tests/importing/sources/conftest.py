@@ -23,7 +23,8 @@ def site(tmp_path: Path, postgres: str, roots: Path) -> Iterator[Site]:
         data_dir=tmp_path / "data",
         postgres_dsn=postgres,
         kafka_bootstrap_servers="127.0.0.1:1",
-        job_lease_seconds=2,
+        # Long: a slow disk must not end the work of the test itself.
+        job_lease_seconds=30,
         fetch_allowed_networks="127.0.0.1/32",
         import_roots=str(roots),
     )
