@@ -11,7 +11,7 @@ import msgspec
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from backend.domain.server import LOCAL, missing
+from backend.domain.server import DOCKER, LOCAL, missing
 from backend.infra.postgres import Pool
 
 CONSUMER = "servers"
@@ -243,7 +243,7 @@ def _replicas(
 
 def _here(row: DictRow, placed: dict[str, list[PlacedReplica]]) -> list[PlacedReplica]:
     """What shares the machine: its processes, and the containers of its Docker engine."""
-    return [*placed[row["server"]], *placed[f"docker:{row['server']}"]]
+    return [*placed[row["server"]], *placed[f"{DOCKER}:{row['server']}"]]
 
 
 def _machine(

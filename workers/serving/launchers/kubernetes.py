@@ -19,6 +19,7 @@ from psycopg.rows import DictRow
 
 from backend.domain.configuration import Scaling
 from backend.domain.errors import Invalid, NotAllowed
+from backend.domain.server import KUBERNETES
 from backend.infra.settings import Settings
 from workers.serving.containers import MODELS, Container, Containerised, ContainerOrder, Images
 from workers.serving.engine import Engine
@@ -39,7 +40,6 @@ from workers.serving.preparation import Needs
 
 JSON = dict[str, Any]
 
-NAME = "kubernetes"
 _ENGINE_PORT = 8000
 
 
@@ -59,7 +59,7 @@ class Kubernetes:
 
     def __init__(self, settings: Settings, cluster: Cluster, secret: Callable[[str], str]) -> None:
         """`secret` opens the connection of a name for a container's environment."""
-        self.server = f"{NAME}:{cluster.namespace}"
+        self.server = f"{KUBERNETES}:{cluster.namespace}"
         self._settings = settings
         self._cluster = cluster
         self._secret = secret

@@ -13,11 +13,12 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from backend.domain.configuration import Hardware
+from backend.domain.server import DOCKER
 from workers.serving.launchers.gpus import Gpu, GpuShare
 from workers.serving.launchers.launcher import NoPlace, Wanted
 
 # What the rows call a machine's Docker engine is this and the machine's name.
-DOCKER_PREFIX = "docker:"
+DOCKER_PREFIX = f"{DOCKER}:"
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,14 @@ export function choosing(draft: Draft, choice: Partial<Draft>, options: Offered)
   return { ...choice, engineArguments: [...kept, ...added.map(([name, value]) => ({ id: newId(), name, value }))] };
 }
 
-function defaultArguments({ engine, hardware }: Draft, { servers, defaults }: Offered): Record<string, string> {
-  const preset = servers.find(({ name }) => name === hardware.server)?.preset ?? false;
-  return engine === defaults.engine && !preset ? defaults.engineArguments : {};
+function defaultArguments(draft: Draft, offered: Offered): Record<string, string> {
+  const { defaults } = offered;
+  return draft.engine === defaults.engine && !runsAlready(draft, offered) ? defaults.engineArguments : {};
+}
+
+/** Whether the chosen server serves with what it was started with. */
+function runsAlready({ hardware }: Draft, { servers }: Offered): boolean {
+  return servers.find(({ name }) => name === hardware.server)?.preset ?? false;
 }
 
 /** Everything that the server would refuse, by field. Empty when the draft may be sent. */
@@ -242,9 +247,10 @@ function roomOf(server: DeployServer, accelerator: string, count: number): numbe
   return smallest === undefined ? null : smallest * count;
 }
 
-function argumentProblems({ engineArguments, hardware }: Draft, { servers }: Offered, engineOptions?: EngineOptions): Problems {
+function argumentProblems(draft: Draft, offered: Offered, engineOptions?: EngineOptions): Problems {
+  const { engineArguments, hardware } = draft;
   const problems: Problems = {};
-  const preset = servers.find(({ name }) => name === hardware.server)?.preset ?? false;
+  const preset = runsAlready(draft, offered);
   const seen = new Set<string>();
   for (const argument of engineArguments) {
     const name = argument.name.trim();
